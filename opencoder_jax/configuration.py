@@ -1,0 +1,326 @@
+"""Gin and flags as T5X has them, stricter: a binding without effect is an error.
+
+Every command is one function, configured by gin files and flags:
+
+    python -m opencoder_jax.train --gin_file=pretrain/demo.gin --gin.MODEL_DIR=runs/x
+
+T5X's surface: repeated `--gin_file`, `--gin.X=Y`, `--gin_search_paths`, `--dry_run`.
+Two things differ. `--gin.MODEL_DIR=runs/x` needs no inner quotes. And a binding that
+names nothing, or that the command would never read, stops the run before it starts:
+gin itself ignores the second kind, the commonest silent mistake in sweeps.
+
+Gin binds only the function of the command and what its gin file imports; the library
+below takes plain arguments and imports no gin.
+"""
+
+import argparse
+import ast
+import contextlib
+import dataclasses
+import inspect
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gin
+
+from opencoder_jax.errors import InputError
+
+CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "gin_configs"
+_PATH_LIKE = re.compile(r"[\w./~:@=+,-]+")
+
+
+class ConfigurationError(InputError):
+    """A gin file, binding or flag that cannot be used."""
+
+
+def main(
+    function: Callable[..., Any],
+    argv: Sequence[str] | None = None,
+    *,
+    default_gin_files: Sequence[str] = (),
+    pass_through: str | None = None,
+) -> int:
+    """Runs one command: reads flags and gin, checks them, calls `function`.
+
+    Args:
+      function: the command; its docstring is the help text, its parameters what gin binds.
+      argv: without the program's name; None takes `sys.argv`.
+      default_gin_files: parsed where no `--gin_file` is given.
+      pass_through: the parameter of `function` that takes the flags that are not known
+        here (a Beam job's pipeline options); None refuses such flags.
+
+    Returns:
+      0, or 2 after a message about bad input.
+    """
+    parser = _argument_parser(function, default_gin_files, pass_through)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    flags, unknown = parser.parse_known_args(_as_gin_bindings(arguments))
+    if unknown and pass_through is None:
+        parser.error(f"unknown flags: {' '.join(unknown)} (bindings are written --gin.X=Y)")
+    try:
+        configured = configure(
+            function,
+            gin_files=flags.gin_file or default_gin_files,
+            bindings=flags.gin_bindings,
+            search_paths=flags.gin_search_paths,
+        )
+        if flags.dry_run:
+            print(gin.config_str())
+            return 0
+        configured(**({pass_through: unknown} if pass_through else {}))
+    except InputError as error:
+        # gin appends "In call to configurable ..." lines; they are of no use to a user.
+        message = str(error).split("\n  In call to configurable")[0]
+        print(f"error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def configure(
+    function: Callable[..., Any],
+    *,
+    gin_files: Sequence[str | os.PathLike] = (),
+    bindings: Sequence[str] = (),
+    search_paths: Sequence[str | os.PathLike] = (),
+) -> Callable[..., Any]:
+    """Parses gin for `function` and returns it with its bindings supplied.
+
+    Gin files name the command's module `__main__` (`import __main__ as train_script`), as
+    T5X's do; while they are parsed that name stands for `function`'s module, so a test
+    or a notebook can do what the command line does.
+
+    Raises:
+      ConfigurationError: a file is missing, a binding names nothing, never takes effect,
+        or a required value is unset.
+    """
+    module = sys.modules[function.__module__]
+    gin.clear_config()
+    prefixes = gin.config._LOCATION_PREFIXES
+    prefixes[:] = ["", *(f"{os.fspath(p)}" for p in search_paths), str(CONFIG_FOLDER)]
+    with _as_main_module(module), gin.unlock_config():
+        configured = _register(function)
+        # gin logs every search path it tries; the one error below says it all.
+        logging.disable(logging.ERROR)
+        try:
+            gin.parse_config_files_and_bindings(
+                [os.fspath(f) for f in gin_files], list(bindings), finalize_config=False
+            )
+        except Exception as error:
+            raise ConfigurationError(_readable(error)) from error
+        finally:
+            logging.disable(logging.NOTSET)
+        idle = bindings_without_effect(configured)
+        if idle:
+            raise ConfigurationError(
+                "these gin bindings never take effect on "
+                f"{function.__name__} (nothing that it uses reads them): {', '.join(idle)}"
+            )
+        unset = unset_requirements(configured)
+        if unset:
+            raise ConfigurationError(
+                "these values are required and unset: "
+                + ", ".join(unset)
+                + ". Set each with --gin.NAME=VALUE or in a gin file"
+            )
+    return configured
+
+
+def bindings_without_effect(function: Callable[..., Any]) -> list[str]:
+    """Bindings that no call reachable from `function` reads, as `scope/name.parameter`."""
+    reached: set[tuple[str, str]] = set()
+    for scope, selector, _ in _reachable(function):
+        reached.update(
+            (partial, selector)
+            for partial in _partial_scopes(scope)
+            if (partial, selector) in gin.config._CONFIG
+        )
+    idle = []
+    for (scope, selector), parameters in gin.config._CONFIG.items():
+        if (scope, selector) in reached:
+            continue
+        if selector == "gin.macro":
+            idle.append(scope)
+        else:
+            name = f"{scope}/{selector}" if scope else selector
+            idle.extend(f"{name}.{parameter}" for parameter in parameters)
+    return sorted(idle)
+
+
+def unset_requirements(function: Callable[..., Any]) -> list[str]:
+    """Macros and parameters left at `%gin.REQUIRED` that `function` would read."""
+    unset = set()
+    for scope, selector, parameters in _reachable(function):
+        for name, value in parameters.items():
+            if value is gin.REQUIRED or _is_required_constant(value):
+                unset.add(scope if selector == "gin.macro" else f"{selector}.{name}")
+    return sorted(unset)
+
+
+def config_gin() -> str:
+    """The parsed configuration as a gin file that gives the same run again."""
+    return gin.config_str()
+
+
+def write_config_gin(folder: str | os.PathLike) -> None:
+    """Writes `config.gin` beside the outputs, as T5X does in its `model_dir`."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    (Path(folder) / "config.gin").write_text(config_gin())
+
+
+def canonical(value: Any) -> Any:
+    """`value` as JSON that is equal for equal configurations, for manifests.
+
+    Dataclasses become objects with their type's name, functions their qualified names,
+    paths strings.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if callable(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def _argument_parser(
+    function: Callable[..., Any], default_gin_files: Sequence[str], pass_through: str | None
+) -> argparse.ArgumentParser:
+    module = function.__module__
+    if module == "__main__":
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        module = spec.name if spec else Path(sys.argv[0]).stem
+    parameters = "\n".join(
+        f"  {function.__name__}.{p}"
+        for p in inspect.signature(function).parameters.values()
+        if p.name != pass_through
+    )
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=inspect.getdoc(function),
+        epilog=f"what --gin.X=Y can bind:\n{parameters}\nand every macro of the gin files.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--gin_file",
+        action="append",
+        metavar="FILE",
+        help="gin file, by path or relative to a search path; may be repeated"
+        + (f" (default: {', '.join(default_gin_files)})" if default_gin_files else ""),
+    )
+    parser.add_argument(
+        "--gin_bindings",
+        action="append",
+        default=[],
+        metavar="X=Y",
+        help="one binding over the files; --gin.X=Y is the same",
+    )
+    parser.add_argument(
+        "--gin_search_paths",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="DIRS",
+        help="comma-separated folders tried before the project's gin_configs",
+    )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="check and print the configuration, run nothing"
+    )
+    return parser
+
+
+def _as_gin_bindings(argv: Sequence[str]) -> list[str]:
+    """`--gin.X=Y` as `--gin_bindings=X=Y`; a bare word or path becomes a string."""
+    rewritten = []
+    for argument in argv:
+        if not argument.startswith("--gin."):
+            rewritten.append(argument)
+            continue
+        name, separator, value = argument.removeprefix("--gin.").partition("=")
+        if not separator:
+            raise SystemExit(f"error: {argument}: write --gin.NAME=VALUE")
+        rewritten.append(f"--gin_bindings={name}={_quoted_if_word(value)}")
+    return rewritten
+
+
+def _quoted_if_word(value: str) -> str:
+    if value.startswith(("@", "%")) or not _PATH_LIKE.fullmatch(value):
+        return value
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return repr(value)
+    return value
+
+
+@contextlib.contextmanager
+def _as_main_module(module: ModuleType) -> Iterator[None]:
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = module
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
+
+
+def _register(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` wrapped by gin, once a process."""
+    known = gin.config._inverse_lookup(function)
+    return known.wrapper if known else gin.configurable(function)
+
+
+def _reachable(
+    function: Callable[..., Any],
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(scope, selector, bound parameters) of every call that `function`'s bindings lead to."""
+    root = gin.config._inverse_lookup(function.__wrapped__)  # type: ignore[attr-defined]
+    pending: list[tuple[tuple[str, ...], str]] = [((), root.selector)]
+    seen = set()
+    while pending:
+        scopes, selector = pending.pop()
+        if (scopes, selector) in seen:
+            continue
+        seen.add((scopes, selector))
+        scope = "/".join(scopes)
+        parameters: dict[str, Any] = {}
+        for partial in _partial_scopes(scope):
+            parameters.update(gin.config._CONFIG.get((partial, selector), {}))
+        yield scope, selector, parameters
+        for value in gin.config._iterate_flattened_values(parameters):
+            if isinstance(value, gin.config.ConfigurableReference):
+                inner = value.configurable.selector
+                macro = inner in ("gin.macro", "gin.constant")
+                pending.append((tuple(value.scopes) if macro else (*scopes, *value.scopes), inner))
+
+
+def _partial_scopes(scope: str) -> list[str]:
+    parts = scope.split("/") if scope else []
+    return ["/".join(parts[:i]) for i in range(len(parts) + 1)]
+
+
+def _is_required_constant(value: Any) -> bool:
+    return (
+        isinstance(value, gin.config.ConfigurableReference)
+        and value.configurable.selector == "gin.constant"
+        and list(value.scopes) == ["gin.REQUIRED"]
+    )
+
+
+def _readable(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,151 @@
+"""`manifest.json`: what a finished folder holds and everything that it was made from.
+
+A folder with a manifest is finished; one without is not. The manifest names the
+operative gin configuration, the code version, the fingerprints of all inputs and the
+SHA-256 of every file written, and nothing that differs between two runs of the same
+work (no times, no paths): two runs give the same manifest to the last byte.
+Timings stand beside it, in `timing.json`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from opencoder_jax import __version__
+from opencoder_jax.errors import InputError
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_VERSION = 1
+# Differ between two runs of the same work: times, and the paths in gin provenance comments.
+UNHASHED = (MANIFEST_NAME, "timing.json", "config.gin")
+
+
+class ManifestError(InputError):
+    """A folder is not what its reader or writer needs; the message says what to do."""
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits of the SHA-256 of `value` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes `value` under a temporary name, then moves it into place."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+def write_manifest(
+    folder: str | os.PathLike,
+    *,
+    job: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    counts: Mapping[str, Any],
+    files: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Marks `folder` finished.
+
+    Args:
+      folder: where the files are.
+      job: the command that made it, e.g. `refinecode`.
+      config: the operative configuration: binding to value, as JSON.
+      inputs: name to fingerprint of each thing that was read.
+      counts: whatever the job accounts for; must be JSON.
+      files: relative path to SHA-256; None hashes every file of the folder that is not
+        hidden and not in `UNHASHED`.
+
+    Returns:
+      The manifest, with its own `fingerprint` (of the files' hashes).
+    """
+    folder = Path(folder)
+    if files is None:
+        files = {
+            str(path.relative_to(folder)): file_sha256(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and path.name not in UNHASHED
+        }
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "job": job,
+        "code_version": __version__,
+        "config": dict(config),
+        "config_fingerprint": fingerprint(dict(config)),
+        "inputs": dict(inputs),
+        "counts": dict(counts),
+        "files": dict(files),
+        "fingerprint": fingerprint(dict(files)),
+    }
+    write_json(folder / MANIFEST_NAME, manifest)
+    return manifest
+
+
+def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
+    """The manifest of a finished folder.
+
+    Raises:
+      ManifestError: the folder is missing, unfinished, or its manifest is damaged.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    if not Path(folder).is_dir():
+        raise ManifestError(f"{folder}: no such folder")
+    if not path.exists():
+        raise ManifestError(
+            f"{folder} has no {MANIFEST_NAME}: its job has not finished; run that again"
+        )
+    try:
+        manifest = json.loads(path.read_text())
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{path} is damaged ({error}); make the folder again") from error
+    if version != FORMAT_VERSION:
+        raise ManifestError(f"{path} has format {version}, this code reads {FORMAT_VERSION}")
+    return manifest
+
+
+def already_done(
+    folder: str | os.PathLike, *, job: str, config: Mapping[str, Any], inputs: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The manifest, if `folder` was finished by this job with these settings and inputs.
+
+    Returns:
+      None where there is no manifest: the work is still to be done.
+
+    Raises:
+      ManifestError: it was finished by another job, configuration or input. The message
+        lists what differs.
+    """
+    if not (Path(folder) / MANIFEST_NAME).exists():
+        return None
+    manifest = read_manifest(folder)
+    differences = []
+    if manifest["job"] != job:
+        differences.append(f"job: there {manifest['job']}, here {job}")
+    for title, there, here in (
+        ("", manifest["config"], config),
+        ("input ", manifest["inputs"], inputs),
+    ):
+        for key in sorted({*there, *here}):
+            if there.get(key) != here.get(key):
+                differences.append(
+                    f"{title}{key}: there {there.get(key)!r}, here {here.get(key)!r}"
+                )
+    if differences:
+        raise ManifestError(
+            f"{folder} was made with other settings; choose another output folder, or remove "
+            "this one:\n  " + "\n  ".join(differences)
+        )
+    return manifest

@@ -1,0 +1,76 @@
+"""One training sequence as a record: the only thing that the trainer reads.
+
+Packing is offline (docs/data.md): a record holds exactly S+1 tokens, so inputs are
+`tokens[:-1]` and targets `tokens[1:]`. Several documents share a record; segment ids
+keep attention and loss inside each. Who they were travels with them, so per-language
+evaluation and "where did this batch come from" need no other file.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from opencoder_jax.formats.example import RecordError, decode_example, encode_example
+
+PAD_SEGMENT = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PackedSequence:
+    """S+1 tokens of one or more documents.
+
+    Attributes:
+      tokens: int32[S+1], padded with the tokenizer's pad id.
+      segment_ids: int32[S+1], 1, 2, ... a piece of a document each; 0 is padding.
+      positions: int32[S+1], from 0 at the start of each piece; 0 in padding.
+      loss_weights: int32[S+1], 1 where the token is to be predicted, 0 for prompts, for
+        padding and for the first token of a piece (nothing in its segment predicts it).
+      document_ids: of each segment, in order of segment id.
+      document_languages: of each segment.
+      document_bytes: UTF-8 bytes of text that each segment's predicted tokens stand for.
+    """
+
+    tokens: np.ndarray
+    segment_ids: np.ndarray
+    positions: np.ndarray
+    loss_weights: np.ndarray
+    document_ids: tuple[str, ...]
+    document_languages: tuple[str, ...]
+    document_bytes: tuple[int, ...]
+
+
+_ARRAYS = ("tokens", "segment_ids", "positions", "loss_weights")
+
+
+def encode_packed(sequence: PackedSequence) -> bytes:
+    features = {name: getattr(sequence, name) for name in _ARRAYS}
+    return encode_example(
+        {
+            **features,
+            "document_ids": sequence.document_ids,
+            "document_languages": sequence.document_languages,
+            "document_bytes": sequence.document_bytes,
+        }
+    )
+
+
+def decode_packed(record: bytes) -> PackedSequence:
+    """The packed sequence in a serialized `tf.train.Example`.
+
+    Raises:
+      RecordError: a feature is missing, or the arrays differ in length.
+    """
+    features = decode_example(record)
+    missing = [f.name for f in dataclasses.fields(PackedSequence) if f.name not in features]
+    if missing:
+        raise RecordError(f"packed record without {missing} (has {sorted(features)})")
+    arrays = {name: np.asarray(features[name], dtype=np.int32) for name in _ARRAYS}
+    lengths = {name: array.shape[0] for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise RecordError(f"packed record whose arrays differ in length: {lengths}")
+    return PackedSequence(
+        **arrays,
+        document_ids=tuple(v.decode("utf-8") for v in features["document_ids"]),
+        document_languages=tuple(v.decode("utf-8") for v in features["document_languages"]),
+        document_bytes=tuple(features["document_bytes"]),
+    )

@@ -1,0 +1,110 @@
+"""ArrayRecord shards: their names, reading them, writing one so that it is whole or absent.
+
+Shards are written with `group_size:1` (a record a group), which random access needs.
+A shard appears under its name only when it is complete: a job that is killed leaves
+`.tmp` files, never half a shard.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from array_record.python import array_record_module
+
+from opencoder_jax.formats.example import RecordError
+
+WRITER_OPTIONS = "group_size:1"
+_SHARD_NAME = re.compile(r"(?P<name>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.arrayrecord")
+
+
+def shard_name(name: str, index: int, count: int) -> str:
+    """`documents-00003-of-00032.arrayrecord`."""
+    return f"{name}-{index:05d}-of-{count:05d}.arrayrecord"
+
+
+def list_shards(folder: str | os.PathLike, name: str) -> list[Path]:
+    """All shards `name-*` of a folder, in order.
+
+    Raises:
+      FileNotFoundError: there are none, or one of the set is missing.
+    """
+    folder = Path(folder)
+    found: dict[int, Path] = {}
+    counts = set()
+    for path in sorted(folder.glob(f"{name}-*.arrayrecord")):
+        match = _SHARD_NAME.fullmatch(path.name)
+        if match and match["name"] == name:
+            found[int(match["index"])] = path
+            counts.add(int(match["count"]))
+    if not found:
+        raise FileNotFoundError(f"no shards {name}-*-of-*.arrayrecord in {folder}")
+    if len(counts) > 1:
+        raise FileNotFoundError(
+            f"{folder} holds shards {name!r} of different sets (of {sorted(counts)}): "
+            "remove the set that is not wanted"
+        )
+    count = counts.pop()
+    missing = [shard_name(name, i, count) for i in range(count) if i not in found]
+    if missing:
+        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}")
+    return [found[i] for i in range(count)]
+
+
+def read_shard(path: str | os.PathLike, batch: int = 1024) -> Iterator[bytes]:
+    """The records of one shard in order, `batch` at a time from disk.
+
+    Raises:
+      RecordError: the file is no ArrayRecord, or is cut short.
+    """
+    try:
+        reader = array_record_module.ArrayRecordReader(str(path))
+    except Exception as error:
+        raise RecordError(f"{path}: not a readable ArrayRecord file: {error}") from error
+    try:
+        for start in range(0, reader.num_records(), batch):
+            stop = min(start + batch, reader.num_records())
+            try:
+                yield from reader.read(start, stop)
+            except Exception as error:
+                raise RecordError(f"{path}: records {start} to {stop}: {error}") from error
+    finally:
+        reader.close()
+
+
+def read_records(folder: str | os.PathLike, name: str) -> Iterator[bytes]:
+    """The records of all shards `name-*` of a folder, in shard order."""
+    for path in list_shards(folder, name):
+        yield from read_shard(path)
+
+
+def count_records(folder: str | os.PathLike, name: str) -> int:
+    total = 0
+    for path in list_shards(folder, name):
+        reader = array_record_module.ArrayRecordReader(str(path))
+        total += reader.num_records()
+        reader.close()
+    return total
+
+
+def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
+    """Writes one shard under a temporary name, then moves it into place.
+
+    Returns:
+      The number of records written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writer = array_record_module.ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
+    count = 0
+    try:
+        for record in records:
+            writer.write(record)
+            count += 1
+    except BaseException:
+        writer.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    writer.close()
+    temporary.replace(path)
+    return count
