@@ -111,11 +111,10 @@ def configure(
         # gin logs every search path it tries; the one error below says it all.
         logging.disable(logging.ERROR)
         try:
-            gin.parse_config_files_and_bindings(
-                [os.fspath(f) for f in gin_files], list(bindings), finalize_config=False
-            )
-        except Exception as error:
-            raise ConfigurationError(_readable(error)) from error
+            for file in gin_files:
+                _parse(gin.parse_config_file, os.fspath(file), "")
+            for binding in bindings:
+                _parse(gin.parse_config, binding, f"--gin.{binding}: ")
         finally:
             logging.disable(logging.NOTSET)
         idle = bindings_without_effect(configured)
@@ -321,6 +320,10 @@ def _is_required_constant(value: Any) -> bool:
     )
 
 
-def _readable(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+def _parse(parser: Callable[[str], Any], what: str, prefix: str) -> None:
+    try:
+        parser(what)
+    except Exception as error:
+        text = str(error).strip() or type(error).__name__
+        message = " ".join(line.strip() for line in text.splitlines() if line.strip())
+        raise ConfigurationError(prefix + message) from error

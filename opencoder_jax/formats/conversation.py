@@ -77,4 +77,4 @@ def decode_conversation(record: bytes) -> Conversation:
         raise RecordError(
             f"not a conversation record (has {sorted(features)}): {error!r}"
         ) from error
-    return Conversation(**{**text, "messages": messages})  # type: ignore[arg-type]
+    return Conversation(**{**text, "messages": messages})

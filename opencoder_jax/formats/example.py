@@ -23,7 +23,7 @@ class RecordError(InputError):
     """A record that cannot be decoded, or lacks a feature that its reader needs."""
 
 
-def _example_class() -> type:
+def _example_class() -> Any:
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="opencoder_jax/example.proto", package="tensorflow", syntax="proto3"
@@ -95,7 +95,7 @@ def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
     """
     example = Example()
     for name, value in features.items():
-        values = value.tolist() if isinstance(value, np.ndarray) else value
+        values: Any = value.tolist() if isinstance(value, np.ndarray) else value
         if isinstance(values, bytes | str | int | float):
             values = [values]
         feature = example.features.feature[name]

@@ -5,6 +5,7 @@ A shard appears under its name only when it is complete: a job that is killed le
 `.tmp` files, never half a shard.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -12,10 +13,15 @@ from pathlib import Path
 
 from array_record.python import array_record_module
 
+from opencoder_jax.errors import InputError
 from opencoder_jax.formats.example import RecordError
 
 WRITER_OPTIONS = "group_size:1"
 _SHARD_NAME = re.compile(r"(?P<name>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.arrayrecord")
+
+
+class MissingShardsError(InputError, FileNotFoundError):
+    """A folder lacks the shards that its reader was told to expect."""
 
 
 def shard_name(name: str, index: int, count: int) -> str:
@@ -27,7 +33,7 @@ def list_shards(folder: str | os.PathLike, name: str) -> list[Path]:
     """All shards `name-*` of a folder, in order.
 
     Raises:
-      FileNotFoundError: there are none, or one of the set is missing.
+      MissingShardsError: there are none, or one of the set is missing.
     """
     folder = Path(folder)
     found: dict[int, Path] = {}
@@ -38,38 +44,63 @@ def list_shards(folder: str | os.PathLike, name: str) -> list[Path]:
             found[int(match["index"])] = path
             counts.add(int(match["count"]))
     if not found:
-        raise FileNotFoundError(f"no shards {name}-*-of-*.arrayrecord in {folder}")
+        raise MissingShardsError(f"no shards {name}-*-of-*.arrayrecord in {folder}")
     if len(counts) > 1:
-        raise FileNotFoundError(
+        raise MissingShardsError(
             f"{folder} holds shards {name!r} of different sets (of {sorted(counts)}): "
             "remove the set that is not wanted"
         )
     count = counts.pop()
     missing = [shard_name(name, i, count) for i in range(count) if i not in found]
     if missing:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}")
+        raise MissingShardsError(f"{folder} lacks {', '.join(missing)}")
     return [found[i] for i in range(count)]
+
+
+@contextlib.contextmanager
+def open_shard(path: str | os.PathLike) -> Iterator[array_record_module.ArrayRecordReader]:
+    """An ArrayRecord reader that is known to be healthy.
+
+    The library opens a damaged file without complaint and shows it as empty; only `ok()`
+    tells, and only `close()` says why.
+
+    Raises:
+      RecordError: the file is missing, no ArrayRecord, or cut short.
+    """
+    if not os.path.isfile(path):
+        raise RecordError(f"{path}: no such file")
+    reader = array_record_module.ArrayRecordReader(str(path))
+    if not reader.ok():
+        try:
+            reader.close()
+            reason = "unknown reason"
+        except RuntimeError as error:
+            reason = str(error) or "its end is missing"
+        raise RecordError(f"{path}: damaged or cut short, make it again ({reason})")
+    try:
+        yield reader
+    finally:
+        with contextlib.suppress(RuntimeError):
+            reader.close()
 
 
 def read_shard(path: str | os.PathLike, batch: int = 1024) -> Iterator[bytes]:
     """The records of one shard in order, `batch` at a time from disk.
 
     Raises:
-      RecordError: the file is no ArrayRecord, or is cut short.
+      RecordError: the file is missing, no ArrayRecord, or damaged.
     """
-    try:
-        reader = array_record_module.ArrayRecordReader(str(path))
-    except Exception as error:
-        raise RecordError(f"{path}: not a readable ArrayRecord file: {error}") from error
-    try:
-        for start in range(0, reader.num_records(), batch):
-            stop = min(start + batch, reader.num_records())
+    with open_shard(path) as reader:
+        total = reader.num_records()
+        for start in range(0, total, batch):
+            stop = min(start + batch, total)
             try:
-                yield from reader.read(start, stop)
-            except Exception as error:
+                records = reader.read(start, stop)
+            except (RuntimeError, ValueError, IndexError) as error:
                 raise RecordError(f"{path}: records {start} to {stop}: {error}") from error
-    finally:
-        reader.close()
+            if len(records) != stop - start:
+                raise RecordError(f"{path}: records {start} to {stop} are damaged")
+            yield from records
 
 
 def read_records(folder: str | os.PathLike, name: str) -> Iterator[bytes]:
@@ -81,9 +112,8 @@ def read_records(folder: str | os.PathLike, name: str) -> Iterator[bytes]:
 def count_records(folder: str | os.PathLike, name: str) -> int:
     total = 0
     for path in list_shards(folder, name):
-        reader = array_record_module.ArrayRecordReader(str(path))
-        total += reader.num_records()
-        reader.close()
+        with open_shard(path) as reader:
+            total += reader.num_records()
     return total
 
 

@@ -1,0 +1,127 @@
+import subprocess
+import sys
+
+import gin
+import pytest
+
+from opencoder_jax import configuration
+from opencoder_jax.configuration import ConfigurationError
+from tests.opencoder_jax import command_under_test
+from tests.opencoder_jax.command_under_test import Settings
+
+BASE = """
+from __gin__ import dynamic_registration
+from tests.opencoder_jax import command_under_test
+OUTPUT = %gin.REQUIRED
+command_under_test.Settings.size = 7
+"""
+RUN = """
+from __gin__ import dynamic_registration
+import __main__ as script
+from tests.opencoder_jax import command_under_test
+include 'base.gin'
+script.command:
+  settings = @scoped/command_under_test.Settings()
+  output = %OUTPUT
+scoped/command_under_test.Settings.name = 'scoped'
+"""
+
+
+@pytest.fixture
+def gin_folder(tmp_path):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "base.gin").write_text(BASE)
+    (folder / "run.gin").write_text(RUN)
+    yield folder
+    gin.clear_config()
+
+
+def configure(folder, *bindings, file="run.gin"):
+    return configuration.configure(
+        command_under_test.command, gin_files=[file], bindings=bindings, search_paths=[folder]
+    )
+
+
+def run(folder, *arguments):
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.opencoder_jax.command_under_test",
+            "--gin_file=run.gin",
+            f"--gin_search_paths={folder}",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_files_includes_scopes_and_bindings_reach_the_function(gin_folder, capsys):
+    configure(gin_folder, "OUTPUT = 'x'", "command.count = 5")()
+    assert capsys.readouterr().out == "7 scoped x 5 []\n"
+
+
+def test_the_command_line_needs_no_inner_quotes_and_passes_other_flags_on(gin_folder):
+    result = run(gin_folder, "--gin.OUTPUT=runs/a-b.c", "--runner=FnApiRunner")
+    assert result.stdout == "7 scoped runs/a-b.c 3 ['--runner=FnApiRunner']\n", result.stderr
+
+
+def test_the_written_configuration_gives_the_same_run_again(gin_folder, tmp_path, capsys):
+    configure(gin_folder, "OUTPUT = 'x'", "command.count = 5")
+    configuration.write_config_gin(tmp_path)
+    configuration.configure(command_under_test.command, gin_files=[tmp_path / "config.gin"])()
+    assert capsys.readouterr().out == "7 scoped x 5 []\n"
+
+
+@pytest.mark.parametrize(
+    ("binding", "complaint"),
+    [
+        ("command.cuont = 5", "cuont"),
+        ("nothing.size = 5", "nothing"),
+        ("SIZE = 5", "never take effect on command .*SIZE"),
+        ("other/command_under_test.Settings.size = 5", "other/.*Settings.size"),
+        ("command.count = 5 +", r"5 \+: Expected"),
+    ],
+)
+def test_a_binding_that_names_nothing_or_takes_no_effect_is_an_error(
+    gin_folder, binding, complaint
+):
+    with pytest.raises(ConfigurationError, match=complaint):
+        configure(gin_folder, "OUTPUT = 'x'", binding)
+
+
+def test_an_unset_required_value_is_named(gin_folder):
+    with pytest.raises(ConfigurationError, match="required and unset: OUTPUT"):
+        configure(gin_folder)
+
+
+def test_a_missing_gin_file_says_where_it_was_looked_for(gin_folder):
+    with pytest.raises(ConfigurationError, match=r"absent\.gin.*gin_configs"):
+        configure(gin_folder, file="absent.gin")
+
+
+def test_bad_input_is_one_line_and_status_2(gin_folder):
+    result = run(gin_folder, "--gin.OUTPUT=x", "--gin.command.count=-1")
+    assert result.returncode == 2
+    assert result.stderr == "error: count is -1, expected 0 or more\n"
+
+
+def test_dry_run_prints_the_configuration_and_runs_nothing(gin_folder):
+    result = run(gin_folder, "--gin.OUTPUT=x", "--dry_run")
+    assert "script.command.output = %OUTPUT" in result.stdout
+    assert "scoped x" not in result.stdout
+
+
+def test_help_lists_what_can_be_bound(gin_folder):
+    help_text = run(gin_folder, "--help").stdout
+    assert "Prints what it was given." in help_text
+    assert "command.count: int = 3" in help_text
+
+
+def test_equal_configurations_have_one_canonical_form():
+    first = configuration.canonical({"b": (1, 2), "a": Settings(size=2)})
+    second = configuration.canonical({"a": Settings(2, "plain"), "b": [1, 2]})
+    assert first == second
+    assert first["a"] == {"type": "Settings", "size": 2, "name": "plain"}
