@@ -49,6 +49,10 @@ class Document:
     duplicate_cluster: str = ""
     signals: str = ""
 
+    def __reduce__(self) -> tuple[type, tuple]:
+        # Beam pickles documents at every shuffle; the default for slots asks `fields()` each time.
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)
+
     def replace(self, **changes: object) -> Self:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 

@@ -1,0 +1,58 @@
+"""Runs a transform of the package on the default local runner and collects what comes out."""
+
+import hashlib
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from beam_pipelines.runner import pipeline
+from opencoder_jax.formats.document import Document
+
+
+def document(number: int, text: str, *, stars: int = 0, commit_time: int = 0) -> Document:
+    """A document whose id sorts as its number."""
+    return Document(
+        id=f"{number:032x}",
+        text=text,
+        repo=f"repo{number}",
+        path=f"src/{number}.py",
+        stars=stars,
+        commit_time=commit_time,
+        content_sha256=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def run(
+    elements: Iterable[Any], transform: beam.PTransform, options: Iterable[str] = ()
+) -> dict[str, list[Any]]:
+    """Output name to elements; a single output is called `all`. The order is the runner's."""
+    with tempfile.TemporaryDirectory() as folder:
+        with pipeline([*options]) as p:
+            result = p | beam.Create(list(elements)) | transform
+            outputs = result._asdict() if hasattr(result, "_asdict") else {"all": result}
+            for name, pcollection in outputs.items():
+                _ = pcollection | f"Write {name}" >> beam.Map(_append(folder, name))
+        return {name: _read(Path(folder) / name) for name in outputs}
+
+
+def _append(folder: str, name: str) -> Callable[[Any], None]:
+    """One write call an element, so that threads and processes of a runner can share a file."""
+
+    def append(element: Any) -> None:
+        with open(f"{folder}/{name}", "ab", buffering=0) as file:
+            file.write(pickle.dumps(element))
+
+    return append
+
+
+def _read(path: Path) -> list[Any]:
+    elements = []
+    if path.exists():
+        with path.open("rb") as file:
+            while file.peek(1):
+                elements.append(pickle.load(file))
+    return elements
