@@ -32,7 +32,8 @@ import gin
 from opencoder_jax.errors import InputError
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "gin_configs"
-_PATH_LIKE = re.compile(r"[\w./~:@=+,-]+")
+# A path or word; or a text that starts as none of gin's own values does.
+_PLAIN_TEXT = re.compile(r"[\w./~:@=+,-]+|[A-Za-z#][^@%]*", re.DOTALL)
 
 
 class ConfigurationError(InputError):
@@ -244,7 +245,7 @@ def _argument_parser(
 
 
 def _as_gin_bindings(argv: Sequence[str]) -> list[str]:
-    """`--gin.X=Y` as `--gin_bindings=X=Y`; a bare word or path becomes a string."""
+    """`--gin.X=Y` as `--gin_bindings=X=Y`; a bare word, path or sentence becomes a string."""
     rewritten = []
     for argument in argv:
         if not argument.startswith("--gin."):
@@ -253,12 +254,12 @@ def _as_gin_bindings(argv: Sequence[str]) -> list[str]:
         name, separator, value = argument.removeprefix("--gin.").partition("=")
         if not separator:
             raise SystemExit(f"error: {argument}: write --gin.NAME=VALUE")
-        rewritten.append(f"--gin_bindings={name}={_quoted_if_word(value)}")
+        rewritten.append(f"--gin_bindings={name}={_quoted_if_plain(value)}")
     return rewritten
 
 
-def _quoted_if_word(value: str) -> str:
-    if value.startswith(("@", "%")) or not _PATH_LIKE.fullmatch(value):
+def _quoted_if_plain(value: str) -> str:
+    if value.startswith(("@", "%")) or not _PLAIN_TEXT.fullmatch(value):
         return value
     try:
         ast.literal_eval(value)
@@ -302,9 +303,9 @@ def _reachable(
         yield scope, selector, parameters
         for value in gin.config._iterate_flattened_values(parameters):
             if isinstance(value, gin.config.ConfigurableReference):
-                inner = value.configurable.selector
-                macro = inner in ("gin.macro", "gin.constant")
-                pending.append((tuple(value.scopes) if macro else (*scopes, *value.scopes), inner))
+                # As gin calls it: the reference's own scope, where it has one, replaces the
+                # scope that it is reached in.
+                pending.append((tuple(value.scopes) or scopes, value.configurable.selector))
 
 
 def _partial_scopes(scope: str) -> list[str]:

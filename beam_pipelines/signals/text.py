@@ -1,0 +1,140 @@
+"""Signals of texts (documentation, prose): the `qsc_doc_*` rules.
+
+Most come from RedPajama-v2 and the web-text filters before it: how much a text repeats
+itself, how many of its words are function words, whether its lines end in "read more".
+"""
+
+import functools
+import json
+import re
+from importlib import resources
+
+import numpy as np
+
+from beam_pipelines.signals.document import ParsedDocument
+from beam_pipelines.signals.general import frac_chars_alphabet, share
+from beam_pipelines.signals.registry import signal
+
+_SENTENCE = re.compile(r"\b[^.!?。！？؟]++[.!?。！？؟]*")
+_SENTENCE_BREAK = re.compile(r"[.?!\n]")
+_LINK = re.compile(r"\(https?://[^\s()]*+\)")
+_TAG = re.compile(r"<[^<>\n]++>")
+_HEX_WORD = re.compile(r"0[xX](?<!\w..)[0-9a-fA-F]++\b")
+_CLOSING_BRACKETS = ")]}）】」』》〉"
+_READ_MORE = (
+    *("...", "…"),
+    *("更多", "全文", "详情", "詳情", "阅读全文"),
+    *("المزيد", "التفاصيل"),
+    *("続きを読む", "もっと見る", "詳細", "詳しく"),
+)
+_BULLETS = tuple("•‣⁃⁌⁍∙◦▪▫■□▬●○◉◎◆◇◈◊★☆✦✧✩✪►▶▷▸▹➢➣➤➔➙➜➝➞➥➦✓✔✗✘❖❍❏❐❑❒☐☑☒※")
+_CODE_RELATED_NAMES = frozenset(("readme", "notes", "todo", "description", "cmakelists"))
+
+
+@signal("qsc_doc_frac_chars_alphabet", "text")
+def alphabet(document: ParsedDocument) -> float | None:
+    """Letters of all visible characters; defined for English only."""
+    return frac_chars_alphabet(document) if document.human_language == "en" else None
+
+
+@signal("qsc_doc_entropy_unigram", "text")
+def entropy_unigram(document: ParsedDocument) -> float:
+    """Entropy of the distribution of words, in nats."""
+    if not document.words:
+        return 0.0
+    probabilities = np.bincount(document.word_ids) / len(document.words)
+    return max(0.0, -float(np.sum(probabilities * np.log(probabilities))))
+
+
+@signal("qsc_doc_frac_chars_curly_bracket", "text")
+def frac_chars_curly_bracket(document: ParsedDocument) -> float:
+    brackets = document.characters["{"] + document.characters["}"]
+    return share(brackets, len(document.text))
+
+
+@signal("qsc_doc_frac_chars_dupe_lines", "text")
+def frac_chars_dupe_lines(document: ParsedDocument) -> float:
+    repeated = document.repeated_lines
+    chars = sum(len(line) * count for line, count in repeated.items())
+    return share(chars, sum(map(len, document.stripped_lines)))
+
+
+@signal("qsc_doc_frac_lines_dupe_lines", "text")
+def frac_lines_dupe_lines(document: ParsedDocument) -> float:
+    return share(sum(document.repeated_lines.values()), len(document.stripped_lines))
+
+
+@signal("qsc_doc_frac_lines_end_with_readmore", "text")
+def frac_lines_end_with_readmore(document: ParsedDocument) -> float:
+    ends = sum(
+        line.rstrip().rstrip(_CLOSING_BRACKETS).endswith(_READ_MORE) for line in document.lines
+    )
+    return share(ends, len(document.lines))
+
+
+@signal("qsc_doc_frac_lines_start_with_bullet", "text")
+def frac_lines_start_with_bullet(document: ParsedDocument) -> float:
+    """Lines that begin with a typographic bullet; `-` and `*` are none."""
+    bullets = sum(line.lstrip().startswith(_BULLETS) for line in document.lines)
+    return share(bullets, len(document.lines))
+
+
+@signal("qsc_doc_frac_words_all_caps", "text")
+def frac_words_all_caps(document: ParsedDocument) -> float:
+    return share(sum(map(str.isupper, document.raw_words)), len(document.raw_words))
+
+
+@signal("qsc_doc_frac_words_full_bracket", "text")
+def frac_words_full_bracket(document: ParsedDocument) -> float:
+    brackets = sum(word in ("【", "】") for word in document.raw_words)
+    return share(brackets, len(document.raw_words))
+
+
+@signal("qsc_doc_frac_words_redpajama_stop", "text")
+def frac_words_redpajama_stop(document: ParsedDocument) -> float | None:
+    """Function words of all words; defined for en, fr, es, it and de."""
+    stop_words = _stop_words().get(document.human_language)
+    if stop_words is None:
+        return None
+    stops = sum(word.lower() in stop_words for word in document.raw_words)
+    return share(stops, len(document.raw_words))
+
+
+@signal("qsc_doc_num_sentences", "text")
+def num_sentences(document: ParsedDocument) -> float:
+    return sum(1 for _ in _SENTENCE.finditer(document.text))
+
+
+@signal("qsc_doc_num_chars_sentence_length_mean", "text")
+def num_chars_sentence_length_mean(document: ParsedDocument) -> float:
+    sentences = _SENTENCE_BREAK.split(document.text)
+    return share(sum(map(len, sentences)), len(sentences))
+
+
+@signal("qsc_doc_frac_chars_hex_words", "text")
+def frac_chars_hex_words(document: ParsedDocument) -> float:
+    return share(hex_word_chars(document.text), len(document.text))
+
+
+def hex_word_chars(text: str) -> int:
+    """Characters in `0x…` literals."""
+    return sum(map(len, _HEX_WORD.findall(text)))
+
+
+@signal("qsc_doc_frac_chars_hyperlink_html_tag", "text")
+def frac_chars_hyperlink_html_tag(document: ParsedDocument) -> float:
+    """Characters of links in parentheses and of tags."""
+    spans = _LINK.findall(document.text) + _TAG.findall(document.text)
+    return share(sum(map(len, spans)), len(document.text))
+
+
+@signal("qsc_doc_cate_code_related_file_name", "text")
+def cate_code_related_file_name(document: ParsedDocument) -> float:
+    name = document.path.rsplit("/", 1)[-1].split(".", 1)[0].lower()
+    return float("requirement" in name or name in _CODE_RELATED_NAMES)
+
+
+@functools.cache
+def _stop_words() -> dict[str, frozenset[str]]:
+    text = resources.files(__package__).joinpath("stop_words.json").read_text(encoding="utf-8")
+    return {language: frozenset(words.split()) for language, words in json.loads(text).items()}

@@ -1,0 +1,66 @@
+"""Signals as the cleaning job asks for them: by kind, and never silently missing."""
+
+import subprocess
+import sys
+
+import numpy as np
+
+from beam_pipelines.signals import ngrams, registry
+from beam_pipelines.signals.compute import compute_signals
+from beam_pipelines.signals.document import ParsedDocument
+
+TEXT = "def f(x):\n    return x\n"
+
+
+def compute(language: str, doc_type: str):
+    return compute_signals(
+        TEXT, language=language, doc_type=doc_type, path="a", size_bytes=9, document_id="id7"
+    )
+
+
+def test_a_failing_signal_is_an_error_by_name_and_the_others_are_computed(monkeypatch):
+    def failing(document: ParsedDocument) -> float:
+        raise RuntimeError("broken")
+
+    name = "qsc_code_num_words"
+    monkeypatch.setitem(registry._SIGNALS, name, registry.Signal(name, "code", failing))
+    result = compute("c", "code")
+    assert result.errors == {name: "document id7: RuntimeError: broken"}
+    assert result.values[name] is None
+    assert sum(value is not None for value in result.values.values()) == 32
+
+
+def test_a_text_that_is_no_unicode_is_an_error_of_the_document():
+    result = compute_signals(
+        "a\ud800", language="c", doc_type="code", path="a", size_bytes=1, document_id="id7"
+    )
+    assert result.errors["human_language"].startswith("document id7: ")
+
+
+def test_a_new_languages_signals_need_only_be_registered(monkeypatch):
+    monkeypatch.setattr(registry, "_SIGNALS", dict(registry._SIGNALS))
+    registry.add_signal("qsc_codego_num_x", "go", lambda document: 1.0)
+    assert compute("go", "code").values["qsc_codego_num_x"] == 1
+    assert "qsc_codego_num_x" not in compute("c", "code").values
+
+
+def test_ngram_shares_equal_those_counted_one_by_one():
+    words = list("abcabcabdabcabcabcdefabcabc")
+    ids, lengths = ngrams.word_ids(words), np.ones(len(words), int)
+    shares = ngrams.ngram_shares(ids, lengths)
+    for n in ngrams.DUPLICATE_LENGTHS:
+        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        marked = {i + k for i, g in enumerate(grams) if grams.count(g) > 1 for k in range(n)}
+        assert shares.duplicate[n] == len(marked) / len(words)
+    for n in ngrams.TOP_LENGTHS:
+        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        assert shares.top[n] == max(map(grams.count, grams)) * n / len(words)
+
+
+def test_signals_import_no_beam_and_no_framework():
+    program = (
+        "import sys, beam_pipelines.signals.rules as rules\n"
+        "heavy = {'apache_beam', 'jax', 'flax', 'tensorflow', 'gin', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
