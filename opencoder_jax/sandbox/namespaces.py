@@ -1,0 +1,180 @@
+"""The room that programs run in: Linux namespaces, and a root with nothing of the host's.
+
+`enter_user_namespace` and `enter_namespaces` cut the zygote off; `build_root` gives it a
+root of its own, read-only, that holds the Python installation, the system's libraries,
+five device files and an empty `/tmp`. Each program gets its own `/tmp` and `/proc`
+(`private_mounts`). Works as root and as an ordinary user, who may make user namespaces on
+most machines; needs Linux 5.14, whose process limit counts per namespace.
+Next: `zygote` calls these in order.
+"""
+
+import contextlib
+import ctypes
+import os
+import struct
+import sys
+from pathlib import Path
+
+from opencoder_jax.sandbox.privileges import check, libc
+
+# Programs run under this user id, which is no root inside the namespace.
+PROGRAM_UID = 1000
+# Who that is outside when root runs the sandbox. Not root: the kernel counts no processes of root.
+_OUTSIDE_UID = 65534
+
+_SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache")
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+
+# linux/mount.h
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT = 1, 2, 4, 32
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+_MNT_DETACH = 2
+_SYS_PIVOT_ROOT, _SYS_MOUNT_SETATTR = 155, 442
+_AT_RECURSIVE = 0x8000
+_READ_ONLY_NOSUID_NODEV = 1 | 2 | 4
+
+
+def enter_user_namespace() -> int:
+    """Moves this process into a user namespace of its own.
+
+    Root maps itself, to set things up, and a second id for the programs; anyone else
+    maps the one id that the kernel lets them.
+
+    Returns:
+      How many more processes of this sandbox run under the programs' user id: they
+      count towards the process limit.
+
+    Raises:
+      OSError: the machine does not let this user make namespaces.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if uid != 0:
+        _unshare_user()
+        _write_maps("self", f"{PROGRAM_UID} {uid} 1", f"{PROGRAM_UID} {gid} 1", groups=False)
+        return 2
+    # Only a process outside may map more than one id.
+    pid = os.getpid()
+    ready_read, ready_write = os.pipe()
+    mapper = os.fork()
+    if mapper == 0:
+        status = 1
+        with contextlib.suppress(OSError):
+            os.close(ready_write)
+            os.read(ready_read, 1)
+            ids = f"0 0 1\n{PROGRAM_UID} {_OUTSIDE_UID} 1"
+            _write_maps(str(pid), ids, ids, groups=True)
+            status = 0
+        os._exit(status)
+    os.close(ready_read)
+    try:
+        _unshare_user()
+    finally:
+        os.close(ready_write)
+        status = os.waitpid(mapper, 0)[1]
+    if status != 0:
+        raise PermissionError("this root may not map user ids into a namespace")
+    return 0
+
+
+def _unshare_user() -> None:
+    try:
+        os.unshare(os.CLONE_NEWUSER)
+    except OSError as error:
+        raise OSError(
+            f"user namespaces are forbidden or used up ({error.strerror}; see "
+            "/proc/sys/user/max_user_namespaces, or the container's seccomp profile)"
+        ) from error
+
+
+def _write_maps(pid: str, uids: str, gids: str, *, groups: bool) -> None:
+    if not groups:
+        # Without it an ordinary user may not map a group id.
+        Path(f"/proc/{pid}/setgroups").write_text("deny")
+    Path(f"/proc/{pid}/uid_map").write_text(uids)
+    Path(f"/proc/{pid}/gid_map").write_text(gids)
+
+
+def enter_namespaces() -> None:
+    """Own mounts, network (without an interface), host name, IPC; the next fork is pid 1."""
+    os.unshare(
+        os.CLONE_NEWNS | os.CLONE_NEWPID | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS
+    )
+
+
+def build_root() -> None:
+    """Replaces the file system by a read-only one of links and read-only binds.
+
+    Raises:
+      OSError: a mount was refused.
+    """
+    _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+    sources = {path: os.open(path, os.O_PATH) for path in _visible_paths()}
+    devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in _DEVICES}
+    # Any folder that is everywhere will do: sources beneath it were opened before.
+    root = "/tmp"
+    _mount("sandbox", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=1m")
+    for name in ("proc", "tmp", "dev"):
+        os.mkdir(f"{root}/{name}")
+    for path, source in sources.items():
+        _bind(source, root + path, is_folder=Path(path).is_dir())
+        _make_read_only(root + path)
+    for name, source in devices.items():
+        _bind(source, f"{root}/dev/{name}", is_folder=False)
+    os.symlink("/tmp", f"{root}/dev/shm")
+    # While the old one is still there: the kernel gives a new /proc only to who sees one.
+    _mount_proc(f"{root}/proc")
+    for source in (*sources.values(), *devices.values()):
+        os.close(source)
+    os.chdir(root)
+    # The old root lands on top of the new one, then goes (pivot_root(2), "pivot_root(".", ".")").
+    check(libc.syscall(_SYS_PIVOT_ROOT, b".", b"."), "pivot_root")
+    check(libc.umount2(b".", _MNT_DETACH), "umount")
+    os.chdir("/")
+    _mount("none", "/", "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
+
+
+def private_mounts(scratch_bytes: int, owner: int) -> None:
+    """For one program: an empty `/tmp` of that size, and a `/proc` of its own processes."""
+    os.unshare(os.CLONE_NEWNS | os.CLONE_NEWIPC)
+    _mount_proc("/proc")
+    options = f"size={scratch_bytes},nr_inodes=10k,mode=0700,uid={owner},gid={owner}"
+    _mount("scratch", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+
+
+def _visible_paths() -> list[str]:
+    """What programs may read: Python's installation and the system's programs and libraries."""
+    wanted = [*_SYSTEM_PATHS, os.path.realpath(sys.base_prefix)]
+    present = [path for path in wanted if os.path.exists(path)]
+    return [
+        path
+        for path in present
+        if not any(path.startswith(other + "/") for other in present) and path != "/"
+    ]
+
+
+def _mount_proc(target: str) -> None:
+    # Some containers forbid it; programs then have an empty /proc, which isolates no worse.
+    with contextlib.suppress(PermissionError):
+        _mount("proc", target, "proc", _MS_NOSUID | _MS_NODEV)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    result = libc.mount(
+        source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()
+    )
+    check(result, f"mount {kind or source} on {target}")
+
+
+def _bind(source: int, target: str, *, is_folder: bool) -> None:
+    os.makedirs(target if is_folder else os.path.dirname(target), exist_ok=True)
+    if not is_folder:
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
+    _mount(f"/proc/self/fd/{source}", target, "", _MS_BIND | _MS_REC)
+
+
+def _make_read_only(target: str) -> None:
+    attributes = struct.pack("QQQQ", _READ_ONLY_NOSUID_NODEV, 0, 0, 0)
+    result = libc.syscall(
+        _SYS_MOUNT_SETATTR, -100, target.encode(), _AT_RECURSIVE, attributes, len(attributes)
+    )
+    check(result, f"mount_setattr {target}")

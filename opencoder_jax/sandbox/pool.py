@@ -1,0 +1,253 @@
+"""The caller's side: starts zygotes, hands them programs, replaces one that dies.
+
+A zygote runs one program at a time; `run_many` keeps several busy from threads. Before a
+zygote gets its first program it has to show that its walls stand: a canary program tries
+the network, other processes, writing and forking. A machine where the canary gets out,
+or where the kernel refuses namespaces, is `SandboxUnavailable`.
+Start reading at `Sandbox`; `zygote` is the other side of the socket.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+from opencoder_jax.errors import InputError
+from opencoder_jax.sandbox import wire
+from opencoder_jax.sandbox.limits import Limits, Result, SandboxUnavailable
+
+_PROJECT_FOLDER = Path(__file__).resolve().parents[2]
+_CANARY = Path(__file__).with_name("canary.py").read_text()
+_START_SECONDS = 30.0
+# Beyond its own limit a zygote gets this long to kill, collect and answer on a busy machine.
+_GRACE_SECONDS = 20.0
+# All that a program inherits. A fixed hash seed: the order of a set is the same in each run.
+_ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/bin",
+    "TMPDIR": "/tmp",
+    "TZ": "UTC",
+}
+# Without -E, which would ignore the hash seed; the environment is ours anyway. No site-packages.
+_INTERPRETER_FLAGS = ("-s", "-S", "-P", "-B")
+
+
+class Sandbox:
+    """Runs programs one by one or many at a time, each isolated from all else.
+
+    Zygotes start when they are needed (about 0.2 s each) and stay until `close`. Use it
+    as a context manager. Methods may be called from several threads.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, allow_unisolated: bool = False, hash_seed: int = 0
+    ) -> None:
+        """Args:
+        limits: for each program.
+        allow_unisolated: where the machine cannot isolate, run with limits and a group
+          kill only. The program can then read and write whatever this user can.
+        hash_seed: of Python's string hashes, which decide the order of sets.
+        """
+        self.limits = limits or Limits()
+        self._allow_unisolated = allow_unisolated
+        self._hash_seed = hash_seed
+        self._isolate = True
+        self._idle: queue.LifoQueue[_Zygote] = queue.LifoQueue()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def isolated(self) -> bool:
+        """Whether programs are isolated; False only where that was allowed and needed."""
+        self._give_back(self._take())
+        return self._isolate
+
+    def run(self, program: str, *, files: Mapping[str, str] | None = None) -> Result:
+        """Runs one Python program.
+
+        Args:
+          program: its source; only the standard library is there to import.
+          files: relative path to text of files in its working folder.
+
+        Raises:
+          SandboxUnavailable: this machine cannot isolate.
+          InputError: a path in `files` is absolute or leads out of the folder.
+        """
+        request = {"program": program, "files": dict(files or {})}
+        for path in request["files"]:
+            if not _stays_inside(path):
+                raise InputError(f"sandbox file {path!r}: expected a relative path without '..'")
+        # Once more for a program whose zygote was killed under it.
+        for _ in range(2):
+            zygote = self._take()
+            answer = zygote.ask(request, self.limits.wall_seconds + _GRACE_SECONDS)
+            if answer is not None:
+                self._give_back(zygote)
+                return Result(**answer)
+            zygote.close()
+        return Result("killed", -9, "", "", self.limits.wall_seconds, "the sandbox died of it")
+
+    def run_many(
+        self,
+        programs: Sequence[str],
+        *,
+        files: Sequence[Mapping[str, str]] | None = None,
+        workers: int = 2,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Result]:
+        """Runs programs side by side; results come in the programs' order.
+
+        Args:
+          programs: sources.
+          files: of each program, as in `run`.
+          workers: how many run at a time.
+          progress: called with 1 whenever a program has ended.
+        """
+
+        def run(program: str, files: Mapping[str, str]) -> Result:
+            result = self.run(program, files=files)
+            if progress:
+                progress(1)
+            return result
+
+        with ThreadPoolExecutor(workers, thread_name_prefix="sandbox") as pool:
+            return list(pool.map(run, programs, files or [{}] * len(programs)))
+
+    def close(self) -> None:
+        """Ends the zygotes and whatever runs in them."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+    def _take(self) -> "_Zygote":
+        with contextlib.suppress(queue.Empty):
+            while True:
+                zygote = self._idle.get_nowait()
+                if zygote.is_alive():
+                    return zygote
+                zygote.close()
+        with self._lock:
+            if self._isolate:
+                try:
+                    return self._start(isolate=True)
+                except SandboxUnavailable:
+                    if not self._allow_unisolated:
+                        raise
+                    self._isolate = False
+        return self._start(isolate=False)
+
+    def _start(self, *, isolate: bool) -> "_Zygote":
+        zygote = _Zygote(self.limits, self._hash_seed, isolate=isolate)
+        if isolate:
+            try:
+                _check_walls(zygote, self.limits)
+            except SandboxUnavailable:
+                zygote.close()
+                raise
+        return zygote
+
+    def _give_back(self, zygote: "_Zygote") -> None:
+        self._idle.put(zygote)
+
+
+class _Zygote:
+    """One zygote process and the socket to it."""
+
+    def __init__(self, limits: Limits, hash_seed: int, *, isolate: bool) -> None:
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        settings = {
+            "socket": theirs.fileno(),
+            "limits": dataclasses.asdict(limits),
+            "isolate": isolate,
+        }
+        start = (
+            "import sys; sys.path.insert(0, sys.argv[1]); "
+            "from opencoder_jax.sandbox.zygote import main; del sys.path[0]; main(sys.argv[2:])"
+        )
+        # The interpreter itself, not a virtual environment's link to it: that is not mounted.
+        interpreter = os.path.realpath(sys.executable)
+        command = [interpreter, *_INTERPRETER_FLAGS, "-c", start, str(_PROJECT_FOLDER)]
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, json.dumps(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env={**_ENVIRONMENT, "PYTHONHASHSEED": str(hash_seed)},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        answer = self._receive(_START_SECONDS)
+        if not answer or not answer["ready"]:
+            reason = answer["reason"] if answer else self._last_words()
+            self.close()
+            raise SandboxUnavailable(
+                f"this machine cannot isolate programs: {reason}. Untrusted code needs Linux 5.14 "
+                "or newer on x86_64 with user namespaces (docs/sandbox.md); allow_unisolated=True "
+                "runs it with this user's rights, under limits only"
+            )
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | None:
+        """The zygote's answer, or None if it died or did not answer in time."""
+        try:
+            wire.send(self._socket, request)
+        except OSError:
+            return None
+        return self._receive(seconds)
+
+    def close(self) -> None:
+        self._socket.close()
+        # Its death ends the pid namespace, and with it everything inside.
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _receive(self, seconds: float) -> dict[str, Any] | None:
+        self._socket.settimeout(seconds)
+        try:
+            return wire.receive(self._socket)
+        except TimeoutError:
+            return None
+
+    def _last_words(self) -> str:
+        self._process.kill()
+        _, errors = self._process.communicate()
+        lines = errors.decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "the sandbox's process died at its start"
+
+
+def _check_walls(zygote: _Zygote, limits: Limits) -> None:
+    """Raises: SandboxUnavailable: the canary did what no program may."""
+    seconds = limits.wall_seconds + _GRACE_SECONDS
+    answer = zygote.ask({"program": _CANARY, "files": {}}, seconds)
+    if answer is None or answer["verdict"] != "passed":
+        reason = answer["reason"] if answer else "the sandbox died of it"
+        raise SandboxUnavailable(
+            f"this machine cannot isolate programs: the check of the walls failed: {reason}"
+        )
+
+
+def _stays_inside(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return bool(path) and not pure.is_absolute() and ".." not in pure.parts

@@ -1,0 +1,162 @@
+"""What a process gives up before it runs a program: privileges, and system calls.
+
+`give_up_privileges` drops every capability for good (no_new_privs, empty bounding set).
+`filter_system_calls` denies what no honest program needs and what reaches around
+namespaces: kernel keyrings, ptrace, new namespaces and mounts, BPF, io_uring, sockets
+of families that have no network namespace (vsock). The filter is a deny list on top of
+the namespaces, not the wall itself.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP = 22
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_SECCOMP_MODE_FILTER = 2
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_LAST_POSSIBLE_CAPABILITY = 63
+
+MACHINE = "x86_64"
+_AUDIT_ARCH = 0xC000003E
+# System call numbers of x86_64 (asm/unistd_64.h).
+_CLONE, _CLONE3, _SOCKET = 56, 435, 41
+_X32_BIT = 0x40000000
+_DENIED = {
+    "ptrace": 101,
+    "syslog": 103,
+    "vhangup": 153,
+    "pivot_root": 155,
+    "adjtimex": 159,
+    "chroot": 161,
+    "acct": 163,
+    "settimeofday": 164,
+    "mount": 165,
+    "umount2": 166,
+    "swapon": 167,
+    "swapoff": 168,
+    "reboot": 169,
+    "sethostname": 170,
+    "setdomainname": 171,
+    "iopl": 172,
+    "ioperm": 173,
+    "init_module": 175,
+    "delete_module": 176,
+    "quotactl": 179,
+    "lookup_dcookie": 212,
+    "clock_settime": 227,
+    "kexec_load": 246,
+    "add_key": 248,
+    "request_key": 249,
+    "keyctl": 250,
+    "unshare": 272,
+    "perf_event_open": 298,
+    "fanotify_init": 300,
+    "name_to_handle_at": 303,
+    "open_by_handle_at": 304,
+    "clock_adjtime": 305,
+    "setns": 308,
+    "process_vm_readv": 310,
+    "process_vm_writev": 311,
+    "kcmp": 312,
+    "finit_module": 313,
+    "kexec_file_load": 320,
+    "bpf": 321,
+    "userfaultfd": 323,
+    "io_uring_setup": 425,
+    "io_uring_enter": 426,
+    "io_uring_register": 427,
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "fspick": 433,
+    "pidfd_getfd": 438,
+    "mount_setattr": 442,
+}
+_SOCKET_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6: all inside the network namespace
+# CLONE_NEW{TIME,NS,CGROUP,UTS,IPC,USER,PID,NET}
+_NEW_NAMESPACES = 0x80 | 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x70000000
+
+# Classic BPF (linux/bpf_common.h) on struct seccomp_data (linux/seccomp.h).
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER_OFFSET, _ARCH_OFFSET, _ARGUMENT_0_OFFSET = 0, 4, 16
+_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+
+
+def check(result: int, call: str) -> int:
+    """`result` of a C call, or the `OSError` that it stands for."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")
+    return result
+
+
+def give_up_privileges() -> None:
+    """Drops all capabilities, in a way that no later exec can undo."""
+    check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(NO_NEW_PRIVS)")
+    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    for capability in range(_LAST_POSSIBLE_CAPABILITY + 1):
+        # Fails beyond the kernel's last capability, and where it was not held anyway.
+        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    header = struct.pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0)
+    check(libc.capset(header, bytes(24)), "capset")
+    # Not dumpable: its /proc files belong to the namespace's root, nobody can attach to it.
+    check(libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(DUMPABLE)")
+
+
+def filter_system_calls() -> None:
+    """Installs the deny list for this process and everything that it starts.
+
+    Raises:
+      OSError: the kernel has no seccomp filters.
+    """
+    if platform.machine() != MACHINE:
+        raise OSError(errno.ENOSYS, f"no system call table for {platform.machine()}")
+    code = _filter_program()
+    instructions = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(instructions))
+    check(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0), "prctl(SECCOMP)")
+
+
+def _filter_program() -> bytes:
+    """The filter: denied calls give EPERM, `clone3` ENOSYS (its flags cannot be read)."""
+    denied = sorted(_DENIED.values())
+    deny = _RETURN, 0, 0, _ERRNO | errno.EPERM
+    # Offsets of a jump count from the instruction after it.
+    program: list[tuple[int, int, int, int]] = [
+        (_LOAD, 0, 0, _ARCH_OFFSET),
+        (_EQUAL, 1, 0, _AUDIT_ARCH),
+        (_RETURN, 0, 0, _KILL_PROCESS),
+        (_LOAD, 0, 0, _NUMBER_OFFSET),
+        (_AT_LEAST, 0, 1, _X32_BIT),
+        deny,
+        (_EQUAL, 0, 1, _CLONE3),
+        (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
+        (_EQUAL, 0, 4, _CLONE),
+        (_LOAD, 0, 0, _ARGUMENT_0_OFFSET),
+        (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
+        deny,
+        (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, 0, len(_SOCKET_FAMILIES) + 3, _SOCKET),
+        (_LOAD, 0, 0, _ARGUMENT_0_OFFSET),
+        *(
+            (_EQUAL, len(_SOCKET_FAMILIES) - i, 0, family)
+            for i, family in enumerate(_SOCKET_FAMILIES)
+        ),
+        (_RETURN, 0, 0, _ERRNO | errno.EAFNOSUPPORT),
+        (_RETURN, 0, 0, _ALLOW),
+        *((_EQUAL, len(denied) - i, 0, number) for i, number in enumerate(denied)),
+        (_RETURN, 0, 0, _ALLOW),
+        deny,
+    ]
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in program)
