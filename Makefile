@@ -29,9 +29,9 @@ demo: env
 	$(PYTHON) -m opencoder_jax.train_tokenizer --gin_file=tokenizer/demo.gin \
 	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/tokenizer
 	$(PYTHON) -m beam_pipelines.annealing_data --gin_file=annealing_data/demo.gin \
-	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/annealing_data
+	  --gin.CORPUS_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/annealing_data
 	$(PYTHON) -m beam_pipelines.sft_data --gin_file=sft_data/demo.gin \
-	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/sft_data
+	  --gin.CORPUS_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/sft_data
 	$(call pack,corpus,refinecode)
 	$(call pack,annealing_data/algorithmic_corpus,algorithmic_corpus)
 	$(call pack,annealing_data/code_snippets,code_snippets)
