@@ -131,21 +131,37 @@ def already_done(
     if not (Path(folder) / MANIFEST_NAME).exists():
         return None
     manifest = read_manifest(folder)
+    check_same_work(folder, manifest, job=job, config=config, inputs=inputs)
+    return manifest
+
+
+def check_same_work(
+    folder: str | os.PathLike,
+    there: Mapping[str, Any],
+    *,
+    job: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+) -> None:
+    """Compares what `folder` was made from (`job`, `config`, `inputs` of `there`) with now.
+
+    Raises:
+      ManifestError: they differ. The message lists what does.
+    """
     differences = []
-    if manifest["job"] != job:
-        differences.append(f"job: there {manifest['job']}, here {job}")
-    for title, there, here in (
-        ("", manifest["config"], config),
-        ("input ", manifest["inputs"], inputs),
+    if there["job"] != job:
+        differences.append(f"job: there {there['job']}, here {job}")
+    for title, made, asked in (
+        ("", there["config"], config),
+        ("input ", there["inputs"], inputs),
     ):
-        for key in sorted({*there, *here}):
-            if there.get(key) != here.get(key):
+        for key in sorted({*made, *asked}):
+            if made.get(key) != asked.get(key):
                 differences.append(
-                    f"{title}{key}: there {there.get(key)!r}, here {here.get(key)!r}"
+                    f"{title}{key}: there {made.get(key)!r}, here {asked.get(key)!r}"
                 )
     if differences:
         raise ManifestError(
             f"{folder} was made with other settings; choose another output folder, or remove "
             "this one:\n  " + "\n  ".join(differences)
         )
-    return manifest

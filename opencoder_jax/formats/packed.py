@@ -12,8 +12,6 @@ import numpy as np
 
 from opencoder_jax.formats.example import RecordError, decode_example, encode_example
 
-PAD_SEGMENT = 0
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PackedSequence:
@@ -42,11 +40,32 @@ class PackedSequence:
 _ARRAYS = ("tokens", "segment_ids", "positions", "loss_weights")
 
 
+# T5X's names of what a decoder is trained on.
+BATCH_KEYS = (
+    "decoder_input_tokens",
+    "decoder_target_tokens",
+    "decoder_loss_weights",
+    "decoder_segment_ids",
+    "decoder_positions",
+)
+
+
+def features(sequence: PackedSequence) -> dict[str, np.ndarray]:
+    """int32[S] of each of `BATCH_KEYS`: inputs are all tokens but the last, targets all but
+    the first, each target with its own weight; segments and positions are the inputs'."""
+    return {
+        "decoder_input_tokens": sequence.tokens[:-1],
+        "decoder_target_tokens": sequence.tokens[1:],
+        "decoder_loss_weights": sequence.loss_weights[1:],
+        "decoder_segment_ids": sequence.segment_ids[:-1],
+        "decoder_positions": sequence.positions[:-1],
+    }
+
+
 def encode_packed(sequence: PackedSequence) -> bytes:
-    features = {name: getattr(sequence, name) for name in _ARRAYS}
     return encode_example(
         {
-            **features,
+            **{name: getattr(sequence, name) for name in _ARRAYS},
             "document_ids": sequence.document_ids,
             "document_languages": sequence.document_languages,
             "document_bytes": sequence.document_bytes,
@@ -60,17 +79,17 @@ def decode_packed(record: bytes) -> PackedSequence:
     Raises:
       RecordError: a feature is missing, or the arrays differ in length.
     """
-    features = decode_example(record)
-    missing = [f.name for f in dataclasses.fields(PackedSequence) if f.name not in features]
+    stored = decode_example(record)
+    missing = [f.name for f in dataclasses.fields(PackedSequence) if f.name not in stored]
     if missing:
-        raise RecordError(f"packed record without {missing} (has {sorted(features)})")
-    arrays = {name: np.asarray(features[name], dtype=np.int32) for name in _ARRAYS}
+        raise RecordError(f"packed record without {missing} (has {sorted(stored)})")
+    arrays = {name: np.asarray(stored[name], dtype=np.int32) for name in _ARRAYS}
     lengths = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise RecordError(f"packed record whose arrays differ in length: {lengths}")
     return PackedSequence(
         **arrays,
-        document_ids=tuple(v.decode("utf-8") for v in features["document_ids"]),
-        document_languages=tuple(v.decode("utf-8") for v in features["document_languages"]),
-        document_bytes=tuple(features["document_bytes"]),
+        document_ids=tuple(v.decode("utf-8") for v in stored["document_ids"]),
+        document_languages=tuple(v.decode("utf-8") for v in stored["document_languages"]),
+        document_bytes=tuple(stored["document_bytes"]),
     )

@@ -9,13 +9,14 @@ three byte tokens instead.
 Ids 0 to 3 are `<unk> <s> </s> <pad>` (as INF-34B's tokenizer, which the paper uses),
 then come the control tokens of ChatML and fill-in-the-middle, then 256 byte tokens.
 Control tokens are never produced from text, only by id, so a document that spells
-`<|im_end|>` cannot end a turn.
+`<|im_end|>` cannot end a turn. `opencoder_jax.train_tokenizer` makes such a folder.
 """
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import sentencepiece
 
 from opencoder_jax.errors import InputError
@@ -33,16 +34,26 @@ CONTROL_TOKENS = (
     "<|file_sep|>",
 )
 MODEL_NAME = "tokenizer.model"
-_SPACE_MARK = "\u2581"
+SPACE_MARK = "\u2581"
 _SPACE_MARK_BYTES = ("<0xE2>", "<0x96>", "<0x81>")
+_LOSSLESS_PROBE = "  if x:\r\n\t\treturn\u00a0'\u00e9\u6f22\U0001f600'  \n\n \x00"
 
 
 class TokenizerError(InputError):
-    """A tokenizer folder that cannot be used."""
+    """A tokenizer folder that cannot be used, or a text that no tokenizer can encode."""
 
 
 class Tokenizer:
     """Text to ids and back.
+
+    Attributes:
+      path: of the SentencePiece model.
+      fingerprint: 16 hex digits of the model file's SHA-256.
+      control_ids: id of each of `CONTROL_TOKENS`.
+      im_start: id that opens a turn of a conversation.
+      im_end: id that ends one.
+      byte_lengths: int32[V], UTF-8 bytes of text that each id stands for; the sum over
+        `encode(text)` is the length of `text` in UTF-8. 0 for control tokens.
 
     Raises:
       TokenizerError: no `tokenizer.model` in the folder, or one that was not made here
@@ -76,40 +87,71 @@ class Tokenizer:
         self.im_start = ids["<|im_start|>"]
         self.im_end = ids["<|im_end|>"]
         self._space_mark = [self._model.piece_to_id(piece) for piece in _SPACE_MARK_BYTES]
+        self._textless = frozenset({UNK, BOS, EOS, PAD, *ids.values()})
+        self.byte_lengths = self._byte_lengths()
         self.fingerprint = file_sha256(self.path)[:16]
+        if self.decode(self.encode(_LOSSLESS_PROBE)) != _LOSSLESS_PROBE:
+            raise TokenizerError(
+                f"{self.path} changes text (byte fallback, white space or normalization); "
+                "train a tokenizer with `python -m opencoder_jax.train_tokenizer`"
+            )
 
     @property
     def vocab_size(self) -> int:
         return self._model.vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`, without any special token."""
-        if _SPACE_MARK not in text:
+        """Ids of `text`, without any special token.
+
+        Raises:
+          TokenizerError: `text` holds a lone surrogate, which has no UTF-8 form.
+        """
+        if SPACE_MARK not in text:
+            _refuse_surrogates(text)
             return self._model.encode(text)
         ids: list[int] = []
-        for index, part in enumerate(text.split(_SPACE_MARK)):
+        for index, part in enumerate(text.split(SPACE_MARK)):
             if index:
                 ids.extend(self._space_mark)
-            ids.extend(self._model.encode(part))
+            ids.extend(self.encode(part))
         return ids
 
-    def encode_batch(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text; one call into the library where no text needs care."""
-        if any(_SPACE_MARK in text for text in texts):
+        if any(SPACE_MARK in text for text in texts):
             return [self.encode(text) for text in texts]
-        return self._model.encode(list(texts), num_threads=threads)
+        for text in texts:
+            _refuse_surrogates(text)
+        return self._model.encode(list(texts), num_threads=1)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`; special tokens and ids beyond the vocabulary give no text.
 
         Bytes that are no UTF-8 (a sampled model may emit half a character) become U+FFFD.
         """
-        first_text = PAD + 1
-        control = set(self.control_ids.values())
         size = self._model.vocab_size()
         return self._model.decode(
-            [int(i) for i in ids if first_text <= i < size and i not in control]
+            [i for i in map(int, ids) if 0 <= i < size and i not in self._textless]
         )
 
     def piece(self, token: int) -> str:
         return self._model.id_to_piece(int(token))
+
+    def _byte_lengths(self) -> np.ndarray:
+        lengths = np.zeros(self.vocab_size, np.int32)
+        for token in range(self.vocab_size):
+            if self._model.is_byte(token):
+                lengths[token] = 1
+            elif token not in self._textless:
+                lengths[token] = len(self.piece(token).replace(SPACE_MARK, " ").encode("utf-8"))
+        return lengths
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TokenizerError(
+            f"text with a lone surrogate at character {error.start} cannot be encoded; "
+            "it was not read as valid UTF-8"
+        ) from error

@@ -1,0 +1,94 @@
+"""How a job is run: the Beam pipeline with its options, and the folder that it works in.
+
+`FnApiRunner` is named as the default because Beam's own default, `DirectRunner`, first
+tries to download another runner. Any other is chosen with `--runner=...`, with its own
+flags after it. `--direct_running_mode=multi_processing --direct_num_workers=2` runs a
+local job in several processes; Beam leaves those idle if the launcher dies by SIGKILL.
+`working_folder` keeps unfinished files apart, so a killed job leaves nothing that looks
+finished.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, WorkerOptions
+
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats.manifest import MANIFEST_NAME
+
+DEFAULT_RUNNER = "FnApiRunner"
+INCOMPLETE = ".incomplete"
+_SHARD = re.compile(r"(?P<set>.+)-\d{5}-of-(?P<count>\d{5})\.arrayrecord")
+
+
+def pipeline(options: Sequence[str] = ()) -> beam.Pipeline:
+    """A pipeline with the user's options.
+
+    Args:
+      options: Beam flags as on the command line, e.g. `["--runner=DataflowRunner"]`.
+
+    Raises:
+      InputError: a flag is none of Beam's.
+    """
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    parsed = PipelineOptions(list(options))
+    known = parsed.get_all_options()
+    unknown = sorted(set(parsed.get_all_options(retain_unknown_options=True)) - set(known))
+    if unknown:
+        raise InputError(
+            "neither this command nor Beam knows "
+            + ", ".join(f"--{name}" for name in unknown)
+            + " (gin bindings are written --gin.X=Y)"
+        )
+    standard = parsed.view_as(StandardOptions)
+    if standard.runner is None:
+        standard.runner = DEFAULT_RUNNER
+    worker = parsed.view_as(WorkerOptions)
+    if worker.default_sdk_harness_log_level is None:
+        worker.default_sdk_harness_log_level = "WARNING"
+    return beam.Pipeline(options=parsed)
+
+
+@contextlib.contextmanager
+def working_folder(output_dir: str | os.PathLike) -> Iterator[Path]:
+    """`output_dir/.incomplete`, empty; moved up into `output_dir` if the body succeeds.
+
+    Write everything there, `manifest.json` included: it is moved last. What another,
+    unfinished run left behind is removed. After an error the folder stays for a look.
+
+    Raises:
+      InputError: `output_dir` cannot be made or written.
+    """
+    output = Path(output_dir)
+    work = output / INCOMPLETE
+    try:
+        if work.exists():
+            shutil.rmtree(work)
+        work.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be used as an output folder: {error}") from error
+    yield work
+    made = sorted(work.iterdir(), key=lambda path: (path.name == MANIFEST_NAME, path.name))
+    for path in made:
+        _remove_older_set(output, path.name)
+        target = output / path.name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        path.replace(target)
+    work.rmdir()
+
+
+def _remove_older_set(output: Path, name: str) -> None:
+    """Removes shards of the same set with another shard count, left by a killed move."""
+    shard = _SHARD.fullmatch(name)
+    if shard:
+        for path in output.iterdir():
+            other = _SHARD.fullmatch(path.name)
+            if other and other["set"] == shard["set"] and other["count"] != shard["count"]:
+                path.unlink()
