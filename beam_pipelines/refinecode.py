@@ -1,0 +1,242 @@
+"""Cleans a corpus of source files: RefineCode's pipeline as one Beam job (paper §2.1.1).
+
+    files → read → exact dedup → near dedup → repair → rules → documents-*.arrayrecord
+
+in the paper's order: copies go first because they are most of the volume, repair comes
+before the rules so that what can be saved is. Every file is in `documents-*` or, with
+its reason, in `dropped/`; the job checks that on what it wrote. `statistics.json` has the
+table of languages and stages, `manifest.json` marks the folder finished.
+
+The stages are in `beam_pipelines/{sources,dedup,transforms,signals}`; docs/cleaning.md
+explains them, gin_configs/refinecode/paper.gin has the paper's numbers.
+"""
+
+import collections
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.runners.runner import PipelineResult
+from rich.console import Console
+from rich.table import Table
+
+from beam_pipelines import accounting, runner, sinks, ticks
+from beam_pipelines.dedup.exact import ExactDedup
+from beam_pipelines.dedup.near import NearDedup
+from beam_pipelines.signals.rules import RuleTable
+from beam_pipelines.sources.entry import FileEntry, Source
+from beam_pipelines.transforms.quality import JudgeQuality
+from beam_pipelines.transforms.read import ReadFiles, content_fingerprint
+from beam_pipelines.transforms.repair import Repair
+from beam_pipelines.transforms.statistics import LISTED, Statistics
+from opencoder_jax import configuration
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats import shards
+from opencoder_jax.formats.document import encode_document
+from opencoder_jax.formats.manifest import already_done, write_manifest
+from opencoder_jax.timing import timed
+
+JOB = "refinecode"
+STATISTICS_NAME = "statistics.json"
+STAGES = ("read", "exact_dedup", "near_dedup", "repaired", "kept")
+_CLUSTERS_SHOWN = 50
+_SAMPLES_SHOWN = 3
+_LANGUAGES_SHOWN = 12
+_REPORTED = (
+    *((stage, "documents") for stage in (LISTED, "read", "exact_dedup", "near_dedup", "kept")),
+    ("read", "bytes"),
+    ("kept", "bytes"),
+)
+
+
+def refinecode(
+    source: Source,
+    output_dir: str,
+    num_shards: int,
+    rule_tables: Mapping[str, RuleTable],
+    ngram: int,
+    permutations: int,
+    bands: int,
+    rows: int,
+    max_file_bytes: int,
+    min_jaccard: float | None = None,
+    pipeline_args: Sequence[str] = (),
+) -> None:
+    """Reads, deduplicates, repairs and filters source files into `documents-*` shards.
+
+    Does nothing where `output_dir` holds the result already, and refuses a folder that
+    was made with other settings or from other files.
+
+    Args:
+      source: where the files are (`beam_pipelines.sources`).
+      output_dir: local folder to write; unfinished files are in its `.incomplete`.
+      num_shards: of the documents and of the drops.
+      rule_tables: table name to thresholds (gin_configs/refinecode/rules).
+      ngram: words a shingle of near deduplication.
+      permutations: of its MinHash: bands × rows.
+      bands: two documents are compared if all rows of one band agree.
+      rows: of a band.
+      max_file_bytes: larger files are dropped unread.
+      min_jaccard: exact similarity to the document kept from which a document is dropped;
+        None takes what the bands imply.
+      pipeline_args: Beam's own flags, e.g. `--direct_running_mode=multi_processing`.
+    """
+    if sinks.is_remote(output_dir):
+        raise InputError(f"output_dir {output_dir}: this job finishes its folder locally")
+    pipeline = runner.pipeline(pipeline_args)
+    entries = source.entries()
+    config = configuration.canonical(
+        {
+            "source": source.settings(),
+            "num_shards": num_shards,
+            "rule_tables": rule_tables,
+            "ngram": ngram,
+            "permutations": permutations,
+            "bands": bands,
+            "rows": rows,
+            "min_jaccard": min_jaccard,
+            "max_file_bytes": max_file_bytes,
+        }
+    )
+    near_dedup = NearDedup(ngram, permutations, bands, rows, min_jaccard)
+    inputs = {"source": content_fingerprint(entries, max_file_bytes)}
+    if already_done(output_dir, job=JOB, config=config, inputs=inputs):
+        print(f"{output_dir} is finished already: nothing to do", file=sys.stderr)
+        return
+    progress = (
+        ticks.Stage("read", "read files", len(entries)),
+        ticks.Stage("compare", "find near duplicates", "documents"),
+        ticks.Stage("judge", "repair and judge", "compare"),
+    )
+    with runner.working_folder(output_dir) as work:
+        with timed(work), ticks.shown(progress, "files") as ticking:
+            with pipeline:
+                stages = _build(pipeline, entries, near_dedup, rule_tables, max_file_bytes, ticking)
+                _write(stages, work, num_shards)
+            counts = _account(work, len(entries), pipeline.result)
+        configuration.write_config_gin(work)
+        write_manifest(work, job=JOB, config=config, inputs=inputs, counts=counts)
+    _report(Path(output_dir), counts["documents"])
+
+
+def _build(
+    pipeline: beam.Pipeline,
+    entries: Sequence[FileEntry],
+    near_dedup: NearDedup,
+    rule_tables: Mapping[str, RuleTable],
+    max_file_bytes: int,
+    ticking: Path,
+) -> dict[str, beam.PCollection]:
+    """The stages; by name the documents after each, and everything that is counted."""
+    listed = pipeline | "Entries" >> beam.Create(entries)
+    read = listed | "TickRead" >> ticks.Tick(ticking, "read") | "Read" >> ReadFiles(max_file_bytes)
+    documents = read.kept | "TickDocuments" >> ticks.Tick(ticking, "documents")
+    exact = documents | "ExactDedup" >> ExactDedup()
+    near = exact.kept | "TickCompare" >> ticks.Tick(ticking, "compare") | "NearDedup" >> near_dedup
+    repaired = near.kept | "Repair" >> Repair()
+    judged = (
+        repaired.documents
+        | "TickJudge" >> ticks.Tick(ticking, "judge")
+        | "Judge" >> JudgeQuality(rule_tables)
+    )
+    dropped = (read.dropped, exact.dropped, near.dropped, judged.dropped) | beam.Flatten()
+    return {
+        "entries": listed,
+        "read": documents,
+        "exact_dedup": exact.kept,
+        "near_dedup": near.kept,
+        "repaired": repaired.documents,
+        "kept": judged.kept,
+        "dropped": dropped,
+        "replaced": repaired.replaced,
+        "clusters": near.clusters,
+    }
+
+
+def _write(stages: Mapping[str, beam.PCollection], work: Path, num_shards: int) -> None:
+    _ = stages["kept"] | "WriteDocuments" >> sinks.WriteShards(
+        work, "documents", num_shards, encode_document, key=lambda document: document.id
+    )
+    _ = stages["dropped"] | "WriteDropped" >> sinks.WriteShards(
+        work / "dropped", "dropped", num_shards, accounting.encode_drop, key=lambda drop: drop.id
+    )
+    _ = (
+        stages
+        | "Statistics" >> Statistics(STAGES, clusters=_CLUSTERS_SHOWN, samples=_SAMPLES_SHOWN)
+        | "WriteStatistics" >> sinks.WriteJson(work / STATISTICS_NAME)
+    )
+
+
+def _account(work: Path, listed: int, result: PipelineResult) -> dict[str, Any]:
+    """The manifest's counts: what was listed against what stands in the written shards.
+
+    Raises:
+      AccountingError: a document is missing, or the statistics or Beam's committed counters
+        differ from the shards.
+    """
+    reasons = collections.Counter(
+        accounting.decode_drop(record).reason
+        for record in shards.read_records(work / "dropped", "dropped")
+    )
+    kept = shards.count_records(work, "documents")
+    documents = accounting.conservation(listed, kept, reasons)
+    totals = json.loads((work / STATISTICS_NAME).read_text())["totals"]
+    accounting.check_equal("documents kept", kept, totals["kept"]["documents"], STATISTICS_NAME)
+    accounting.check_equal("files", listed, totals[LISTED]["documents"], STATISTICS_NAME)
+    for name, written in (("documents", kept), ("dropped", reasons.total())):
+        committed = sinks.committed_records(result, name)
+        if committed is not None:
+            accounting.check_equal(f"records of {name}", written, committed, "Beam")
+    return {"documents": documents, "bytes": {stage: totals[stage]["bytes"] for stage in totals}}
+
+
+def _report(output: Path, documents: Mapping[str, Any]) -> None:
+    """Prints the table of languages and stages, and the account."""
+    statistics = json.loads((output / STATISTICS_NAME).read_text())
+    languages = sorted(
+        statistics["languages"].items(),
+        key=lambda item: (-_amount(item[1], "kept", "bytes"), item[0]),
+    )
+    table = Table(title="documents and megabytes by language and stage")
+    table.add_column("language")
+    for stage, unit in _REPORTED:
+        title = stage.replace("_", " ")
+        table.add_column(f"{title} MB" if unit == "bytes" else title, justify="right")
+    for language, row in languages[:_LANGUAGES_SHOWN]:
+        table.add_row(language, *_cells([row]))
+    if others := [row for _, row in languages[_LANGUAGES_SHOWN:]]:
+        table.add_row(f"{len(others)} others", *_cells(others))
+    table.add_section()
+    table.add_row("all", *_cells([statistics["totals"]]))
+    console = Console()
+    console.print(table)
+    dropped = ", ".join(f"{reason} {count}" for reason, count in documents["dropped"].items())
+    console.print(
+        f"{documents['input']} files = {documents['output']} documents kept"
+        f" + {sum(documents['dropped'].values())} dropped ({dropped or 'none'})",
+        highlight=False,
+    )
+    console.print(f"written to {output}", highlight=False)
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for stage, unit in _REPORTED:
+        amount = sum(_amount(row, stage, unit) for row in rows)
+        yield f"{amount / 1e6:,.2f}" if unit == "bytes" else f"{amount:,}"
+
+
+def _amount(row: Mapping[str, Any], stage: str, unit: str) -> int:
+    return row[stage][unit] if stage in row else 0
+
+
+if __name__ == "__main__":
+    sys.exit(
+        configuration.main(
+            refinecode,
+            default_gin_files=["refinecode/demo.gin"],
+            pass_through="pipeline_args",
+        )
+    )

@@ -1,0 +1,240 @@
+"""The cleaning job: every file accounted for, the same result however it is run."""
+
+import collections
+import dataclasses
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_pipelines import refinecode
+from beam_pipelines.accounting import Drop, decode_drop
+from beam_pipelines.sources.entry import FileEntry
+from beam_pipelines.sources.folder import Folder
+from opencoder_jax import configuration
+from opencoder_jax.formats.document import Document, decode_document
+from opencoder_jax.formats.manifest import ManifestError, read_manifest
+from opencoder_jax.formats.shards import read_records
+from tests.beam_pipelines.bad_files import KEPT, make_repositories
+
+GIN_FILES = ["refinecode/paper.gin"]
+
+
+def clean(folder: Path, output: Path, *pipeline_args: str, **changes: Any) -> None:
+    """The command with the paper's configuration on a folder, in this process."""
+    configured = configuration.configure(
+        refinecode.refinecode,
+        gin_files=GIN_FILES,
+        bindings=[f"SOURCE_DIR = '{folder}'", f"OUTPUT_DIR = '{output}'", "NUM_SHARDS = 3"],
+    )
+    configured(pipeline_args=pipeline_args, **changes)
+
+
+def documents_of(corpus: Path) -> list[Document]:
+    return [decode_document(record) for record in read_records(corpus, "documents")]
+
+
+def drops_of(corpus: Path) -> list[Drop]:
+    return [decode_drop(record) for record in read_records(corpus / "dropped", "dropped")]
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("repositories")
+    make_repositories(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def corpus(repositories: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("run") / "corpus"
+    clean(repositories, output)
+    return output
+
+
+def test_every_file_is_a_document_or_a_drop_with_its_reason(corpus: Path, tmp_path: Path) -> None:
+    found = {(d.repo, d.path): KEPT for d in documents_of(corpus)}
+    found |= {(d.repo, d.path): d.reason for d in drops_of(corpus)}
+    expected = make_repositories(tmp_path)
+    duplicates = {"exact_duplicate", "near_duplicate"}
+    copies = {key for key, reason in expected.items() if reason in duplicates}
+    # Which of two copies stays is the smallest id's luck.
+    originals = {("good", path) for path in ("textwrap.py", "bisect.py", "heapq.py")}
+    for key in expected.keys() - copies - originals:
+        assert found[key] == expected[key], key
+    assert found.keys() == expected.keys()
+    for reason, number in (("exact_duplicate", 2), ("near_duplicate", 1)):
+        assert sum(found[key] == reason for key in copies | originals) == number
+
+
+def test_input_equals_output_plus_drops(corpus: Path, tmp_path: Path) -> None:
+    counts = read_manifest(corpus)["counts"]["documents"]
+    documents, drops = documents_of(corpus), drops_of(corpus)
+    assert counts["input"] == len(make_repositories(tmp_path))
+    assert counts["output"] == len(documents)
+    assert counts["dropped"] == dict(collections.Counter(drop.reason for drop in drops))
+    assert counts["input"] == counts["output"] + len(drops)
+    assert len({record.id for record in itertools.chain(documents, drops)}) == counts["input"]
+
+
+def test_documents_carry_what_later_stages_need(corpus: Path) -> None:
+    for document in documents_of(corpus):
+        assert document.language == "python"
+        assert json.loads(document.signals)["qsc_code_num_words"] >= 30
+        assert document.duplicate_cluster
+        assert len(document.content_sha256) == 64
+
+
+def test_a_duplicate_names_the_document_that_stays(corpus: Path) -> None:
+    ids = {document.id for document in documents_of(corpus)}
+    drops = {drop.reason: drop for drop in drops_of(corpus)}
+    assert drops["exact_duplicate"].detail in ids
+    assert drops["near_duplicate"].detail in ids
+    assert drops["near_duplicate"].value is not None
+    assert 0.97 < drops["near_duplicate"].value < 1
+
+
+def test_a_drop_by_a_rule_tells_the_value_and_the_threshold(corpus: Path) -> None:
+    (drop,) = (drop for drop in drops_of(corpus) if drop.path == "short.py")
+    assert (drop.signal, drop.threshold, drop.value) == ("qsc_code_num_words", "< 30", 24)
+    assert drop.sample == "import os\n" * 12
+    assert drop.signal in json.loads(drop.detail)["rules"]
+
+
+def test_the_statistics_are_those_of_the_records(corpus: Path) -> None:
+    statistics = json.loads((corpus / refinecode.STATISTICS_NAME).read_text())
+    documents, drops = documents_of(corpus), drops_of(corpus)
+    kept = statistics["totals"]["kept"]
+    assert kept["documents"] == len(documents)
+    assert kept["bytes"] == sum(len(document.text.encode()) for document in documents)
+    assert statistics["totals"]["listed"]["documents"] == len(documents) + len(drops)
+    for stage in statistics["stages"]:
+        rows = [row[stage] for row in statistics["languages"].values() if stage in row]
+        assert sum(row["documents"] for row in rows) == statistics["totals"][stage]["documents"]
+    assert statistics["dropped"] == dict(collections.Counter(drop.reason for drop in drops))
+    by_rule = [drop for drop in drops if drop.reason == "rule"]
+    assert sum(rule["first"] for rule in statistics["rules"].values()) == len(by_rule)
+    alone = [drop for drop in by_rule if len(json.loads(drop.detail)["rules"]) == 1]
+    assert sum(rule["sole"] for rule in statistics["rules"].values()) == len(alone)
+    assert {"empty", "binary", "rule: qsc_code_num_words"} <= statistics["samples"].keys()
+    (cluster,) = statistics["clusters"]
+    assert {member["path"] for member in cluster["members"]} == {"heapq.py", "nearly.py"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shuffled(Folder):
+    """The same files in another order."""
+
+    def entries(self) -> list[FileEntry]:
+        listed = super().entries()
+        return random.Random(1).sample(listed, len(listed))
+
+
+@pytest.mark.parametrize(
+    "pipeline_args",
+    [
+        ("--direct_running_mode=multi_processing", "--direct_num_workers=2"),
+        ("--runner=BundleBasedDirectRunner",),
+    ],
+)
+def test_order_workers_and_runner_do_not_show_in_the_result(
+    corpus: Path, repositories: Path, tmp_path: Path, pipeline_args: tuple[str, ...]
+) -> None:
+    clean(repositories, tmp_path, *pipeline_args, source=Shuffled(str(repositories)))
+    assert (tmp_path / "manifest.json").read_bytes() == (corpus / "manifest.json").read_bytes()
+
+
+def test_a_finished_folder_is_left_alone(
+    corpus: Path, repositories: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
+    clean(repositories, corpus)
+    assert "nothing to do" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*")} == before
+
+
+def test_another_configuration_is_refused_with_what_differs(
+    corpus: Path, repositories: Path
+) -> None:
+    with pytest.raises(ManifestError, match="max_file_bytes: there 8000000, here 9"):
+        clean(repositories, corpus, max_file_bytes=9)
+
+
+def test_an_edited_file_is_another_input(corpus: Path, repositories: Path, tmp_path: Path) -> None:
+    edited = tmp_path / "edited"
+    make_repositories(edited)
+    path = edited / "good" / "heapq.py"
+    path.write_text(path.read_text().replace("heap", "hoop"))
+    with pytest.raises(ManifestError, match="input source"):
+        clean(edited, corpus)
+
+
+def test_licence_headers_and_personal_data_are_replaced_and_counted(tmp_path: Path) -> None:
+    source = tmp_path / "repositories" / "acme"
+    source.mkdir(parents=True)
+    body = (Path(os.__file__).parent / "sched.py").read_text()
+    notice = "# Copyright 2020 Acme\n# Licensed under the MIT License\n\n"
+    (source / "a.py").write_text(f"{notice}{body}\nAUTHOR = 'jane@acme.org', '93.184.216.34'\n")
+    clean(source.parent, tmp_path / "corpus")
+    (document,) = documents_of(tmp_path / "corpus")
+    assert document.text == f"{body}\nAUTHOR = '<email>', '<ip>'\n"
+    statistics = json.loads((tmp_path / "corpus" / refinecode.STATISTICS_NAME).read_text())
+    once = {"documents": 1, "replacements": 1}
+    assert statistics["replaced"] == {"licence_header": once, "<email>": once, "<ip>": once}
+
+
+def killed_when(command: list[str], happened: Iterator[bool]) -> None:
+    """Runs a command and kills it as soon as something happened."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        if next(happened):
+            process.send_signal(signal.SIGKILL)
+        time.sleep(0.02)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_a_job_killed_while_it_writes_is_done_again_with_the_same_result(
+    corpus: Path, repositories: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "corpus"
+    command = [sys.executable, "-m", "beam_pipelines.refinecode", f"--gin_file={GIN_FILES[0]}"]
+    command += [f"--gin.SOURCE_DIR={repositories}", f"--gin.OUTPUT_DIR={output}"]
+    command += ["--gin.NUM_SHARDS=3"]
+    work = output / ".incomplete"
+    killed_when(command, (any(work.rglob("*.arrayrecord*")) for _ in itertools.count()))
+    assert not (output / "manifest.json").exists()
+    assert not list(output.glob("documents-*"))
+    subprocess.run(command, check=True, capture_output=True)
+    assert (output / "manifest.json").read_bytes() == (corpus / "manifest.json").read_bytes()
+    assert not work.exists()
+    shutil.rmtree(output)
+
+
+def test_the_command_says_in_one_line_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--gin_file=refinecode/paper.gin", f"--gin.OUTPUT_DIR={tmp_path}"]
+    missing = f"--gin.SOURCE_DIR={tmp_path / 'nowhere'}"
+
+    def error_of(*extra: str) -> str:
+        status = configuration.main(
+            refinecode.refinecode, [*flags, *extra], pass_through="pipeline_args"
+        )
+        assert status == 2
+        return capsys.readouterr().err
+
+    assert "nowhere: No such file" in error_of(missing)
+    assert "--num_wokers" in error_of(missing, "--num_wokers=2")
+    assert "permutations is 7" in error_of(
+        f"--gin.SOURCE_DIR={configuration.CONFIG_FOLDER}", "--gin.refinecode.permutations=7"
+    )
