@@ -1,0 +1,206 @@
+"""The two annealing sets that come from the corpus itself (paper §2.2, Table 3).
+
+`algorithmic_corpus`: files with keywords such as "leetcode" or "def solution".
+`code_snippets`: self-contained functions with tests that pass when they are executed.
+The paper lets a strong model write both from algorithmic seeds; here, without one, they
+are functions of the corpus whose own doctests pass in the sandbox. Both sets are kept
+clean of the benchmarks and keep each document's repository, for the held-out split.
+Reads `documents-*` of `beam_pipelines.refinecode`; `docs/synthetic_data.md` explains.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
+
+from beam_pipelines import runner, ticks
+from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split, drop_document
+from beam_pipelines.synthesis import sets
+from beam_pipelines.synthesis.doctests import Candidate, check_sandbox
+from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings
+from beam_pipelines.transforms.decontamination import (
+    Decontaminate,
+    benchmarks_fingerprint,
+    load_benchmarks,
+)
+from opencoder_jax import configuration
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats import shards
+from opencoder_jax.formats.document import Document, decode_document, encode_document
+from opencoder_jax.timing import timed
+
+JOB = "annealing_data"
+ALGORITHMIC, SNIPPETS = "algorithmic_corpus", "code_snippets"
+_SETS = (ALGORITHMIC, SNIPPETS)
+_DROPPED = "dropped"
+_PROVENANCE = {ALGORITHMIC: "algorithmic-corpus", SNIPPETS: "doctested-snippet"}
+
+
+def annealing_data(
+    corpus_dir: str,
+    output_dir: str,
+    keywords: Sequence[str],
+    snippets: SnippetSettings,
+    benchmarks: Sequence[str],
+    num_shards: int,
+    sandbox_workers: int = 2,
+    allow_unisolated: bool = False,
+    pipeline_args: Sequence[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """Makes the algorithmic corpus and the executed code snippets from a corpus.
+
+    Args:
+      corpus_dir: finished folder with `documents-*` shards.
+      output_dir: gets `algorithmic_corpus/` and `code_snippets/`, each with `documents-*`,
+        `dropped/` and `manifest.json`.
+      keywords: a code file with one of them, in any case, is algorithmic.
+      snippets: what may become a snippet.
+      benchmarks: to keep out, names of `transforms.decontamination.BENCHMARKS`.
+      num_shards: of each set.
+      sandbox_workers: programs at a time in each Beam worker.
+      allow_unisolated: execute code of strangers even where this machine cannot isolate it.
+      pipeline_args: Beam's own flags.
+
+    Returns:
+      The manifest of each set.
+
+    Raises:
+      InputError: the corpus is missing or unfinished, the output was made with other
+        settings, or the machine cannot isolate programs.
+    """
+    if not keywords or not all(keywords):
+        raise InputError(f"keywords is {list(keywords)!r}, expected texts to look for")
+    inputs = {
+        "corpus": sets.corpus_fingerprint(corpus_dir),
+        "benchmarks": benchmarks_fingerprint(load_benchmarks(benchmarks)),
+    }
+    settings = {
+        "keywords": keywords,
+        "snippets": snippets,
+        "benchmarks": benchmarks,
+        "num_shards": num_shards,
+    }
+    identity: dict[str, Any] = {
+        "job": JOB,
+        "config": configuration.canonical(settings),
+        "inputs": inputs,
+    }
+    done = sets.finished_sets(output_dir, _SETS, **identity)
+    if done is not None:
+        print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
+        return done
+    check_sandbox(pipeline_args, allow_unisolated)
+    total = shards.count_records(corpus_dir, "documents")
+    stages = [ticks.Stage("read", "look for algorithms and doctests", total)]
+    with runner.working_folder(output_dir) as work:
+        with (
+            timed(work),
+            ticks.shown(stages, "documents") as ticking,
+            runner.pipeline(pipeline_args) as pipeline,
+        ):
+            documents = (
+                pipeline
+                | "Corpus" >> sets.ReadDocuments(corpus_dir)
+                | "Tick" >> ticks.Tick(ticking, "read")
+            )
+            algorithmic = documents | ALGORITHMIC >> AlgorithmicCorpus(keywords, benchmarks)
+            _ = (documents, algorithmic.kept, algorithmic.dropped) | f"Write {ALGORITHMIC}" >> (
+                sets.WriteSet(work / ALGORITHMIC, "documents", num_shards, encode_document)
+            )
+            proved = documents | SNIPPETS >> ProvedSnippets(
+                snippets, benchmarks, sandbox_workers, allow_unisolated
+            )
+            kept = proved.kept | "ToDocuments" >> beam.Map(snippet_document)
+            _ = (proved.candidates, kept, *proved.dropped) | f"Write {SNIPPETS}" >> (
+                sets.WriteSet(work / SNIPPETS, "documents", num_shards, encode_document)
+            )
+        manifests = {
+            name: sets.finish_set(work / name, "documents", count_by=_provenance, **identity)
+            for name in _SETS
+        }
+        configuration.write_config_gin(work)
+    for name in _SETS:
+        print(sets.summary_line(output_dir, name, manifests[name]))
+    return manifests
+
+
+class AlgorithmicCorpus(beam.PTransform):
+    """PCollection[Document] to a `Split`: code files with a keyword, free of benchmarks.
+
+    Reasons: `not_code`, `no_keyword`, and those of `Decontaminate`.
+    """
+
+    def __init__(self, keywords: Sequence[str], benchmarks: Sequence[str]) -> None:
+        super().__init__()
+        self._keywords = tuple(keyword.lower() for keyword in keywords)
+        self._benchmarks = benchmarks
+
+    def expand(self, documents: beam.PCollection) -> Split:
+        chosen = documents | "FindKeywords" >> beam.ParDo(
+            _FindKeywords(self._keywords)
+        ).with_outputs(_DROPPED, main="kept")
+        clean = chosen.kept | "Decontaminate" >> Decontaminate(
+            self._benchmarks, _text, _drop_with_sample
+        )
+        dropped = (chosen[_DROPPED], clean.dropped) | beam.Flatten()
+        return Split(clean.kept, dropped)
+
+
+class _FindKeywords(beam.DoFn):
+    def __init__(self, keywords: tuple[str, ...]) -> None:
+        super().__init__()
+        self._keywords = keywords
+
+    def process(self, document: Document) -> Iterator[Any]:
+        if document.doc_type != "code":
+            yield TaggedOutput(_DROPPED, drop_document(document, "not_code"))
+            return
+        text = document.text.lower()
+        keyword = next((k for k in self._keywords if k in text), None)
+        if keyword is None:
+            yield TaggedOutput(_DROPPED, drop_document(document, "no_keyword"))
+        else:
+            yield document.replace(provenance=f"{_PROVENANCE[ALGORITHMIC]}: {keyword}")
+
+
+def snippet_document(candidate: Candidate) -> Document:
+    """The document of a proved snippet; it belongs to the repository that it came from."""
+    return Document(
+        id=candidate.id,
+        text=candidate.source,
+        repo=candidate.repo,
+        path=f"{candidate.path}::{candidate.name}",
+        language="python",
+        doc_type="code",
+        licence=candidate.licence,
+        stars=candidate.stars,
+        commit_time=candidate.commit_time,
+        provenance=_PROVENANCE[SNIPPETS],
+        content_sha256=candidate.content_sha256,
+        duplicate_cluster=candidate.id,
+    )
+
+
+def _provenance(record: bytes) -> str:
+    return decode_document(record).provenance
+
+
+def _text(document: Document) -> str:
+    return document.text
+
+
+def _drop_with_sample(document: Document, reason: str, detail: str) -> Drop:
+    sample = document.text[:SAMPLE_CHARACTERS]
+    return drop_document(document, reason, detail=detail, sample=sample)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        configuration.main(
+            annealing_data,
+            default_gin_files=["annealing_data/demo.gin"],
+            pass_through="pipeline_args",
+        )
+    )
