@@ -204,7 +204,7 @@ def _argument_parser(
     module = function.__module__
     if module == "__main__":
         spec = getattr(sys.modules["__main__"], "__spec__", None)
-        module = spec.name if spec else Path(sys.argv[0]).stem
+        module = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
     parameters = "\n".join(
         f"  {function.__name__}.{p}"
         for p in inspect.signature(function).parameters.values()

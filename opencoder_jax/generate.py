@@ -1,0 +1,50 @@
+"""`python -m opencoder_jax.generate`: continues a prompt with a trained model.
+
+Reads a model directory of this project or a Hugging Face folder. The work is done by
+`opencoder_jax.decoding.generation`, which evaluation uses too. Imports no tensorflow.
+"""
+
+import sys
+
+from opencoder_jax import configuration
+from opencoder_jax.decoding.generation import generate as continue_prompts
+from opencoder_jax.decoding.sampling import SamplingSettings
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats.chat import encode_prompt
+from opencoder_jax.formats.tokenizer import Tokenizer
+from opencoder_jax.model.loading import LoadedModel, load_model
+
+
+def generate(
+    model_dir: str,
+    prompt: str,
+    settings: SamplingSettings | None = None,
+    chat: bool = False,
+    samples: int = 1,
+    step: int | None = None,
+) -> None:
+    """Prints what the model writes after `prompt`, and why it stopped.
+
+    Args:
+      model_dir: a model directory of this project or a Hugging Face folder.
+      prompt: text to continue; with `chat`, what the user says.
+      settings: length, temperature, stop texts; None is greedy.
+      chat: ask in ChatML, as the instruction phases train.
+      samples: how many continuations; more than one differ only at a temperature above 0.
+      step: which checkpoint; None takes the latest.
+    """
+    model = load_model(model_dir, step)
+    ids = _chat_ids(model, prompt) if chat else model.prompt_ids(prompt)
+    for result in continue_prompts(model, [ids] * samples, settings or SamplingSettings()):
+        print(result.text if chat else prompt + result.text)
+        print(f"[{len(result.ids)} tokens, ended by: {result.finish_reason}]", file=sys.stderr)
+
+
+def _chat_ids(model: LoadedModel, prompt: str) -> list[int]:
+    if not isinstance(model.tokenizer, Tokenizer):
+        raise InputError("chat=True needs a tokenizer of this project, with ChatML's tokens")
+    return encode_prompt([("user", prompt)], model.tokenizer)
+
+
+if __name__ == "__main__":
+    sys.exit(configuration.main(generate, default_gin_files=["generate/greedy.gin"]))

@@ -1,0 +1,91 @@
+"""`python -m opencoder_jax.import_hf`: a Hugging Face folder as a model directory.
+
+Takes any model of the Llama family (tied or untied, any grouping of heads): an exported
+one of this project, the released OpenCoder weights, or another. The result holds one
+checkpoint without optimizer state, which `train` starts from (`INITIAL_CHECKPOINT_PATH`)
+and `evaluate`, `generate` and `export_hf` read. The tokenizer comes with it; only one of
+this project can also tokenize training data.
+"""
+
+import sys
+from pathlib import Path
+
+from opencoder_jax import configuration
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats.manifest import already_done, file_sha256, write_manifest
+from opencoder_jax.huggingface.folder import HuggingFaceFolder, copy_tokenizer, read_tokenizer
+from opencoder_jax.huggingface.staging import staged_folder
+from opencoder_jax.model.config import DTYPES
+from opencoder_jax.model.loading import TOKENIZER_FOLDER
+from opencoder_jax.timing import timed
+from opencoder_jax.training.checkpoints import (
+    CheckpointMetadata,
+    CheckpointWriter,
+    params_sha256,
+)
+
+_JOB = "import_hf"
+
+
+def import_hf(
+    input_dir: str,
+    model_dir: str,
+    step: int = 0,
+    dtype: str = "bfloat16",
+    param_dtype: str = "float32",
+    max_length: int | None = None,
+) -> None:
+    """Writes the model of a Hugging Face folder as `checkpoint_<step>` of a new directory.
+
+    Args:
+      input_dir: a folder with `config.json` and safetensors.
+      model_dir: a new folder.
+      step: what the checkpoint is called.
+      dtype: of activations from now on.
+      param_dtype: of the stored parameters; float32 holds bfloat16 exactly.
+      max_length: context to run with; None keeps the folder's.
+    """
+    for name, value in (("dtype", dtype), ("param_dtype", param_dtype)):
+        if value not in DTYPES:
+            raise InputError(f"{name}={value!r}: expected one of {', '.join(DTYPES)}")
+    if not HuggingFaceFolder.is_one(input_dir):
+        raise InputError(f"{input_dir} is no Hugging Face folder: it has no config.json")
+    source = HuggingFaceFolder(input_dir)
+    model = source.read_config().replace(dtype=dtype, param_dtype=param_dtype)
+    if max_length is not None:
+        model = model.replace(max_length=max_length)
+    params = source.read_params(model)
+    tokenizer = read_tokenizer(input_dir).tokenizer
+    config = {"model": model.to_json(), "step": step}
+    digest = params_sha256(params)
+    inputs = {"params": digest, "tokenizer": tokenizer.fingerprint}
+    if already_done(model_dir, job=_JOB, config=config, inputs=inputs):
+        print(f"{model_dir} is finished already")
+        return
+    metadata = CheckpointMetadata(
+        step=step,
+        tokens_by_source={},
+        model=model.to_json(),
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        data={},
+        phases=[{"phase": "import", "inputs": inputs, "first_step": step}],
+    )
+    with staged_folder(model_dir) as folder, timed(folder):
+        (folder / TOKENIZER_FOLDER).mkdir()
+        copy_tokenizer(input_dir, folder / TOKENIZER_FOLDER)
+        with CheckpointWriter(folder) as checkpoints:
+            checkpoints.save(params, None, metadata)
+        configuration.write_config_gin(folder)
+        # Orbax's own files differ from run to run; the parameters' digest stands for them.
+        files = {"params": digest, **_hashes(folder / TOKENIZER_FOLDER)}
+        counts = {"parameters": model.parameter_count()}
+        write_manifest(folder, job=_JOB, config=config, inputs=inputs, counts=counts, files=files)
+    print(f"imported {model.parameter_count():,} parameters to {model_dir}/checkpoint_{step}")
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {f"{folder.name}/{p.name}": file_sha256(p) for p in sorted(folder.iterdir())}
+
+
+if __name__ == "__main__":
+    sys.exit(configuration.main(import_hf, default_gin_files=["export/import.gin"]))

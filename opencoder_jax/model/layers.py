@@ -1,0 +1,40 @@
+"""The mathematics of a layer outside attention, as pure functions of arrays.
+
+Each is the Llama family's own definition, kept to the point where Hugging Face's
+implementation gives the same float32 numbers (tests/opencoder_jax/model/test_parity.py):
+norms and rotations are computed in float32 and rounded once, at the end.
+Next: `attention`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def rms_norm(x_BSD: Float[Array, "B S D"], scale_D: Float[Array, "D"], eps: float) -> Array:
+    """`x / sqrt(mean(x^2) + eps) * scale`, in the dtype of `x_BSD` (arXiv 1910.07467)."""
+    x = x_BSD.astype(jnp.float32)
+    x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
+    return (x * scale_D.astype(jnp.float32)).astype(x_BSD.dtype)
+
+
+def rope(
+    x_BSHh: Float[Array, "B S H h"], positions_BS: Int[Array, "B S"], theta: float
+) -> Float[Array, "B S H h"]:
+    """Rotary position embedding (arXiv 2104.09864) in Llama's layout.
+
+    Dimension i is paired with i + h/2 and rotated by `position * theta^(-2i/h)`. The
+    other layout in use, pairs of neighbours, is another model for the same weights.
+    """
+    half = x_BSHh.shape[-1] // 2
+    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angles_BSh = positions_BS[..., None].astype(jnp.float32) * frequencies
+    sin, cos = jnp.sin(angles_BSh)[:, :, None], jnp.cos(angles_BSh)[:, :, None]
+    first, second = jnp.split(x_BSHh.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x_BSHh.dtype)
+
+
+def swiglu(gate_BSF: Float[Array, "B S F"], up_BSF: Float[Array, "B S F"]) -> Array:
+    """`silu(gate) * up` (arXiv 2002.05202)."""
+    return jax.nn.silu(gate_BSF) * up_BSF

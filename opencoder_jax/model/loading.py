@@ -1,0 +1,107 @@
+"""Opens a model for evaluation, generation or export, wherever it came from.
+
+Two kinds of folder hold a model: a model directory of this project (`checkpoint_N/` and
+`tokenizer/`) and a Hugging Face folder (`config.json` and safetensors). Whoever wants to
+run a model calls `load_model` and need not know which it is. Imports no tensorflow.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from opencoder_jax.errors import InputError
+from opencoder_jax.huggingface.folder import HuggingFaceFolder, read_tokenizer
+from opencoder_jax.model.config import TransformerConfig
+from opencoder_jax.model.transformer import Params
+from opencoder_jax.training import checkpoints
+
+TOKENIZER_FOLDER = "tokenizer"
+
+
+class LoadingError(InputError):
+    """A folder that holds no model, or whose parts do not belong together."""
+
+
+class TextTokenizer(Protocol):
+    """What running a model needs of a tokenizer, ours or another family's."""
+
+    fingerprint: str
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Iterable[int]) -> str: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A model that can run.
+
+    Attributes:
+      config: its dimensions.
+      params: nested dict of arrays of `config.param_dtype`.
+      tokenizer: `formats.tokenizer.Tokenizer`, or a `HuggingFaceTokenizer` where the
+        folder has no SentencePiece model of this project.
+      step: training steps made; 0 where unknown.
+      bos_ids: what every document starts with.
+      eos_ids: tokens that end a text.
+    """
+
+    config: TransformerConfig
+    params: Params
+    tokenizer: TextTokenizer
+    step: int
+    bos_ids: tuple[int, ...]
+    eos_ids: tuple[int, ...]
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Tokens of a text that the model is to continue."""
+        return [*self.bos_ids, *self.tokenizer.encode(text)]
+
+
+def load_model(folder: str | os.PathLike, step: int | None = None) -> LoadedModel:
+    """Opens a model directory of this project or a Hugging Face folder.
+
+    Args:
+      folder: either kind.
+      step: which checkpoint of a model directory; None takes the latest.
+
+    Raises:
+      InputError: there is no model, no such step, or the tokenizer is of another model.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LoadingError(f"{folder}: no such folder")
+    if HuggingFaceFolder.is_one(folder):
+        if step is not None:
+            raise LoadingError(f"{folder} is a Hugging Face folder: it has no step {step}")
+        return _load_huggingface(folder)
+    return _load_model_directory(folder, step)
+
+
+def _load_model_directory(folder: Path, step: int | None) -> LoadedModel:
+    params, metadata = checkpoints.restore_params(folder, step)
+    tokenizer, bos_ids, eos_ids = read_tokenizer(folder / TOKENIZER_FOLDER)
+    if tokenizer.fingerprint != metadata.tokenizer_fingerprint:
+        raise LoadingError(
+            f"{tokenizer.path} (fingerprint {tokenizer.fingerprint}) is not the tokenizer that "
+            f"the model was trained with ({metadata.tokenizer_fingerprint})"
+        )
+    config = TransformerConfig.from_json(metadata.model)
+    return LoadedModel(config, params, tokenizer, metadata.step, bos_ids, eos_ids)
+
+
+def _load_huggingface(folder: Path) -> LoadedModel:
+    source = HuggingFaceFolder(folder)
+    config = source.read_config()
+    tokenizer, bos_ids, eos_ids = read_tokenizer(folder)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise LoadingError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only "
+            f"{config.vocab_size}"
+        )
+    return LoadedModel(config, source.read_params(), tokenizer, 0, bos_ids, eos_ids)
