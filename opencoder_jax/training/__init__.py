@@ -1,0 +1,8 @@
+"""Training: from a batch to a finished model directory.
+
+`schedules` and `optimizers` (what a step does to the parameters), `losses` (what it
+minimises), `step` (the jitted train step), `checkpoints` (what survives a kill),
+`metrics` (what a reader sees), `loop` (step after step). The command is
+`opencoder_jax/train.py`; pretraining, annealing and both SFT stages are the same code
+under different gin files.
+"""

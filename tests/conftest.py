@@ -1,0 +1,12 @@
+"""Eight virtual CPU devices for every test, and quick compilation, before JAX is imported."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+# Programs of tests run for milliseconds and are compiled for seconds: half of that without LLVM's
+# optimizations.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+# TensorFlow, which seqio brings, is talkative.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -1,0 +1,224 @@
+"""The command: phases, resuming, and what it refuses. All on real files, packed by the job."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from opencoder_jax import configuration
+from opencoder_jax.train import train
+from opencoder_jax.train_tokenizer import train_tokenizer
+from opencoder_jax.training import checkpoints, loop
+from opencoder_jax.training.metrics import read_metrics
+from tests import packed_example
+
+STEPS = 12
+SMALL_MODEL = {
+    "vocab_size": 700,
+    "num_layers": 1,
+    "emb_dim": 16,
+    "num_heads": 2,
+    "num_kv_heads": 1,
+    "head_dim": 8,
+    "mlp_dim": 32,
+    "max_length": packed_example.SEQUENCE_LENGTH,
+}
+
+
+def _flags(model_dir: Path, *more: str) -> list[str]:
+    return [
+        f"--gin.MODEL_DIR={model_dir}",
+        f"--gin.PACKED_DIR={packed_example.packed_dir()}",
+        f"--gin.TOKENIZER_DIR={packed_example.tokenizer_dir()}",
+        f"--gin.TASK_FEATURE_LENGTHS={{'targets': {packed_example.SEQUENCE_LENGTH}}}",
+        *[f"--gin.config.TransformerConfig.{name}={size}" for name, size in SMALL_MODEL.items()],
+        "--gin.sharding.MeshConfig.virtual_cpu_devices=8",
+        "--gin.sharding.MeshConfig.fsdp=4",
+        "--gin.sharding.MeshConfig.data=2",
+        "--gin.BATCH_SIZE=8",
+        "--gin.checkpoints.SaveCheckpointConfig.period=4",
+        "--gin.train.eval_period=6",
+        "--gin.train.eval_steps=1",
+        f"--gin.TRAIN_STEPS={STEPS}",
+        *more,
+    ]
+
+
+def _run(model_dir: Path, *more: str, gin_file: str = "pretrain/demo.gin") -> int:
+    """What the command line does."""
+    return configuration.main(train, [f"--gin_file={gin_file}", *_flags(model_dir, *more)])
+
+
+def _manifest(model_dir: Path) -> dict:
+    return json.loads((model_dir / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "pretrain"
+    assert _run(folder) == 0
+    return folder
+
+
+def test_a_run_killed_and_resumed_in_another_process_equals_an_uninterrupted_one(
+    pretrained, tmp_path
+):
+    model_dir = tmp_path / "killed"
+    command = [sys.executable, "-m", "opencoder_jax.train", *_flags(model_dir)]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    # Some step past the first checkpoint; which one depends on how fast the machine is.
+    while not checkpoints.steps(model_dir) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (model_dir / "manifest.json").exists()
+
+    assert _run(model_dir) == 0
+    assert _manifest(model_dir) == _manifest(pretrained)
+
+
+def test_the_model_directory_is_laid_out_as_t5x_lays_it_out(pretrained):
+    names = {path.name for path in pretrained.iterdir()}
+    assert {
+        "config.gin",
+        "model-info.txt",
+        "checkpoint_4",
+        "checkpoint_8",
+        "checkpoint_12",
+    } <= names
+    assert {"train", "tokenizer", "manifest.json", "timing.json"} <= names
+    lines = read_metrics(pretrained / "train")
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert {
+        "loss",
+        "loss_per_nonpadding_target_token",
+        "accuracy",
+        "learning_rate",
+        "learning/grad_norm",
+        "timing/seqs_per_second",
+        "timing/target_tokens_per_second",
+        "tokens_seen/refinecode",
+    } <= set(lines[-1])
+    assert (
+        _manifest(pretrained)["counts"]["final_loss"]
+        == (lines[-1]["loss_per_nonpadding_target_token"])
+    )
+
+
+def test_a_finished_directory_is_left_alone(pretrained, capsys):
+    before = (pretrained / "manifest.json").stat().st_mtime_ns
+    assert _run(pretrained) == 0
+    assert "already trained" in capsys.readouterr().out
+    assert (pretrained / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_other_settings_on_the_directory_are_refused_by_name(pretrained, tmp_path, capsys):
+    assert _run(pretrained, "--gin.schedules.WarmupStable.peak=0.5") == 2
+    assert "schedule.peak: there 0.003, here 0.5" in capsys.readouterr().err
+    # Also while unfinished, before anything is trained.
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "run.json").write_bytes((pretrained / "run.json").read_bytes())
+    assert _run(unfinished, "--gin.train/batches.DatasetConfig.seed=7") == 2
+    assert "input data.seed: there 0, here 7" in capsys.readouterr().err
+    assert not checkpoints.steps(unfinished)
+
+
+def test_another_tokenizer_than_the_data_has_is_refused(tmp_path, capsys):
+    train_tokenizer(
+        input_dir=str(packed_example.corpus_dir()),
+        output_dir=str(tmp_path / "tokenizer"),
+        vocab_size=600,
+        sample_bytes=200_000,
+        character_coverage=0.9995,
+    )
+    assert _run(tmp_path / "run", f"--gin.TOKENIZER_DIR={tmp_path / 'tokenizer'}") == 2
+    assert "was packed with tokenizer" in capsys.readouterr().err
+
+
+def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path, capsys):
+    assert _run(tmp_path / "run", "--gin.config.TransformerConfig.vocab_size=512") == 2
+    assert "700 tokens, the model's vocab_size is 512" in capsys.readouterr().err
+
+
+def test_annealing_goes_on_with_step_optimizer_and_learning_rate(pretrained, tmp_path):
+    rates = "{'refinecode': 83.94, 'algorithmic_corpus': 16.06}"
+    _run(
+        tmp_path / "anneal",
+        f"--gin.INITIAL_CHECKPOINT_PATH={pretrained}",
+        "--gin.mixtures.register_mixture.name=annealing_in_tests",
+        f"--gin.mixtures.register_mixture.rates={rates}",
+        "--gin.TRAIN_STEPS=4",
+        gin_file="anneal/demo.gin",
+    )
+    lines = read_metrics(tmp_path / "anneal" / "train")
+    assert [line["step"] for line in lines] == [13, 14, 15, 16]
+    assert lines[0]["learning_rate"] == pytest.approx(3e-3)
+    assert lines[-1]["learning_rate"] == pytest.approx(3e-3 * (1 / 30) ** (3 / 4), rel=1e-4)
+    before = read_metrics(pretrained / "train")[-1]
+    assert lines[0]["loss_per_nonpadding_target_token"] < 6.5
+    assert lines[0]["tokens_seen"] > before["tokens_seen"]
+    metadata = checkpoints.read_metadata(tmp_path / "anneal")
+    assert [phase["config"]["first_step"] for phase in metadata.phases] == [0, STEPS]
+    assert metadata.tokens_by_source["algorithmic_corpus"] > 0
+
+
+def test_sft_takes_the_parameters_and_starts_its_own_count(pretrained, tmp_path):
+    _run(
+        tmp_path / "sft",
+        f"--gin.INITIAL_CHECKPOINT_PATH={pretrained}/checkpoint_8",
+        "--gin.MIXTURE_OR_TASK_NAME=algorithmic_corpus",
+        "--gin.TRAIN_STEPS=2",
+        gin_file="sft/stage1_demo.gin",
+    )
+    lines = read_metrics(tmp_path / "sft" / "train")
+    assert [line["step"] for line in lines] == [1, 2]
+    assert lines[0]["learning_rate"] == pytest.approx(3e-4 / 5)
+    at_8 = read_metrics(pretrained / "train")[8]
+    assert lines[0]["learning/param_norm"] == pytest.approx(at_8["learning/param_norm"], rel=1e-2)
+
+
+def test_an_initial_checkpoint_of_another_model_is_refused(pretrained, tmp_path, capsys):
+    status = _run(
+        tmp_path / "sft",
+        f"--gin.INITIAL_CHECKPOINT_PATH={pretrained}",
+        "--gin.MIXTURE_OR_TASK_NAME=refinecode",
+        "--gin.config.TransformerConfig.mlp_dim=64",
+        gin_file="sft/stage1_demo.gin",
+    )
+    assert status == 2
+    assert "mlp_dim: there 32, here 64" in capsys.readouterr().err
+
+
+def test_sigterm_saves_and_exits_with_143(tmp_path, capsys):
+    def terminate_once_training(*arguments: object) -> None:
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    model_dir = tmp_path / "run"
+    previous = signal.signal(signal.SIGALRM, terminate_once_training)
+    signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            _run(model_dir, "--gin.TRAIN_STEPS=100000", "--gin.train.eval_period=0")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert stopped.value.code == loop.TERMINATED_EXIT_STATUS
+    saved = checkpoints.steps(model_dir)[-1]
+    assert f"saved checkpoint_{saved}" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_stops_and_saves_nothing_of_it(tmp_path, capsys):
+    assert _run(tmp_path / "run", "--gin.schedules.WarmupStable.peak=1e38") == 2
+    assert re.search(r"step \d+: .*not finite", capsys.readouterr().err)
+    assert checkpoints.steps(tmp_path / "run") == []

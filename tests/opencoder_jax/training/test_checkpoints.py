@@ -1,0 +1,143 @@
+"""What a checkpoint gives back, on any mesh, and what happens to damaged ones."""
+
+import jax
+import numpy as np
+import pytest
+
+from opencoder_jax.training import checkpoints, step
+from opencoder_jax.training.checkpoints import CheckpointError, CheckpointMetadata
+from tests.opencoder_jax.training import small
+
+WHERE = small.placement(fsdp=2)
+ELSEWHERE = small.placement(data=2, fsdp=2, tensor=2)
+
+
+def _metadata(number: int) -> CheckpointMetadata:
+    return CheckpointMetadata(
+        step=number,
+        tokens_by_source={"refinecode": 100 * number},
+        model=small.MODEL.to_json(),
+        tokenizer_fingerprint="t",
+        data={"seed": 0},
+        phases=[],
+    )
+
+
+def _filled(number: int) -> step.TrainState:
+    """A state whose every number is different, without compiling an initializer."""
+    leaves, tree = jax.tree.flatten(step.abstract_state(small.CONFIG, WHERE))
+    generator = np.random.default_rng(number)
+    filled = [
+        jax.device_put(generator.normal(size=leaf.shape).astype(leaf.dtype), leaf.sharding)
+        for leaf in leaves
+    ]
+    return tree.unflatten(filled)
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+    """Checkpoints of steps 1, 2 and 3."""
+    with checkpoints.CheckpointWriter(tmp_path) as writer:
+        for number in (1, 2, 3):
+            state = _filled(number)
+            writer.save(state.params, state.opt_state, _metadata(number))
+    return tmp_path
+
+
+def _restore_latest(model_dir):
+    abstract = step.abstract_state(small.CONFIG, WHERE)
+    return checkpoints.restore_latest(model_dir, abstract.params, abstract.opt_state)
+
+
+def _largest_file(folder):
+    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def _assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
+
+
+def test_a_checkpoint_of_one_mesh_is_the_same_numbers_on_another(model_dir):
+    abstract = step.abstract_state(small.CONFIG, ELSEWHERE)
+    restored = checkpoints.restore(model_dir, None, abstract.params, abstract.opt_state)
+    _assert_same(restored.params, _filled(3).params)
+    _assert_same(restored.opt_state, _filled(3).opt_state)
+    assert restored.metadata == _metadata(3)
+    for leaf, wanted in zip(
+        jax.tree.leaves(restored.params), jax.tree.leaves(abstract.params), strict=True
+    ):
+        assert leaf.sharding == wanted.sharding
+
+
+def test_parameters_are_restored_without_optimizer_from_any_step(model_dir):
+    params, metadata = checkpoints.restore_params(model_dir, step=2)
+    _assert_same(params, _filled(2).params)
+    assert metadata.step == 2
+
+
+@pytest.mark.parametrize("item", ["params", "opt_state", "metadata"])
+def test_a_checkpoint_cut_short_is_passed_over_and_kept_aside(model_dir, capsys, item):
+    damaged = _largest_file(model_dir / "checkpoint_3" / item)
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    restored = _restore_latest(model_dir)
+    assert restored.metadata.step == 2
+    _assert_same(restored.params, _filled(2).params)
+    assert "checkpoint_3 is damaged" in capsys.readouterr().err
+    assert (model_dir / "damaged_checkpoint_3").is_dir()
+    with checkpoints.CheckpointWriter(model_dir) as writer:
+        state = _filled(3)
+        writer.save(state.params, state.opt_state, _metadata(3))
+    assert _restore_latest(model_dir).metadata.step == 3
+
+
+def test_one_flipped_bit_is_noticed(model_dir, capsys):
+    damaged = _largest_file(model_dir / "checkpoint_3" / "params")
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    assert _restore_latest(model_dir).metadata.step == 2
+    assert "checkpoint_3 is damaged" in capsys.readouterr().err
+
+
+def test_the_checksum_sees_any_single_element_and_no_mesh():
+    params = _filled(0).params
+    before = checkpoints.checksum(params)
+    moved = jax.device_put(params, step.state_shardings(small.CONFIG, ELSEWHERE).params)
+    assert checkpoints.checksum(moved) == before
+    scale = params["final_norm"]["scale"]
+    params["final_norm"]["scale"] = scale.at[3].set(np.nextafter(scale[3], np.float32(9)))
+    after = checkpoints.checksum(params)
+    assert [name for name in before if before[name] != after[name]] == ["['final_norm']['scale']"]
+
+
+def test_where_every_checkpoint_is_damaged_there_is_none(model_dir):
+    for folder in model_dir.glob("checkpoint_*"):
+        _largest_file(folder / "params").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no sound checkpoint among steps"):
+        checkpoints.restore_params(model_dir)
+    assert _restore_latest(model_dir) is None
+
+
+def test_an_asked_for_step_that_is_missing_is_named(model_dir):
+    with pytest.raises(CheckpointError, match=r"no checkpoint_7; it has steps \[1, 2, 3\]"):
+        checkpoints.restore_params(model_dir, step=7)
+    with pytest.raises(CheckpointError, match="has no checkpoint_N folder"):
+        checkpoints.restore_params(model_dir / "nowhere")
+
+
+def test_parameters_of_another_model_are_refused_and_not_called_damaged(model_dir):
+    config = step.StepConfig(
+        small.MODEL.replace(num_layers=3), small.CONFIG.optimizer, small.CONFIG.schedule
+    )
+    abstract = step.abstract_state(config, WHERE)
+    with pytest.raises(CheckpointError, match="is of another model"):
+        checkpoints.restore_latest(model_dir, abstract.params, abstract.opt_state)
+    assert checkpoints.steps(model_dir) == [1, 2, 3]
+
+
+def test_only_the_latest_are_kept(tmp_path):
+    with checkpoints.CheckpointWriter(tmp_path, keep=2) as writer:
+        for number in (1, 2, 3, 4):
+            state = _filled(number)
+            writer.save(state.params, state.opt_state, _metadata(number))
+    assert checkpoints.steps(tmp_path) == [3, 4]

@@ -1,0 +1,102 @@
+"""One step is the same step however it is packed, split or placed."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from opencoder_jax.errors import InputError
+from opencoder_jax.training import step
+from tests.opencoder_jax.training import small
+
+
+def _assert_close(one, other, rtol=2e-5, atol=2e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), one, other)
+
+
+def test_packed_loss_equals_unpacked_loss_per_document():
+    documents = small.random_documents(0, [5, 9, 3, 12, 7, 2])
+    rows = [documents[:3], documents[3:5], documents[5:]]
+    where = small.placement()
+    params = small.initial_state(small.CONFIG, where).params
+    with where.activate():
+        eval_step = step.make_eval_step(small.CONFIG, where)
+        # Each document's own loss: the packed row with every other weight at zero.
+        packed = small.packed_batch(rows, 24)
+        for r, row in enumerate(rows):
+            for segment, document in enumerate(row, start=1):
+                target_segments = np.pad(packed["decoder_segment_ids"][:, 1:], ((0, 0), (0, 1)))
+                mine = np.zeros_like(target_segments)
+                mine[r] = target_segments[r] == segment
+                weights = packed["decoder_loss_weights"] * mine
+                in_pack = eval_step(params, packed | {"decoder_loss_weights": weights})
+                alone = eval_step(params, small.packed_batch([[document]] * 3, 24))
+                assert float(in_pack.weight) == len(document) - 1
+                np.testing.assert_allclose(in_pack.loss, alone.loss / 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(8, 1, 1), (1, 8, 1), (2, 2, 2)])
+def test_one_and_eight_devices_agree(sizes):
+    one, one_figures = small.trained(small.CONFIG, small.placement(), 3)
+    eight, eight_figures = small.trained(small.CONFIG, small.placement(*sizes), 3)
+    _assert_close(one_figures, eight_figures)
+    _assert_close(jax.device_get(one.params), jax.device_get(eight.params), atol=1e-4)
+
+
+def test_microbatches_do_not_change_the_step():
+    whole, figures = small.trained(small.CONFIG, small.placement(fsdp=2), 2)
+    config = dataclasses.replace(small.CONFIG, num_microbatches=4)
+    parts, part_figures = small.trained(config, small.placement(fsdp=2), 2)
+    _assert_close(figures, part_figures)
+    _assert_close(jax.device_get(whole.params), jax.device_get(parts.params), atol=1e-4)
+
+
+def test_the_train_step_compiles_once():
+    where = small.placement(fsdp=2)
+    with where.activate():
+        state = small.initial_state(small.CONFIG, where)
+        train_step = step.make_train_step(small.CONFIG, where)
+        for k in range(4):
+            state, _ = train_step(state, step.put_batch(where, small.random_batch(k)))
+        assert train_step._cache_size() == 1
+        # Nor does a state that comes from a checkpoint look different to it.
+        again = step.state_at(where, 4, state.params, state.opt_state)
+        train_step(again, step.put_batch(where, small.random_batch(4)))
+    assert train_step._cache_size() == 1
+
+
+def test_a_seed_gives_the_same_parameters_on_any_mesh():
+    states = [step.init_state(small.CONFIG, small.placement(fsdp=n), seed=3) for n in (1, 4)]
+    jax.tree.map(np.testing.assert_array_equal, *[jax.device_get(s.params) for s in states])
+
+
+def test_two_runs_agree_to_the_last_bit():
+    runs = [small.trained(small.CONFIG, small.placement(data=2, fsdp=2), 3) for _ in range(2)]
+    assert runs[0][1] == runs[1][1]
+    jax.tree.map(np.testing.assert_array_equal, *[jax.device_get(s.params) for s, _ in runs])
+
+
+def test_the_loss_falls_on_data_seen_before():
+    where = small.placement(fsdp=2)
+    with where.activate():
+        state = small.initial_state(small.CONFIG, where)
+        train_step = step.make_train_step(small.CONFIG, where)
+        losses = []
+        for _ in range(30):
+            state, metrics = train_step(state, step.put_batch(where, small.random_batch(0)))
+            losses.append(float(metrics["loss_per_nonpadding_target_token"]))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused():
+    with pytest.raises(InputError, match=r"microbatch.*does not divide its length 6"):
+        step.check_sizes(small.CONFIG, small.placement(fsdp=4), 6, 16)
+    config = dataclasses.replace(small.CONFIG, num_microbatches=3)
+    with pytest.raises(InputError, match="num_microbatches 3 does not divide"):
+        step.check_sizes(config, small.placement(), 8, 16)
+
+
+def test_sequences_longer_than_the_model_are_refused():
+    with pytest.raises(InputError, match="128 tokens, but the model's max_length is 64"):
+        step.check_sizes(small.CONFIG, small.placement(), 8, 128)

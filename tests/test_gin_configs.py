@@ -1,0 +1,113 @@
+"""Every gin file is what its header says: it runs with its own command, and training lowers."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from opencoder_jax import configuration, sharding
+from opencoder_jax.formats.packed import BATCH_KEYS
+from opencoder_jax.training import step
+
+FOLDER = configuration.CONFIG_FOLDER
+TEXTS = {str(p.relative_to(FOLDER)): p.read_text() for p in sorted(FOLDER.rglob("*.gin"))}
+INCLUDED = {
+    included
+    for text in TEXTS.values()
+    for included in re.findall(r"^include ['\"](.*)['\"]", text, re.MULTILINE)
+}
+
+
+def _source_of(module: str) -> tuple[str, str]:
+    """Name and text of the module that `python -m` runs."""
+    spec = importlib.util.find_spec(module)
+    if spec.submodule_search_locations:
+        spec = importlib.util.find_spec(f"{module}.__main__")
+    return spec.name, Path(spec.origin).read_text()
+
+
+def _own_command(name: str) -> str | None:
+    """The module in the file's header that runs this very file, by flag or by default."""
+    for module in re.findall(r"python -m ([\w.]+)", TEXTS[name]):
+        if f"--gin_file={name}" in TEXTS[name] or f'"{name}"' in _source_of(module)[1]:
+            return module
+    return None
+
+
+OWN_COMMAND = {name: module for name in TEXTS if (module := _own_command(name))}
+TRAINING = [name for name, module in OWN_COMMAND.items() if module == "opencoder_jax.train"]
+
+
+def _configured(function, name):
+    """`function` configured by one gin file, with something for whatever the user has to say."""
+    bindings = []
+    while True:
+        try:
+            return configuration.configure(function, gin_files=[name], bindings=bindings)
+        except configuration.ConfigurationError as error:
+            unset = re.search(r"required and unset: ([^.]*(?:\.\w+)*)\. Set", str(error))
+            if not unset or bindings:
+                raise
+            bindings = [f"{macro} = 'unset'" for macro in unset[1].split(", ")]
+
+
+def train(**settings):
+    """Stands in for the command where its settings are wanted; gin binds it by this name."""
+    return SimpleNamespace(**settings)
+
+
+def test_every_gin_file_has_a_header_with_its_own_command_or_is_included():
+    assert [name for name in TEXTS if not TEXTS[name].startswith("# ")] == []
+    assert [name for name in TEXTS if name not in OWN_COMMAND and name not in INCLUDED] == []
+
+
+@pytest.mark.parametrize("name", sorted(OWN_COMMAND))
+def test_gin_file_parses_with_its_own_command(name):
+    module, source = _source_of(OWN_COMMAND[name])
+    (command,) = re.findall(r"^ +.*\bmain\(\s*(\w+)", source, re.MULTILINE)
+    _configured(getattr(importlib.import_module(module), command), name)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
+    settings = _configured(train, name)()
+    where = step.Placement(sharding.make_abstract_mesh(settings.mesh))
+    config = step.StepConfig(
+        model=settings.model,
+        optimizer=settings.optimizer,
+        schedule=settings.schedule,
+        z_loss=settings.z_loss,
+        loss_chunk_length=settings.loss_chunk_length,
+        num_microbatches=settings.num_microbatches,
+    )
+    dataset = settings.train_dataset_cfg
+    shape = (dataset.batch_size, dataset.task_feature_lengths["targets"])
+    step.check_sizes(config, where, *shape)
+    rows = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding.batch_sharding(*where))
+    with where.activate():
+        traced = step.make_train_step(config, where).trace(
+            step.abstract_state(config, where), dict.fromkeys(BATCH_KEYS, rows)
+        )
+        traced.lower(lowering_platforms=("tpu",))
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("pretrain/opencoder_1b5.gin", 2e12),
+        ("pretrain/opencoder_8b_4k.gin", 1.0905e12),
+        ("pretrain/opencoder_8b_8k.gin", 2.5e12 - 1.0905e12),
+        ("anneal/opencoder_1b5.gin", 1e11),
+        ("anneal/opencoder_8b.gin", 1e11),
+    ],
+)
+def test_steps_batch_and_length_make_the_tokens_of_the_paper(name, tokens):
+    settings = _configured(train, name)()
+    dataset = settings.train_dataset_cfg
+    length = dataset.task_feature_lengths["targets"]
+    made = settings.train_steps * dataset.batch_size * length
+    assert made == pytest.approx(tokens, rel=1e-4)
