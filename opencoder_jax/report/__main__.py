@@ -1,0 +1,42 @@
+"""Writes the report page of a run.
+
+    python -m opencoder_jax.report --gin_file=report/demo.gin --gin.RUN_DIR=runs/demo
+
+Reads what is there and may be run at any time, also while a run goes on: a stage that
+has not finished is said to be missing. docs/report.md explains the page.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from opencoder_jax import configuration
+from opencoder_jax.report.collect import collect
+from opencoder_jax.report.page import render
+
+
+def report(run_dir: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
+    """Writes one HTML file about a run.
+
+    Args:
+      run_dir: the run's folder, as docs/architecture.md lays it out.
+      output: the file to write; None: `<run_dir>/report.html`. Replaced if it is there.
+
+    Returns:
+      The file's path.
+
+    Raises:
+      InputError: the folder is missing, or a file in it is damaged.
+    """
+    path = Path(output) if output else Path(run_dir) / "report.html"
+    page = render(collect(Path(run_dir)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
+    print(f"report: {path}")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(configuration.main(report, default_gin_files=["report/demo.gin"]))

@@ -1,0 +1,276 @@
+"""The cleaned corpus as the report shows it: funnel, drops, rules, clusters."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats.manifest import MANIFEST_NAME
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Amount:
+    """Documents and their UTF-8 bytes."""
+
+    documents: int
+    bytes: int
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(self.documents + other.documents, self.bytes + other.bytes)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stage:
+    """What was left after one stage."""
+
+    title: str
+    short: str
+    total: Amount
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LanguageRow:
+    """One language: the amount after each stage."""
+
+    language: str
+    amounts: tuple[Amount, ...]
+
+    @property
+    def kept_share(self) -> float:
+        """Bytes that stay of those that could be read."""
+        return _share(self.amounts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DroppedSample:
+    """A document that was dropped, as evidence."""
+
+    source: str
+    why: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reason:
+    """All drops of one reason."""
+
+    title: str
+    count: int
+    samples: tuple[DroppedSample, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RuleHits:
+    """Documents that violate a rule, and those that violate no other."""
+
+    name: str
+    hits: int
+    sole: int
+    samples: tuple[DroppedSample, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """A document of a cluster; `jaccard` is its similarity to the one kept for it."""
+
+    source: str
+    stays: bool
+    jaccard: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cluster:
+    """Near duplicates of one another; `members` are the first few."""
+
+    kept: str
+    size: int
+    dropped: int
+    members: tuple[Member, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Replacement:
+    """One kind of text that was taken out of documents."""
+
+    title: str
+    documents: int
+    replacements: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Corpus:
+    """What cleaning did.
+
+    Attributes:
+      stages: from the files that came in to the documents that went out.
+      languages: by bytes that came in, largest first.
+      reasons: most frequent first.
+      rules: most hits first.
+      clusters: largest first.
+      replacements: most frequent first.
+    """
+
+    stages: tuple[Stage, ...]
+    languages: tuple[LanguageRow, ...]
+    reasons: tuple[Reason, ...]
+    rules: tuple[RuleHits, ...]
+    clusters: tuple[Cluster, ...]
+    replacements: tuple[Replacement, ...]
+
+    @property
+    def first(self) -> Amount:
+        return self.stages[0].total
+
+    @property
+    def last(self) -> Amount:
+        return self.stages[-1].total
+
+    @property
+    def kept_share(self) -> float:
+        """Bytes that stay of those that could be read."""
+        return _share([stage.total for stage in self.stages])
+
+    @property
+    def dropped(self) -> int:
+        return sum(reason.count for reason in self.reasons)
+
+    def rest(self, shown: int) -> tuple[Amount, ...]:
+        """The sum of the languages after the first `shown`, a stage each."""
+        rows = self.languages[shown:]
+        return tuple(
+            sum((row.amounts[i] for row in rows), Amount(0, 0)) for i in range(len(self.stages))
+        )
+
+
+def _share(amounts: Sequence[Amount]) -> float:
+    # What was found holds binary files too, and they are most of its bytes.
+    read = amounts[1].bytes
+    return amounts[-1].bytes / read if read else 0.0
+
+
+_STAGE_TITLES = {
+    "listed": ("Files found", "Found"),
+    "read": ("Text in a known language", "Read"),
+    "exact_dedup": ("Exact deduplication", "Exact"),
+    "near_dedup": ("Near deduplication", "Near"),
+    "repaired": ("Headers and secrets out", "Repaired"),
+    "kept": ("Quality rules", "Kept"),
+}
+_REPLACEMENT_TITLES = {
+    "licence_header": "Licence headers removed",
+    "<email>": "E-mail addresses to <email>",
+    "<ip>": "IP addresses to <ip>",
+    "<key>": "Keys and tokens to <key>",
+    "<password>": "Passwords to <password>",
+}
+_RULE = "rule"
+
+
+def read_corpus(folder: Path) -> Corpus | None:
+    """The corpus of a finished folder.
+
+    Raises:
+      InputError: `statistics.json` is missing or damaged.
+    """
+    if not (folder / MANIFEST_NAME).exists():
+        return None
+    path = folder / "statistics.json"
+    try:
+        return _corpus(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is missing or damaged ({error!r}); remove {folder} and clean again"
+        ) from error
+
+
+def _corpus(statistics: Mapping[str, Any]) -> Corpus:
+    names = statistics["stages"]
+    nothing = {"documents": 0, "bytes": 0}
+    rows = [
+        LanguageRow(language, tuple(Amount(**by_stage.get(name, nothing)) for name in names))
+        for language, by_stage in statistics["languages"].items()
+    ]
+    # What stays counts most; `unknown`, which is mostly binary files, stands last.
+    rows.sort(key=lambda row: (-row.amounts[-1].bytes, -row.amounts[0].bytes, row.language))
+    return Corpus(
+        stages=tuple(_stage(name, statistics["totals"][name]) for name in names),
+        languages=tuple(rows),
+        reasons=_reasons(statistics),
+        rules=_rules(statistics),
+        clusters=tuple(_cluster(cluster) for cluster in statistics["clusters"]),
+        replacements=_replacements(statistics["replaced"]),
+    )
+
+
+def _stage(name: str, total: Mapping[str, int]) -> Stage:
+    title, short = _STAGE_TITLES.get(name, (name, name))
+    return Stage(title, short, Amount(**total))
+
+
+def _reasons(statistics: Mapping[str, Any]) -> tuple[Reason, ...]:
+    by_count = sorted(statistics["dropped"].items(), key=lambda pair: (-pair[1], pair[0]))
+    return tuple(
+        Reason(
+            title="quality rule" if name == _RULE else name.replace("_", " "),
+            count=count,
+            samples=_samples(statistics, name),
+        )
+        for name, count in by_count
+    )
+
+
+def _rules(statistics: Mapping[str, Any]) -> tuple[RuleHits, ...]:
+    rules = [
+        RuleHits(name, counts["hits"], counts["sole"], _samples(statistics, f"{_RULE}: {name}"))
+        for name, counts in statistics["rules"].items()
+    ]
+    return tuple(sorted(rules, key=lambda rule: (-rule.hits, rule.name)))
+
+
+def _samples(statistics: Mapping[str, Any], name: str) -> tuple[DroppedSample, ...]:
+    drops: Sequence[Mapping[str, Any]] = statistics["samples"].get(name, ())
+    return tuple(
+        DroppedSample(source=f"{d['repo']} / {d['path']}", why=_why(d), text=d["sample"])
+        for d in drops
+    )
+
+
+def _why(drop: Mapping[str, Any]) -> str:
+    if drop["reason"] == _RULE:
+        return f"{drop['signal']} is {drop['value']:.4g}, dropped at {drop['threshold']}"
+    return drop["detail"]
+
+
+def _cluster(cluster: Mapping[str, Any]) -> Cluster:
+    members = tuple(
+        Member(
+            source=f"{member['repo']} / {member['path']}",
+            stays=member["kept_id"] == member["id"],
+            jaccard=member["jaccard"],
+        )
+        for member in cluster["members"]
+    )
+    best = next(
+        (
+            m
+            for m, raw in zip(members, cluster["members"], strict=True)
+            if raw["id"] == cluster["kept"]
+        ),
+        None,
+    )
+    return Cluster(
+        kept=best.source if best else cluster["kept"],
+        size=cluster["size"],
+        dropped=cluster["dropped"],
+        members=members,
+    )
+
+
+def _replacements(replaced: Mapping[str, Mapping[str, int]]) -> tuple[Replacement, ...]:
+    rows = [
+        Replacement(_REPLACEMENT_TITLES.get(name, name), c["documents"], c["replacements"])
+        for name, c in replaced.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row.replacements, row.title)))

@@ -1,0 +1,98 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from opencoder_jax.errors import InputError
+from opencoder_jax.evaluate import evaluate
+from opencoder_jax.evaluation.bits_per_byte import BitsPerByte
+from opencoder_jax.evaluation.samples import Samples
+from opencoder_jax.formats.manifest import ManifestError, read_manifest
+from tests.opencoder_jax.evaluation.tiny_model import (
+    heldout_sequences,
+    write_model_dir,
+    write_packed_set,
+)
+
+SAMPLES = Samples(
+    openings={"A loop": "for i in"}, instructions={"A question": "Why?"}, max_new_tokens=4
+)
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+    write_model_dir(tmp_path / "model")
+    write_packed_set(tmp_path / "packed" / "refinecode", heldout_sequences())
+    return tmp_path / "model"
+
+
+def bits_task(model_dir) -> BitsPerByte:
+    return BitsPerByte(packed_dir=str(model_dir.parent / "packed"), sets=["refinecode"])
+
+
+def test_each_task_leaves_results_manifest_and_timing(model_dir):
+    results = evaluate(model_dir, [bits_task(model_dir), SAMPLES])
+    for task in ("bits_per_byte", "samples"):
+        folder = model_dir / "evaluation" / task
+        assert json.loads((folder / "results.json").read_text()) == results[task]
+        assert read_manifest(folder)["config"]["step"] == 1
+        assert (folder / "timing.json").exists()
+    titles = [sample["title"] for sample in results["samples"]["samples"]]
+    assert titles == ["A loop", "A question"]
+
+
+def test_a_finished_task_is_not_done_again(model_dir):
+    first = evaluate(model_dir, [bits_task(model_dir)])
+    results = model_dir / "evaluation" / "bits_per_byte" / "results.json"
+    written = results.stat().st_mtime_ns
+    assert evaluate(model_dir, [bits_task(model_dir)]) == first
+    assert results.stat().st_mtime_ns == written
+
+
+def test_results_of_another_checkpoint_are_not_mixed_in(model_dir):
+    evaluate(model_dir, [bits_task(model_dir)])
+    write_model_dir(model_dir, seed=1)
+    with pytest.raises(ManifestError, match="params"):
+        evaluate(model_dir, [bits_task(model_dir)])
+    evaluate(model_dir, [bits_task(model_dir)], output_dir=model_dir / "evaluation-2")
+
+
+def test_an_unfinished_result_is_made_again(model_dir):
+    unfinished = model_dir / "evaluation" / ".bits_per_byte.incomplete"
+    unfinished.mkdir(parents=True)
+    (unfinished / "results.json").write_text("{")
+    evaluate(model_dir, [bits_task(model_dir)])
+    assert not unfinished.exists()
+
+
+def test_a_missing_packed_set_is_said_before_the_model_is_loaded(tmp_path):
+    task = BitsPerByte(packed_dir=str(tmp_path), sets=["refinecode"])
+    with pytest.raises(InputError, match="no such packed set"):
+        evaluate(tmp_path / "no-model", [task])
+
+
+def test_the_command_survives_a_kill_and_needs_no_tensorflow(model_dir):
+    program = (
+        "import sys\n"
+        "from opencoder_jax import configuration, evaluate\n"
+        "status = configuration.main(evaluate.evaluate, sys.argv[1:])\n"
+        "assert not {'tensorflow', 'seqio', 'apache_beam'} & set(sys.modules)\n"
+        "sys.exit(status)\n"
+    )
+    command = [
+        *(sys.executable, "-c", program, "--gin_file=evaluate/demo.gin"),
+        *(f"--gin.MODEL_DIR={model_dir}", f"--gin.PACKED_DIR={model_dir.parent / 'packed'}"),
+    ]
+    killed = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert killed.stderr is not None
+    # Its first line comes from inside a task.
+    killed.stderr.readline()
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (model_dir / "evaluation" / "samples" / "manifest.json").exists()
+    subprocess.run(command, check=True, timeout=120)
+    for task in ("bits_per_byte", "samples"):
+        read_manifest(model_dir / "evaluation" / task)
