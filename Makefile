@@ -1,7 +1,8 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 
 DEMO_MB ?= 24
-RUN_DIR ?= runs/demo-$(DEMO_MB)mb
+# Another budget is another corpus, so it has a folder of its own.
+RUN_DIR ?= runs/demo$(if $(filter-out 24,$(DEMO_MB)),-$(DEMO_MB)mb)
 QUICK ?=
 PYTHON := .venv/bin/python
 PACKED := $(RUN_DIR)/packed-512
@@ -29,9 +30,9 @@ demo: env
 	$(PYTHON) -m opencoder_jax.train_tokenizer --gin_file=tokenizer/demo.gin \
 	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/tokenizer
 	$(PYTHON) -m beam_pipelines.annealing_data --gin_file=annealing_data/demo.gin \
-	  --gin.CORPUS_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/annealing_data
+	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/annealing_data
 	$(PYTHON) -m beam_pipelines.sft_data --gin_file=sft_data/demo.gin \
-	  --gin.CORPUS_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/sft_data
+	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/sft_data
 	$(call pack,corpus,refinecode)
 	$(call pack,annealing_data/algorithmic_corpus,algorithmic_corpus)
 	$(call pack,annealing_data/code_snippets,code_snippets)

@@ -15,31 +15,37 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from beam_pipelines import runner, ticks
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split, drop_document
-from beam_pipelines.synthesis import sets
-from beam_pipelines.synthesis.doctests import Candidate, check_sandbox
+from beam_pipelines.synthesis.doctests import Candidate
+from beam_pipelines.synthesis.job import Job, make_sets
+from beam_pipelines.synthesis.sets import Outcome
 from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings
-from beam_pipelines.transforms.decontamination import (
-    Decontaminate,
-    benchmarks_fingerprint,
-    load_benchmarks,
-)
+from beam_pipelines.transforms.decontamination import Decontaminate
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats import shards
 from opencoder_jax.formats.document import Document, decode_document, encode_document
-from opencoder_jax.timing import timed
 
-JOB = "annealing_data"
 ALGORITHMIC, SNIPPETS = "algorithmic_corpus", "code_snippets"
-_SETS = (ALGORITHMIC, SNIPPETS)
 _DROPPED = "dropped"
 _PROVENANCE = {ALGORITHMIC: "algorithmic-corpus", SNIPPETS: "doctested-snippet"}
 
 
+def _provenance(record: bytes) -> str:
+    return decode_document(record).provenance
+
+
+JOB = Job(
+    name="annealing_data",
+    title="look for algorithms and doctests",
+    sets=(ALGORITHMIC, SNIPPETS),
+    records="documents",
+    encode=encode_document,
+    count_by=_provenance,
+)
+
+
 def annealing_data(
-    corpus_dir: str,
+    input_dir: str,
     output_dir: str,
     keywords: Sequence[str],
     snippets: SnippetSettings,
@@ -52,7 +58,7 @@ def annealing_data(
     """Makes the algorithmic corpus and the executed code snippets from a corpus.
 
     Args:
-      corpus_dir: finished folder with `documents-*` shards.
+      input_dir: finished folder with `documents-*` shards.
       output_dir: gets `algorithmic_corpus/` and `code_snippets/`, each with `documents-*`,
         `dropped/` and `manifest.json`.
       keywords: a code file with one of them, in any case, is algorithmic.
@@ -72,58 +78,31 @@ def annealing_data(
     """
     if not keywords or not all(keywords):
         raise InputError(f"keywords is {list(keywords)!r}, expected texts to look for")
-    inputs = {
-        "corpus": sets.corpus_fingerprint(corpus_dir),
-        "benchmarks": benchmarks_fingerprint(load_benchmarks(benchmarks)),
-    }
-    settings = {
-        "keywords": keywords,
-        "snippets": snippets,
-        "benchmarks": benchmarks,
-        "num_shards": num_shards,
-    }
-    identity: dict[str, Any] = {
-        "job": JOB,
-        "config": configuration.canonical(settings),
-        "inputs": inputs,
-    }
-    done = sets.finished_sets(output_dir, _SETS, **identity)
-    if done is not None:
-        print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
-        return done
-    check_sandbox(pipeline_args, allow_unisolated)
-    total = shards.count_records(corpus_dir, "documents")
-    stages = [ticks.Stage("read", "look for algorithms and doctests", total)]
-    with runner.working_folder(output_dir) as work:
-        with (
-            timed(work),
-            ticks.shown(stages, "documents") as ticking,
-            runner.pipeline(pipeline_args) as pipeline,
-        ):
-            documents = (
-                pipeline
-                | "Corpus" >> sets.ReadDocuments(corpus_dir)
-                | "Tick" >> ticks.Tick(ticking, "read")
-            )
-            algorithmic = documents | ALGORITHMIC >> AlgorithmicCorpus(keywords, benchmarks)
-            _ = (documents, algorithmic.kept, algorithmic.dropped) | f"Write {ALGORITHMIC}" >> (
-                sets.WriteSet(work / ALGORITHMIC, "documents", num_shards, encode_document)
-            )
-            proved = documents | SNIPPETS >> ProvedSnippets(
-                snippets, benchmarks, sandbox_workers, allow_unisolated
-            )
-            kept = proved.kept | "ToDocuments" >> beam.Map(snippet_document)
-            _ = (proved.candidates, kept, *proved.dropped) | f"Write {SNIPPETS}" >> (
-                sets.WriteSet(work / SNIPPETS, "documents", num_shards, encode_document)
-            )
-        manifests = {
-            name: sets.finish_set(work / name, "documents", count_by=_provenance, **identity)
-            for name in _SETS
+    settings = {"keywords": keywords, "snippets": snippets}
+
+    def make(documents: beam.PCollection) -> dict[str, Outcome]:
+        algorithmic = documents | ALGORITHMIC >> AlgorithmicCorpus(keywords, benchmarks)
+        proved = documents | SNIPPETS >> ProvedSnippets(
+            snippets, benchmarks, sandbox_workers, allow_unisolated
+        )
+        return {
+            ALGORITHMIC: Outcome(documents, algorithmic.kept, (algorithmic.dropped,)),
+            SNIPPETS: proved._replace(
+                kept=proved.kept | "ToDocuments" >> beam.Map(snippet_document)
+            ),
         }
-        configuration.write_config_gin(work)
-    for name in _SETS:
-        print(sets.summary_line(output_dir, name, manifests[name]))
-    return manifests
+
+    return make_sets(
+        JOB,
+        input_dir,
+        output_dir,
+        make,
+        settings=settings,
+        benchmarks=benchmarks,
+        num_shards=num_shards,
+        allow_unisolated=allow_unisolated,
+        pipeline_args=pipeline_args,
+    )
 
 
 class AlgorithmicCorpus(beam.PTransform):
@@ -181,10 +160,6 @@ def snippet_document(candidate: Candidate) -> Document:
         content_sha256=candidate.content_sha256,
         duplicate_cluster=candidate.id,
     )
-
-
-def _provenance(record: bytes) -> str:
-    return decode_document(record).provenance
 
 
 def _text(document: Document) -> str:

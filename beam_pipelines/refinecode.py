@@ -33,7 +33,7 @@ from beam_pipelines.transforms.read import ReadFiles, content_fingerprint
 from beam_pipelines.transforms.repair import Repair
 from beam_pipelines.transforms.statistics import LISTED, Statistics
 from opencoder_jax import configuration
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import shards
 from opencoder_jax.formats.document import encode_document
 from opencoder_jax.formats.manifest import already_done, write_manifest
@@ -86,6 +86,7 @@ def refinecode(
     """
     if sinks.is_remote(output_dir):
         raise InputError(f"output_dir {output_dir}: this job finishes its folder locally")
+    require_at_least(1, num_shards=num_shards, max_file_bytes=max_file_bytes)
     pipeline = runner.pipeline(pipeline_args)
     entries = source.entries()
     config = configuration.canonical(
@@ -104,7 +105,7 @@ def refinecode(
     near_dedup = NearDedup(ngram, permutations, bands, rows, min_jaccard)
     inputs = {"source": content_fingerprint(entries, max_file_bytes)}
     if already_done(output_dir, job=JOB, config=config, inputs=inputs):
-        print(f"{output_dir} is finished already: nothing to do", file=sys.stderr)
+        print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
         return
     progress = (
         ticks.Stage("read", "read files", len(entries)),

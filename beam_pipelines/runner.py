@@ -9,12 +9,14 @@ finished.
 """
 
 import contextlib
+import io
 import logging
 import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, WorkerOptions
@@ -34,11 +36,13 @@ def pipeline(options: Sequence[str] = ()) -> beam.Pipeline:
       options: Beam flags as on the command line, e.g. `["--runner=DataflowRunner"]`.
 
     Raises:
-      InputError: a flag is none of Beam's.
+      InputError: a flag is none of Beam's, or its value or the runner is unknown.
     """
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    logging.getLogger("apache_beam.runners.common").addFilter(_is_no_input_error)
+    _refuse_stray_words(options)
     parsed = PipelineOptions(list(options))
-    known = parsed.get_all_options()
+    known = _all_options(parsed)
     unknown = sorted(set(parsed.get_all_options(retain_unknown_options=True)) - set(known))
     if unknown:
         raise InputError(
@@ -52,7 +56,33 @@ def pipeline(options: Sequence[str] = ()) -> beam.Pipeline:
     worker = parsed.view_as(WorkerOptions)
     if worker.default_sdk_harness_log_level is None:
         worker.default_sdk_harness_log_level = "WARNING"
-    return beam.Pipeline(options=parsed)
+    try:
+        return beam.Pipeline(options=parsed)
+    except ValueError as error:
+        raise InputError(f"--runner={standard.runner}: {error}") from error
+
+
+def _is_no_input_error(record: logging.LogRecord) -> bool:
+    """Beam logs the traceback of whatever a worker raises; the command reports bad input."""
+    return not (record.exc_info and isinstance(record.exc_info[1], InputError))
+
+
+def _refuse_stray_words(options: Sequence[str]) -> None:
+    """Beam ignores words that belong to no flag."""
+    for before, word in zip(["", *options], options, strict=False):
+        if not word.startswith("-") and (not before.startswith("-") or "=" in before):
+            raise InputError(f"{word!r} belongs to no flag (gin bindings are written --gin.X=Y)")
+
+
+def _all_options(options: PipelineOptions) -> dict[str, Any]:
+    """Beam's options with their values; its parser would print 150 lines and exit."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return options.get_all_options()
+    except SystemExit as error:
+        message = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise InputError(f"Beam: {message}") from error
 
 
 @contextlib.contextmanager

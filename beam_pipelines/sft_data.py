@@ -19,20 +19,16 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from beam_pipelines import runner, ticks
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop
-from beam_pipelines.synthesis import instructions, sets
-from beam_pipelines.synthesis.doctests import Candidate, check_sandbox
-from beam_pipelines.synthesis.snippets import ProvedSnippets, Snippets, SnippetSettings
-from beam_pipelines.synthesis.source_module import ExtractionError, SourceModule
-from beam_pipelines.transforms.decontamination import (
-    Decontaminate,
-    benchmarks_fingerprint,
-    load_benchmarks,
-)
+from beam_pipelines.synthesis import instructions
+from beam_pipelines.synthesis.doctests import Candidate
+from beam_pipelines.synthesis.job import Job, make_sets
+from beam_pipelines.synthesis.sets import Deduplicate, Outcome
+from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings, candidates
+from beam_pipelines.synthesis.source_module import Definition, ExtractionError
+from beam_pipelines.transforms.decontamination import Decontaminate
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats import shards
 from opencoder_jax.formats.conversation import (
     Conversation,
     decode_conversation,
@@ -40,13 +36,24 @@ from opencoder_jax.formats.conversation import (
 )
 from opencoder_jax.formats.document import Document, document_id
 from opencoder_jax.formats.split import hash_fraction
-from opencoder_jax.timing import timed
 
-JOB = "sft_data"
-STAGES = ("stage1", "stage2")
 _TASKS = {"stage1": ("write", "explain", "complete"), "stage2": ("solve", "test")}
 _DROPPED = "dropped"
 _DOCSTRING = re.compile("\"\"\"|'''")
+
+
+def _template(record: bytes) -> str:
+    return decode_conversation(record).provenance
+
+
+JOB = Job(
+    name="sft_data",
+    title="look for functions to ask for",
+    sets=("stage1", "stage2"),
+    records="conversations",
+    encode=encode_conversation,
+    count_by=_template,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +80,7 @@ class InstructionSettings:
 
 
 def sft_data(
-    corpus_dir: str,
+    input_dir: str,
     output_dir: str,
     instruction_settings: InstructionSettings,
     snippets: SnippetSettings,
@@ -86,7 +93,7 @@ def sft_data(
     """Makes the instruction sets of both SFT stages from a corpus.
 
     Args:
-      corpus_dir: finished folder with `documents-*` shards.
+      input_dir: finished folder with `documents-*` shards.
       output_dir: gets `stage1/` and `stage2/`, each with `conversations-*`, `dropped/` and
         `manifest.json`.
       instruction_settings: which functions are asked for.
@@ -104,66 +111,45 @@ def sft_data(
       InputError: the corpus is missing or unfinished, the output was made with other
         settings, or the machine cannot isolate programs.
     """
-    inputs = {
-        "corpus": sets.corpus_fingerprint(corpus_dir),
-        "benchmarks": benchmarks_fingerprint(load_benchmarks(benchmarks)),
-    }
     settings = {
         "instructions": instruction_settings,
         "templates": instructions.TEMPLATES,
         "snippets": snippets,
-        "benchmarks": benchmarks,
-        "num_shards": num_shards,
     }
-    identity: dict[str, Any] = {
-        "job": JOB,
-        "config": configuration.canonical(settings),
-        "inputs": inputs,
-    }
-    done = sets.finished_sets(output_dir, STAGES, **identity)
-    if done is not None:
-        print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
-        return done
-    check_sandbox(pipeline_args, allow_unisolated)
-    total = shards.count_records(corpus_dir, "documents")
-    progress = [ticks.Stage("read", "look for functions to ask for", total)]
-    with runner.working_folder(output_dir) as work:
-        with (
-            timed(work),
-            ticks.shown(progress, "documents") as ticking,
-            runner.pipeline(pipeline_args) as pipeline,
-        ):
-            documents = (
-                pipeline
-                | "Corpus" >> sets.ReadDocuments(corpus_dir)
-                | "Tick" >> ticks.Tick(ticking, "read")
-            )
-            broad = documents | "FindFunctions" >> beam.FlatMap(find_functions)
-            proved = documents | "Proved" >> ProvedSnippets(
-                snippets, benchmarks, sandbox_workers, allow_unisolated
-            )
-            unproved = {"stage1": (), "stage2": proved.dropped}
-            for stage, functions in zip(STAGES, (broad, proved.kept), strict=True):
-                made = functions | f"Make {stage}" >> MakeConversations(
-                    stage, instruction_settings, benchmarks
-                )
-                asked = (made.candidates, *unproved[stage]) | f"Asked {stage}" >> beam.Flatten()
-                dropped = (*made.dropped, *unproved[stage])
-                _ = (asked, made.kept, *dropped) | f"Write {stage}" >> sets.WriteSet(
-                    work / stage, "conversations", num_shards, encode_conversation
-                )
-        manifests = {
-            stage: sets.finish_set(work / stage, "conversations", count_by=_template, **identity)
-            for stage in STAGES
+
+    def make(documents: beam.PCollection) -> dict[str, Outcome]:
+        broad = documents | "FindFunctions" >> beam.FlatMap(find_functions)
+        proved = documents | "Proved" >> ProvedSnippets(
+            snippets, benchmarks, sandbox_workers, allow_unisolated
+        )
+        made = {
+            stage: functions
+            | f"Make {stage}" >> MakeConversations(stage, instruction_settings, benchmarks)
+            for stage, functions in (("stage1", broad), ("stage2", proved.kept))
         }
-        configuration.write_config_gin(work)
-    for stage in STAGES:
-        print(sets.summary_line(output_dir, stage, manifests[stage]))
-    return manifests
+        # Snippets that were not proved are candidates of stage 2 that nothing was asked about.
+        stage2 = made["stage2"]
+        asked = (stage2.candidates, *proved.dropped) | "AllCandidates" >> beam.Flatten()
+        return {
+            "stage1": made["stage1"],
+            "stage2": Outcome(asked, stage2.kept, (*stage2.dropped, *proved.dropped)),
+        }
+
+    return make_sets(
+        JOB,
+        input_dir,
+        output_dir,
+        make,
+        settings=settings,
+        benchmarks=benchmarks,
+        num_shards=num_shards,
+        allow_unisolated=allow_unisolated,
+        pipeline_args=pipeline_args,
+    )
 
 
 class MakeConversations(beam.PTransform):
-    """PCollection[Candidate] to `Snippets` whose kept ones are conversations.
+    """PCollection[Candidate] to an `Outcome` whose kept ones are conversations.
 
     Reasons of drops: `sampled_out`, `no_body`, `description_too_short`, `code_too_short`,
     `too_long`, `duplicate`, and those of `Decontaminate`.
@@ -177,14 +163,14 @@ class MakeConversations(beam.PTransform):
         self._settings = settings
         self._benchmarks = benchmarks
 
-    def expand(self, functions: beam.PCollection) -> Snippets:
+    def expand(self, functions: beam.PCollection) -> Outcome:
         asked = functions | "Ask" >> beam.FlatMap(_ask, self._stage)
         made = asked | "Word" >> beam.ParDo(_Word(self._stage, self._settings)).with_outputs(
             _DROPPED, main="kept"
         )
         clean = made.kept | "Decontaminate" >> Decontaminate(self._benchmarks, _text, _drop)
-        unique = clean.kept | "Deduplicate" >> sets.Deduplicate(_answer, _drop)
-        return Snippets(asked, unique.kept, (made[_DROPPED], clean.dropped, unique.dropped))
+        unique = clean.kept | "Deduplicate" >> Deduplicate(_answer, _drop)
+        return Outcome(asked, unique.kept, (made[_DROPPED], clean.dropped, unique.dropped))
 
 
 class _Word(beam.DoFn):
@@ -228,26 +214,9 @@ def _ask(function: Candidate, stage: str) -> Iterator[Question]:
 
 def find_functions(document: Document) -> Iterator[Candidate]:
     """Every function at the top level of a Python file that has a docstring."""
-    if document.language != "python" or not _DOCSTRING.search(document.text):
-        return
-    try:
-        module = SourceModule(document.text, document.path)
-    except ExtractionError:
-        return
-    for definition in module.definitions():
-        if not isinstance(definition, ast.ClassDef) and ast.get_docstring(definition):
-            source = module.source_of(definition)
-            yield Candidate(
-                id=document_id("function", document.repo, f"{document.path}::{definition.name}"),
-                repo=document.repo,
-                path=document.path,
-                licence=document.licence,
-                stars=document.stars,
-                commit_time=document.commit_time,
-                name=definition.name,
-                source=source,
-                definition=source,
-            )
+    if _DOCSTRING.search(document.text):
+        for function, _, _ in candidates(document, "function", _is_documented):
+            yield dataclasses.replace(function, source=function.definition)
 
 
 def make_conversation(asked: Question, settings: InstructionSettings) -> Conversation:
@@ -284,8 +253,8 @@ def make_conversation(asked: Question, settings: InstructionSettings) -> Convers
     )
 
 
-def _template(record: bytes) -> str:
-    return decode_conversation(record).provenance
+def _is_documented(definition: Definition) -> bool:
+    return not isinstance(definition, ast.ClassDef) and bool(ast.get_docstring(definition))
 
 
 def _text(conversation: Conversation) -> str:

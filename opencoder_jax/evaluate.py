@@ -11,7 +11,6 @@ The tasks are in `opencoder_jax/evaluation`; docs/evaluation.md explains the num
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.task import Task
 from opencoder_jax.formats.manifest import already_done, write_json, write_manifest
+from opencoder_jax.formats.staging import staged_folder
 from opencoder_jax.model.loading import LoadedModel, load_model
 from opencoder_jax.timing import timed
 from opencoder_jax.training import checkpoints
@@ -61,37 +61,37 @@ def evaluate(
     root = Path(output_dir) if output_dir else Path(model_dir) / "evaluation"
     model = load_model(model_dir, step=step)
     params = checkpoints.params_sha256(model.params)
+    own = {"params": params, "tokenizer": model.tokenizer.fingerprint}
+    work = [
+        (task, root / task.name, _identity(task, model, own | inputs[task.name])) for task in tasks
+    ]
+    # All of them before the first runs: the second's mismatch should not cost the first's time.
+    finished = [already_done(folder, **identity) for _, folder, identity in work]
     results = {}
-    for task in tasks:
-        results[task.name] = _run_task(
-            task,
-            model,
-            root / task.name,
-            {"params": params, "tokenizer": model.tokenizer.fingerprint, **inputs[task.name]},
-        )
+    for (task, folder, identity), done in zip(work, finished, strict=True):
+        if done:
+            print(f"{folder} is finished: nothing to do", file=sys.stderr)
+            results[task.name] = _read_results(folder)
+        else:
+            results[task.name] = _run_task(task, model, folder, identity)
     _print_results(model, tasks, results, root)
     return results
 
 
-def _run_task(
-    task: Task, model: LoadedModel, folder: Path, inputs: Mapping[str, str]
-) -> dict[str, Any]:
+def _identity(task: Task, model: LoadedModel, inputs: Mapping[str, str]) -> dict[str, Any]:
     config = {"task": task.name, "step": model.step, **configuration.canonical(task.settings())}
-    if already_done(folder, job=JOB, config=config, inputs=inputs):
-        print(f"{folder}: done before, nothing to do", file=sys.stderr)
-        return _read_results(folder)
-    if folder.exists():
-        raise InputError(f"{folder} is there and holds no finished evaluation; remove it")
-    # Renamed when it is whole: a kill leaves nothing that looks finished.
-    work = folder.with_name(f".{folder.name}.incomplete")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    with timed(work):
-        results = task.run(model, work)
-        write_json(work / RESULTS_NAME, results)
-    configuration.write_config_gin(work)
-    write_manifest(work, job=JOB, config=config, inputs=inputs, counts=dict(task.rows(results)))
-    work.rename(folder)
+    return {"job": JOB, "config": config, "inputs": inputs}
+
+
+def _run_task(
+    task: Task, model: LoadedModel, folder: Path, identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    with staged_folder(folder) as work:
+        with timed(work):
+            results = task.run(model, work)
+            write_json(work / RESULTS_NAME, results)
+        configuration.write_config_gin(work)
+        write_manifest(work, counts=dict(task.rows(results)), **identity)
     return results
 
 
@@ -107,8 +107,9 @@ def _print_results(
     model: LoadedModel, tasks: Sequence[Task], results: Mapping[str, Mapping[str, Any]], root: Path
 ) -> None:
     table = Table(title=f"step {model.step}", title_justify="left")
-    for title, justify in (("task", "left"), ("measure", "left"), ("value", "right")):
-        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    table.add_column("task")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
     for task in tasks:
         for measure, value in task.rows(results[task.name]):
             table.add_row(task.name, measure, value)

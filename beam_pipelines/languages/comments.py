@@ -55,22 +55,6 @@ class CommentSyntax:
     docstrings: bool = False
 
 
-def split_comments(text: str, language: str) -> tuple[str, str]:
-    """(code, comments): the text without its comments, and the comments joined by newlines.
-
-    A line that holds only a comment stays in the code as an empty line.
-    """
-    code: list[str] = []
-    comments: list[str] = []
-    last = 0
-    for start, end in comment_spans(text, language):
-        code.append(text[last:start])
-        comments.append(text[start:end])
-        last = end
-    code.append(text[last:])
-    return "".join(code), "\n".join(comments)
-
-
 def comment_spans(text: str, language: str) -> Iterator[tuple[int, int]]:
     """(start, end) of every comment, in order; the newline after a line comment is code."""
     scanner = _scanner(comment_syntax_name(language))

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from importlib import resources
 
-DOC_TYPES = ("code", "data", "text", "excluded", "unknown")
 _ENV_ARGUMENTS = re.compile(r"-\S*|\w+=\S*")
 _VERSION = re.compile(r"[\d.]+$")
 

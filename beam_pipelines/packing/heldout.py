@@ -40,6 +40,7 @@ class SplitHeldOut(beam.PTransform):
 
     def expand(self, items: beam.PCollection) -> Any:
         sides = items | "Side" >> beam.Partition(
+            # Beam's annotation names only the class of its own wrapped functions.
             _side,  # type: ignore[arg-type]
             2,
             self._fraction,

@@ -1,4 +1,9 @@
-"""A tokenized text on its way into sequences: a document or a conversation."""
+"""A tokenized text on its way into sequences: a document or a conversation.
+
+What differs between the two (which tokens are predicted, whether a long one may be cut)
+is settled in `tokenize`; from there on the job knows only items.
+Next: `heldout` puts each on a side, `sequences` packs those of a group.
+"""
 
 import dataclasses
 

@@ -3,7 +3,7 @@
 A document becomes `<s>` tokens `</s>`. The `<s>` is there so that the first real token is
 predicted too: bits per byte then covers every byte of the text. A conversation that does
 not fit into one sequence is dropped, never cut: an answer without its end teaches a model
-not to end (the paper's script cuts to 1,216 and 1,500 tokens, recipe §6.3).
+not to end (the released `sft/scripts` cut to 1,216 and 1,500 tokens).
 """
 
 from collections.abc import Iterator, Sequence

@@ -41,13 +41,13 @@ if runner.failures or not runner.tries:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
-    """A self-contained definition with doctests, and where it came from.
+    """A definition that an example may be made of, and where it came from.
 
     Attributes:
-      id: `document_id("snippet", repo, path::name)`.
+      id: `document_id(kind, repo, path::name)`, kind being `snippet` or `function`.
       repo, path, licence, stars, commit_time: of the document that it was cut from.
       name: of the function or class.
-      source: the whole program.
+      source: the whole program: the definition with what it needs; empty until it is cut out.
       definition: the definition alone.
     """
 

@@ -1,9 +1,10 @@
 """Writes a derived set: its records, its drops, and a manifest once the sum comes out.
 
-The jobs of this folder make two sets in one pipeline. Each set has a folder of its own
-that looks like any other finished folder: shards, `dropped/`, `manifest.json`.
+A job makes several sets in one pipeline. Each set has a folder of its own that looks
+like any other finished folder: shards, `dropped/`, `manifest.json`.
 How many candidates there were is counted on the way in, what became of them is read
 from the shards: a lost one is an error, not a smaller set.
+Next: `job` for how a pipeline makes them.
 """
 
 import collections
@@ -11,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 
@@ -23,6 +24,20 @@ from opencoder_jax.formats.document import Document, decode_document
 from opencoder_jax.formats.manifest import already_done, read_manifest, write_manifest
 
 _COUNTS_NAME = ".counts.json"
+
+
+class Outcome(NamedTuple):
+    """What came out of a transform that keeps some candidates.
+
+    Attributes:
+      candidates: one element for each candidate, to be counted.
+      kept: PCollection of those that stay.
+      dropped: collections of drops; together they are the others.
+    """
+
+    candidates: Any
+    kept: Any
+    dropped: tuple[Any, ...]
 
 
 class ReadDocuments(beam.PTransform):
@@ -78,7 +93,7 @@ class _KeepOne(beam.DoFn):
 
 
 class WriteSet(beam.PTransform):
-    """Writes (candidates, kept, several collections of drops) into a set's folder."""
+    """Writes an `Outcome` into a set's folder."""
 
     def __init__(
         self,
@@ -99,13 +114,12 @@ class WriteSet(beam.PTransform):
         self._num_shards = num_shards
         self._encode = encode
 
-    def expand(self, collections: Sequence[beam.PCollection]) -> None:
-        candidates, kept, *dropped = collections
-        _ = kept | "WriteKept" >> sinks.WriteShards(
+    def expand(self, outcome: Outcome) -> None:
+        _ = outcome.kept | "WriteKept" >> sinks.WriteShards(
             self._folder, self._name, self._num_shards, self._encode, _id
         )
         _ = (
-            dropped
+            outcome.dropped
             | "Drops" >> beam.Flatten()
             | "WriteDrops"
             >> sinks.WriteShards(
@@ -113,7 +127,7 @@ class WriteSet(beam.PTransform):
             )
         )
         _ = (
-            candidates
+            outcome.candidates
             | "CountCandidates" >> beam.combiners.Count.Globally()
             | "NameCount" >> beam.Map(_named_count)
             | "WriteCount" >> sinks.WriteJson(self._folder / _COUNTS_NAME)

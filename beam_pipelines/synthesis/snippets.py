@@ -8,21 +8,25 @@ Next: `source_module` for how a definition is cut out, `doctests` for how it is 
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import Drop
 from beam_pipelines.synthesis.doctests import Candidate, PassingDoctests
-from beam_pipelines.synthesis.sets import Deduplicate
-from beam_pipelines.synthesis.source_module import ExtractionError, SourceModule, has_doctest
+from beam_pipelines.synthesis.sets import Deduplicate, Outcome
+from beam_pipelines.synthesis.source_module import (
+    Definition,
+    ExtractionError,
+    SourceModule,
+    has_doctest,
+)
 from beam_pipelines.transforms.decontamination import Decontaminate
 from opencoder_jax.formats.document import Document, document_id
 
 _DROPPED = "dropped"
-_SOURCE = "snippet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,22 +42,8 @@ class SnippetSettings:
     max_lines: int
 
 
-class Snippets(NamedTuple):
-    """What came out of a transform that keeps some candidates.
-
-    Attributes:
-      candidates: one element for each candidate, to be counted.
-      kept: PCollection of those that stay.
-      dropped: collections of drops; together they are the others.
-    """
-
-    candidates: Any
-    kept: Any
-    dropped: tuple[Any, ...]
-
-
 class ProvedSnippets(beam.PTransform):
-    """PCollection[Document] to `Snippets`.
+    """PCollection[Document] to an `Outcome`.
 
     Reasons of drops: those of `ExtractionError`, `duplicate`, those of `Decontaminate`
     and of `PassingDoctests`.
@@ -72,7 +62,7 @@ class ProvedSnippets(beam.PTransform):
         self._sandbox_workers = sandbox_workers
         self._allow_unisolated = allow_unisolated
 
-    def expand(self, documents: beam.PCollection) -> Snippets:
+    def expand(self, documents: beam.PCollection) -> Outcome:
         found = documents | "FindSnippets" >> beam.ParDo(
             _FindSnippets(self._settings)
         ).with_outputs(_DROPPED, main="kept")
@@ -85,7 +75,7 @@ class ProvedSnippets(beam.PTransform):
         )
         dropped = (found[_DROPPED], unique.dropped, clean.dropped, proved.dropped)
         candidates = (found.kept, found[_DROPPED]) | "Candidates" >> beam.Flatten()
-        return Snippets(candidates, proved.kept, dropped)
+        return Outcome(candidates, proved.kept, dropped)
 
 
 class _FindSnippets(beam.DoFn):
@@ -100,18 +90,37 @@ class _FindSnippets(beam.DoFn):
 
 def find_snippets(document: Document, settings: SnippetSettings) -> Iterator[Candidate | Drop]:
     """A candidate, or the reason why it is none, for each doctested definition of a file."""
-    if document.language != "python" or ">>> " not in document.text:
+    if ">>> " not in document.text:
+        return
+    for candidate, module, definition in candidates(document, "snippet", has_doctest):
+        try:
+            snippet = module.extract(definition, settings.allowed_imports, settings.max_lines)
+        except ExtractionError as error:
+            yield candidate.drop(error.reason, error.detail)
+        else:
+            yield dataclasses.replace(
+                candidate, source=snippet.source, definition=snippet.definition
+            )
+
+
+def candidates(
+    document: Document, kind: str, wanted: Callable[[Definition], bool]
+) -> Iterator[tuple[Candidate, SourceModule, Definition]]:
+    """The definitions at the top level of a Python file that are wanted; none of another file.
+
+    Each comes with its module, to cut it out, and as a candidate whose `source` is still
+    empty. `kind` keeps the ids of different uses of one definition apart.
+    """
+    if document.language != "python":
         return
     try:
         module = SourceModule(document.text, document.path)
     except ExtractionError:
         # Of another Python version, or cut short: no definition of it can be told.
         return
-    for definition in module.definitions():
-        if not has_doctest(definition):
-            continue
+    for definition in filter(wanted, module.definitions()):
         candidate = Candidate(
-            id=document_id(_SOURCE, document.repo, f"{document.path}::{definition.name}"),
+            id=document_id(kind, document.repo, f"{document.path}::{definition.name}"),
             repo=document.repo,
             path=document.path,
             licence=document.licence,
@@ -121,14 +130,7 @@ def find_snippets(document: Document, settings: SnippetSettings) -> Iterator[Can
             source="",
             definition=module.source_of(definition),
         )
-        try:
-            snippet = module.extract(definition, settings.allowed_imports, settings.max_lines)
-        except ExtractionError as error:
-            yield candidate.drop(error.reason, error.detail)
-        else:
-            yield dataclasses.replace(
-                candidate, source=snippet.source, definition=snippet.definition
-            )
+        yield candidate, module, definition
 
 
 def _content(candidate: Candidate) -> str:

@@ -144,6 +144,7 @@ def _without_outer_rules(lines: list[str], kept: list[int], notice: set[int]) ->
 def _closed_again(lines: list[str], kept: list[int]) -> str:
     """What is left of a block comment, with its opening and closing marks."""
     pieces = [lines[index] for index in kept]
+    # mypy does not know that a block comment has both marks.
     if 0 not in kept:
         pieces.insert(0, _OPENING.match(lines[0]).group().rstrip() + "\n")  # type: ignore[union-attr]
     if len(lines) - 1 not in kept:

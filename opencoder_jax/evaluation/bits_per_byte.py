@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from opencoder_jax.data.packed_set import PackedSet, heldout_sequences, open_packed_set
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.packed import PackedSequence
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.loading import LoadedModel
@@ -81,6 +81,13 @@ class BitsPerByte:
     max_sequences: int | None = None
 
     name: ClassVar[str] = "bits_per_byte"
+
+    def __post_init__(self) -> None:
+        if not self.sets:
+            raise InputError("BitsPerByte.sets is empty, expected names of packed sets")
+        require_at_least(1, batch_size=self.batch_size)
+        if self.max_sequences is not None:
+            require_at_least(1, max_sequences=self.max_sequences)
 
     def settings(self) -> dict[str, Any]:
         return {"sets": list(self.sets), "max_sequences": self.max_sequences}

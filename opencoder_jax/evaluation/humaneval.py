@@ -1,7 +1,7 @@
 """HumanEval: the model answers, the sandbox judges, everything is kept.
 
 Base models continue the prompt; chat models get it inside an instruction and answer in
-ChatML (recipe: released evaluator, `OpenCodeEval`). Greedy with one answer a problem is
+ChatML (as the released evaluator, OpenCodeEval, has it). Greedy with one answer a problem is
 the paper's pass@1; more samples at a temperature give pass@k. `samples.jsonl` holds each
 prompt, completion, program and verdict, so a score can be looked into. What differs from
 the released evaluator is in docs/evaluation.md. Problems: `humaneval_problems`.
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from opencoder_jax.decoding.generation import Generation, generate
 from opencoder_jax.decoding.sampling import SamplingSettings
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.evaluation.humaneval_problems import (
     Problem,
     load_problems,
@@ -76,6 +76,11 @@ class HumanEval:
     name: ClassVar[str] = "humaneval"
 
     def __post_init__(self) -> None:
+        counts = ("max_new_tokens", "samples_per_problem", "workers", "batch_size")
+        require_at_least(1, **{name: getattr(self, name) for name in counts})
+        require_at_least(0, temperature=self.temperature)
+        if self.num_problems is not None:
+            require_at_least(1, num_problems=self.num_problems)
         if not self.ks or min(self.ks) < 1 or max(self.ks) > self.samples_per_problem:
             raise InputError(
                 f"ks={list(self.ks)}: expected numbers from 1 to samples_per_problem="

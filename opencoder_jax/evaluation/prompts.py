@@ -1,4 +1,9 @@
-"""Prompts as token ids: text to continue for base models, ChatML for chat models."""
+"""Prompts of chat models as token ids: one user turn in ChatML.
+
+Text for a base model to continue is `LoadedModel.prompt_ids`. A chat prompt has to be
+laid out exactly as in training, so it is made by `opencoder_jax.formats.chat`, which
+wants a tokenizer of this project; a foreign one is refused, never guessed at.
+"""
 
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.chat import encode_prompt

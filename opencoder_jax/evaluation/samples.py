@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from opencoder_jax.decoding.generation import generate
 from opencoder_jax.decoding.sampling import SamplingSettings
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.evaluation.prompts import chat_ids
 from opencoder_jax.model.loading import LoadedModel
 
@@ -31,6 +32,11 @@ class Samples:
     max_new_tokens: int = 96
 
     name: ClassVar[str] = "samples"
+
+    def __post_init__(self) -> None:
+        require_at_least(1, max_new_tokens=self.max_new_tokens)
+        if not self.openings and not self.instructions:
+            raise InputError("Samples has neither openings nor instructions: nothing to sample")
 
     def settings(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

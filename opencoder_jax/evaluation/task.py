@@ -1,4 +1,10 @@
-"""The face that every evaluation task has, so that one command runs them all."""
+"""The face that every evaluation task has, so that one command runs them all.
+
+A task says what its result depends on before it runs; `opencoder_jax.evaluate` turns
+that into the manifest that makes a finished task done and another model's refused.
+A new measure is a dataclass with this face and a gin file that names it.
+Next: `bits_per_byte`, `humaneval`, `samples`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

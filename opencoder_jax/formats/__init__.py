@@ -1,7 +1,8 @@
 """File formats that the data jobs and the trainer share, without heavy imports.
 
-`example` (tf.train.Example without TensorFlow), `document` (one source file as a
-record), `packed` (one training sequence as a record), `shards` (ArrayRecord files),
-`manifest` (what a finished folder is and what it was made from), `tokenizer`.
-Imports neither jax nor apache_beam nor tensorflow.
+Records: `example` (tf.train.Example without TensorFlow), `document` (one source file),
+`conversation` (one instruction example; `chat` lays it out in ChatML), `packed` (one
+training sequence). Files: `shards` (ArrayRecord), `tokenizer`. Folders: `manifest` (what
+a finished one is and what it was made from), `staging` (one that appears whole), `split`
+(what is held out). Imports neither jax nor apache_beam nor tensorflow.
 """

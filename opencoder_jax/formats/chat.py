@@ -2,10 +2,10 @@
 
 Each message is `<|im_start|>` role newline content `<|im_end|>` newline; a conversation
 without a system message gets the released models' default one. The layout is the one of
-the released chat template. The paper's fine-tuning script puts a newline before the
-`<|im_end|>` of an answer, which that template does not (recipe: OpenCoder repository,
-`sft/`); here training follows the template, so that a model sees in a dialogue's history
-exactly what it was trained to write.
+the released chat template. The released fine-tuning script (OpenCoder repository, `sft/`)
+puts a newline before the `<|im_end|>` of an answer, which that template does not; here
+training follows the template, so that a model sees in a dialogue's history exactly what it
+was trained to write.
 
 `<|im_start|>` and `<|im_end|>` come by id; a content that spells them stays text, so it
 cannot forge a turn. `opencoder_jax.formats.conversation` is the record.

@@ -23,7 +23,7 @@ class Document:
       repo: name of the repository or package, with its version where it has one.
       path: path inside the repository, with forward slashes.
       language: lower-case Linguist name, `unknown` where no rule names one.
-      doc_type: `code`, `data`, `text`, `excluded` or `unknown` (recipe: released filter).
+      doc_type: `code`, `data`, `text`, `excluded` or `unknown` (the released filter's types).
       licence: SPDX expression or free text as the source declares it; may be empty.
       stars: of the repository; 0 where unknown.
       commit_time: seconds since the epoch of the file's last commit; 0 where unknown.
@@ -54,6 +54,7 @@ class Document:
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
     def replace(self, **changes: object) -> Self:
+        # mypy cannot tell which field a keyword names.
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
 
@@ -86,4 +87,5 @@ def decode_document(record: bytes) -> Document:
             values[name] = value if kind is int else value.decode("utf-8")
         except (UnicodeDecodeError, AttributeError) as error:
             raise RecordError(f"document record: feature {name!r} is no UTF-8 text") from error
+    # The loop gave each field the type that `_FIELDS` says.
     return Document(**values)  # type: ignore[arg-type]

@@ -18,7 +18,10 @@ from opencoder_jax import __version__
 from opencoder_jax.errors import InputError
 
 MANIFEST_NAME = "manifest.json"
+# In a model directory from its first moment on: what is being trained.
+RUN_NAME = "run.json"
 FORMAT_VERSION = 1
+_KEYS = ("job", "config", "inputs", "counts", "files", "fingerprint")
 # Differ between two runs of the same work: times, and the paths in gin provenance comments.
 UNHASHED = (MANIFEST_NAME, "timing.json", "config.gin")
 
@@ -113,7 +116,24 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
         raise ManifestError(f"{path} is damaged ({error}); make the folder again") from error
     if version != FORMAT_VERSION:
         raise ManifestError(f"{path} has format {version}, this code reads {FORMAT_VERSION}")
+    missing = [key for key in _KEYS if key not in manifest]
+    if missing:
+        raise ManifestError(f"{path} is damaged (no {', '.join(missing)}); make the folder again")
     return manifest
+
+
+def refuse_unfinished_training(model_dir: str | os.PathLike) -> None:
+    """Keeps a killed run's latest checkpoint from being taken for the model.
+
+    Raises:
+      ManifestError: `model_dir` is of a training that has not finished.
+    """
+    folder = Path(model_dir)
+    if (folder / RUN_NAME).exists() and not (folder / MANIFEST_NAME).exists():
+        raise ManifestError(
+            f"{folder} has a {RUN_NAME} and no {MANIFEST_NAME}: its training has not finished; run "
+            "that again, or say which of its checkpoints you want"
+        )
 
 
 def already_done(
@@ -148,9 +168,11 @@ def check_same_work(
     Raises:
       ManifestError: they differ. The message lists what does.
     """
-    differences = []
     if there["job"] != job:
-        differences.append(f"job: there {there['job']}, here {job}")
+        raise ManifestError(
+            f"{folder} was made by {there['job']}, not by {job}; choose another output folder"
+        )
+    differences = []
     for title, made, asked in (
         ("", there["config"], config),
         ("input ", there["inputs"], inputs),

@@ -13,14 +13,14 @@ Control tokens are never produced from text, only by id, so a document that spel
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import sentencepiece
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats.manifest import file_sha256
+from opencoder_jax.formats.manifest import MANIFEST_NAME, file_sha256, read_manifest
 
 UNK, BOS, EOS, PAD = 0, 1, 2, 3
 CONTROL_TOKENS = (
@@ -37,6 +37,10 @@ MODEL_NAME = "tokenizer.model"
 SPACE_MARK = "\u2581"
 _SPACE_MARK_BYTES = ("<0xE2>", "<0x96>", "<0x81>")
 _LOSSLESS_PROBE = "  if x:\r\n\t\treturn\u00a0'\u00e9\u6f22\U0001f600'  \n\n \x00"
+
+
+class ExchangedTokenizerError(InputError):
+    """A `tokenizer.model` that is not the one of the manifest beside it."""
 
 
 class TokenizerError(InputError):
@@ -58,6 +62,7 @@ class Tokenizer:
     Raises:
       TokenizerError: no `tokenizer.model` in the folder, or one that was not made here
         (special ids, byte fallback or white-space handling differ).
+      ExchangedTokenizerError: it is not the one that the folder's manifest names.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -67,6 +72,8 @@ class Tokenizer:
                 f"{folder} has no {MODEL_NAME}; train one with "
                 "`python -m opencoder_jax.train_tokenizer`"
             )
+        digest = file_sha256(self.path)
+        _refuse_exchanged(self.path, digest)
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_file=str(self.path))
         except (RuntimeError, OSError) as error:
@@ -89,7 +96,7 @@ class Tokenizer:
         self._space_mark = [self._model.piece_to_id(piece) for piece in _SPACE_MARK_BYTES]
         self._textless = frozenset({UNK, BOS, EOS, PAD, *ids.values()})
         self.byte_lengths = self._byte_lengths()
-        self.fingerprint = file_sha256(self.path)[:16]
+        self.fingerprint = digest[:16]
         if self.decode(self.encode(_LOSSLESS_PROBE)) != _LOSSLESS_PROBE:
             raise TokenizerError(
                 f"{self.path} changes text (byte fallback, white space or normalization); "
@@ -116,14 +123,6 @@ class Tokenizer:
             ids.extend(self.encode(part))
         return ids
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """`encode` of each text; one call into the library where no text needs care."""
-        if any(SPACE_MARK in text for text in texts):
-            return [self.encode(text) for text in texts]
-        for text in texts:
-            _refuse_surrogates(text)
-        return self._model.encode(list(texts), num_threads=1)
-
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`; special tokens and ids beyond the vocabulary give no text.
 
@@ -145,6 +144,17 @@ class Tokenizer:
             elif token not in self._textless:
                 lengths[token] = len(self.piece(token).replace(SPACE_MARK, " ").encode("utf-8"))
         return lengths
+
+
+def _refuse_exchanged(path: Path, digest: str) -> None:
+    """A manifest beside the model has to be the model's own."""
+    if (path.parent / MANIFEST_NAME).exists():
+        expected = read_manifest(path.parent)["files"].get(MODEL_NAME, digest)
+        if expected != digest:
+            raise ExchangedTokenizerError(
+                f"{path} was changed: its SHA-256 is {digest[:16]}..., {MANIFEST_NAME} beside it "
+                f"says {expected[:16]}...; put the right file back, or train the tokenizer again"
+            )
 
 
 def _refuse_surrogates(text: str) -> None:

@@ -85,11 +85,6 @@ class TransformerConfig:
                     f"{name}={getattr(self, name)!r}: expected one of {', '.join(choices)}"
                 )
 
-    @property
-    def num_queries_per_kv(self) -> int:
-        """G, the query heads that share one key and value head."""
-        return self.num_heads // self.num_kv_heads
-
     def parameter_count(self) -> int:
         """How many numbers `transformer.init_params` makes."""
         attention = 2 * self.emb_dim * self.head_dim * (self.num_heads + self.num_kv_heads)

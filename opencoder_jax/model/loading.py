@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from opencoder_jax.errors import InputError
+from opencoder_jax.formats.manifest import refuse_unfinished_training
 from opencoder_jax.huggingface.folder import HuggingFaceFolder, read_tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.transformer import Params
@@ -68,10 +69,12 @@ def load_model(folder: str | os.PathLike, step: int | None = None) -> LoadedMode
 
     Args:
       folder: either kind.
-      step: which checkpoint of a model directory; None takes the latest.
+      step: which checkpoint of a model directory; None takes the latest, once the
+        training has finished.
 
     Raises:
-      InputError: there is no model, no such step, or the tokenizer is of another model.
+      InputError: there is no model, its training has not finished, its checkpoint is
+        damaged, there is no such step, or the tokenizer is of another model.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -84,6 +87,10 @@ def load_model(folder: str | os.PathLike, step: int | None = None) -> LoadedMode
 
 
 def _load_model_directory(folder: Path, step: int | None) -> LoadedModel:
+    if step is None:
+        refuse_unfinished_training(folder)
+        # This one or none: an older one is another model, whatever happened to the latest.
+        step = max(checkpoints.steps(folder), default=None)
     params, metadata = checkpoints.restore_params(folder, step)
     tokenizer, bos_ids, eos_ids = read_tokenizer(folder / TOKENIZER_FOLDER)
     if tokenizer.fingerprint != metadata.tokenizer_fingerprint:

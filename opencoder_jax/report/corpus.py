@@ -1,4 +1,10 @@
-"""The cleaned corpus as the report shows it: funnel, drops, rules, clusters."""
+"""The cleaned corpus as the report shows it: funnel, drops, rules, clusters.
+
+Everything comes from the `statistics.json` that the cleaning job leaves beside its
+shards (`beam_pipelines/transforms/statistics.py` has its layout), so the page never reads
+a corpus. Names that only the job knows get their titles here.
+Next: `sections/corpus.html.j2` lays it out, `charts` draws the funnel.
+"""
 
 import dataclasses
 import json
@@ -8,6 +14,7 @@ from typing import Any
 
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import MANIFEST_NAME
+from opencoder_jax.report.formatting import most_first
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -210,14 +217,13 @@ def _stage(name: str, total: Mapping[str, int]) -> Stage:
 
 
 def _reasons(statistics: Mapping[str, Any]) -> tuple[Reason, ...]:
-    by_count = sorted(statistics["dropped"].items(), key=lambda pair: (-pair[1], pair[0]))
     return tuple(
         Reason(
             title="quality rule" if name == _RULE else name.replace("_", " "),
             count=count,
             samples=_samples(statistics, name),
         )
-        for name, count in by_count
+        for name, count in most_first(statistics["dropped"])
     )
 
 

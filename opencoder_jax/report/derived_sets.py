@@ -1,4 +1,10 @@
-"""What is made from the cleaned corpus: tokenizer, packed sequences, synthetic sets."""
+"""What is made from the cleaned corpus: tokenizer, packed sequences, synthetic sets.
+
+Figures come from each folder's manifest; only the few examples that the page shows are
+read from the shards, the first ones short enough to be read, so that two reports of one
+run are the same.
+Next: `sections/tokens.html.j2` and `sections/synthesis.html.j2`.
+"""
 
 import dataclasses
 import itertools
@@ -9,6 +15,7 @@ from opencoder_jax.formats.conversation import decode_conversation
 from opencoder_jax.formats.document import decode_document
 from opencoder_jax.formats.manifest import MANIFEST_NAME, read_manifest
 from opencoder_jax.formats.shards import read_records
+from opencoder_jax.report.formatting import most_first
 
 _SHOWN_EXAMPLES = 3
 _SHOWN_LANGUAGES = 16
@@ -117,7 +124,7 @@ def _synthetic_set(folder: Path, title: str, kind: str) -> SyntheticSet:
         title=title,
         candidates=accounting["input"],
         kept=accounting["output"],
-        reasons=tuple(sorted(accounting["dropped"].items(), key=lambda pair: (-pair[1], pair[0]))),
+        reasons=most_first(accounting["dropped"]),
         examples=tuple(itertools.islice(read(folder), _SHOWN_EXAMPLES)),
     )
 

@@ -1,9 +1,16 @@
-"""Evaluations of several phases side by side: the rows of the report's tables."""
+"""Evaluations of several phases side by side: the rows of the report's tables.
+
+`evaluations` reads one phase at a time; a reader wants to see what each phase changed,
+so here the phases become columns. A phase that was not scored on a set has no column
+there, a language that a phase lacks is an empty cell.
+Next: `sections/evaluation.html.j2`.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 from opencoder_jax.report.evaluations import Evaluation, Problem
+from opencoder_jax.report.formatting import most_first
 
 _SET_LEADS = {
     "refinecode": "On whole repositories that no phase has trained on. Less is better; "
@@ -102,9 +109,7 @@ def humaneval_rows(evaluations: Sequence[Evaluation]) -> list[HumanEvalRow]:
                 high=high,
                 passed=results["verdicts"].get("passed", 0),
                 problems=results["problems"],
-                verdicts=tuple(
-                    sorted(results["verdicts"].items(), key=lambda pair: (-pair[1], pair[0]))
-                ),
+                verdicts=most_first(results["verdicts"]),
                 samples=evaluation.problems,
             )
         )

@@ -1,4 +1,9 @@
-"""What `opencoder_jax.evaluate` left in each phase's `evaluation/` folder."""
+"""What `opencoder_jax.evaluate` left in each phase's `evaluation/` folder.
+
+A task whose folder has no manifest is still running or was killed and counts as absent.
+Of HumanEval's answers a few are kept to be read, those that passed first.
+Next: `evaluation_tables` puts the phases side by side; docs/evaluation.md has the files.
+"""
 
 import dataclasses
 import json

@@ -1,4 +1,11 @@
-"""Numbers as a reader wants them: `12 345`, `3.4 MB`, `2 min 05 s`, `84.1 %`."""
+"""Numbers as a reader wants them: `12 345`, `3.4 MB`, `2 min 05 s`, `84.1 %`.
+
+`FILTERS` are the functions that the page's templates call by name; `benchmarks` print
+their tables with them too. Units are decimal, and a number and its unit are never parted
+at a line's end (U+202F).
+"""
+
+from collections.abc import Mapping
 
 
 def count(value: float) -> str:
@@ -40,6 +47,11 @@ def duration(seconds: float) -> str:
 
 def fixed(value: float | None, digits: int = 3) -> str:
     return "\u2013" if value is None else f"{value:.{digits}f}"
+
+
+def most_first(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """(name, count) pairs, the largest count first and equal ones by name."""
+    return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 FILTERS = {f.__name__: f for f in (count, short_count, size, percent, duration, fixed)}

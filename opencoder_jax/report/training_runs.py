@@ -1,4 +1,10 @@
-"""The training phases of a run: their curves, mixtures and final figures."""
+"""The training phases of a run: their curves, mixtures and final figures.
+
+Read from what `opencoder_jax.train` writes as it goes (`run.json`, `metrics.jsonl`), so a
+phase that is still training shows as far as it has come; `manifest.json` says that it
+has finished. docs/training.md lists the files of a model directory.
+Next: `charts` draws the curves.
+"""
 
 import dataclasses
 import json
@@ -7,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opencoder_jax.formats.manifest import MANIFEST_NAME
+from opencoder_jax.formats.manifest import MANIFEST_NAME, RUN_NAME
 from opencoder_jax.model.config import TransformerConfig
 
 PHASE_TITLES = {
@@ -17,7 +23,6 @@ PHASE_TITLES = {
     "sft_stage2": "SFT stage 2",
 }
 METRICS_NAME = "metrics.jsonl"
-RUN_NAME = "run.json"
 _LOSS = "loss_per_nonpadding_target_token"
 
 
@@ -102,7 +107,7 @@ class Phase:
 
 
 def read_phases(run_dir: Path) -> tuple[Phase, ...]:
-    """The phases that have made at least one step, in the order of the recipe."""
+    """The phases that have made at least one step, in the order of the cookbook."""
     phases: list[Phase] = []
     # Token counts go on from phase to phase; what was there before is not this phase's.
     before: Mapping[str, int] = {}

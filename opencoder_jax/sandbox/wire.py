@@ -1,4 +1,10 @@
-"""Messages between the caller and the zygote: a length and a JSON object."""
+"""Messages between the caller and the zygote: a length and a JSON object.
+
+JSON and not pickle: what the zygote sends comes from a process that forks programs of
+strangers, and reading it must never execute anything. Like all that the zygote imports,
+this needs nothing but the standard library.
+Next: `pool` is the one side, `zygote` the other.
+"""
 
 import json
 import socket

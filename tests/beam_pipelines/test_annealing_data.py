@@ -55,7 +55,7 @@ def output(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(corpus: Path, output: Path, max_lines: int = 50) -> None:
     annealing_data(
-        corpus_dir=str(corpus),
+        input_dir=str(corpus),
         output_dir=str(output),
         keywords=["leetcode", "def solution"],
         snippets=SnippetSettings(allowed_imports=["math"], max_lines=max_lines),
@@ -131,5 +131,5 @@ def test_a_corpus_that_is_missing_unfinished_or_none_is_refused(tmp_path: Path) 
 
 @pytest.mark.parametrize("gin_file", ["annealing_data/demo.gin", "annealing_data/paper.gin"])
 def test_every_gin_file_is_complete(gin_file: str) -> None:
-    bindings = ["CORPUS_DIR='c'", "OUTPUT_DIR='o'"]
+    bindings = ["INPUT_DIR='c'", "OUTPUT_DIR='o'"]
     configuration.configure(annealing_data, gin_files=[gin_file], bindings=bindings)

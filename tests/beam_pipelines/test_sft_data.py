@@ -58,7 +58,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(corpus: Path, output: Path, settings: InstructionSettings = SETTINGS) -> None:
     sft_data(
-        corpus_dir=str(corpus),
+        input_dir=str(corpus),
         output_dir=str(output),
         instruction_settings=settings,
         snippets=SnippetSettings(allowed_imports=["math"], max_lines=50),
@@ -123,5 +123,5 @@ def test_a_share_that_cannot_be_is_refused() -> None:
 
 @pytest.mark.parametrize("gin_file", ["sft_data/demo.gin", "sft_data/full.gin"])
 def test_every_gin_file_is_complete(gin_file: str) -> None:
-    bindings = ["CORPUS_DIR='c'", "OUTPUT_DIR='o'"]
+    bindings = ["INPUT_DIR='c'", "OUTPUT_DIR='o'"]
     configuration.configure(sft_data, gin_files=[gin_file], bindings=bindings)

@@ -4,8 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_pipelines.languages.comments import comment_spans, split_comments
+from beam_pipelines.languages.comments import comment_spans
 from beam_pipelines.languages.file_types import languages
+
+
+def split_comments(text: str, language: str) -> tuple[str, str]:
+    """(code, comments): the text without its comments, and the comments joined by newlines.
+
+    A line that holds only a comment stays in the code as an empty line.
+    """
+    code: list[str] = []
+    comments: list[str] = []
+    last = 0
+    for start, end in comment_spans(text, language):
+        code.append(text[last:start])
+        comments.append(text[start:end])
+        last = end
+    code.append(text[last:])
+    return "".join(code), "\n".join(comments)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,9 @@
-"""An output folder that appears under its name whole, or not at all."""
+"""An output folder that appears under its name whole, or not at all.
+
+Export, import and evaluation write so: a Hugging Face folder is read by programs that do
+not look for `manifest.json`, so a half-written one must never stand under its name. Jobs
+write into the folder itself and move the manifest last (`beam_pipelines/runner.py`).
+"""
 
 import contextlib
 import os

@@ -1,0 +1,114 @@
+"""One job that makes several derived sets from a corpus, whatever the sets are.
+
+`annealing_data` and `sft_data` differ in what they keep of a document; how a corpus is
+read, what makes a finished folder theirs, what runs in which folder and how the sum is
+checked is the same, and stands here. A command gives `make_sets` its settings and a
+function from documents to one `Outcome` a set.
+Next: `sets` writes a set and its manifest, `beam_pipelines/runner.py` runs a pipeline.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+
+from beam_pipelines import runner, ticks
+from beam_pipelines.synthesis import sets
+from beam_pipelines.synthesis.doctests import check_sandbox
+from beam_pipelines.transforms.decontamination import benchmarks_fingerprint, load_benchmarks
+from opencoder_jax import configuration
+from opencoder_jax.formats import shards
+from opencoder_jax.timing import timed
+
+
+class Job(NamedTuple):
+    """What is fixed for a command.
+
+    Attributes:
+      name: in manifests, e.g. `sft_data`.
+      title: what the progress bar says.
+      sets: their folders, in order.
+      records: name of their shards, `documents` or `conversations`.
+      encode: a kept element to its record.
+      count_by: a record to the kind that it is counted as.
+    """
+
+    name: str
+    title: str
+    sets: tuple[str, ...]
+    records: str
+    encode: Callable[[Any], bytes]
+    count_by: Callable[[bytes], str]
+
+
+def make_sets(
+    job: Job,
+    input_dir: str,
+    output_dir: str,
+    make: Callable[[beam.PCollection], Mapping[str, sets.Outcome]],
+    *,
+    settings: Mapping[str, Any],
+    benchmarks: Sequence[str],
+    num_shards: int,
+    allow_unisolated: bool,
+    pipeline_args: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """Runs `make` on the corpus in `input_dir` and writes each set to a folder of its own.
+
+    Args:
+      job: what is fixed for the command.
+      input_dir: finished folder with `documents-*` shards.
+      output_dir: gets a folder for each set.
+      make: PCollection[Document] to the outcome of each set.
+      settings: what the records depend on, besides `benchmarks` and `num_shards`.
+      benchmarks: what the sets are kept clean of.
+      num_shards: of each set.
+      allow_unisolated: go on where programs cannot be isolated.
+      pipeline_args: Beam's own flags.
+
+    Returns:
+      The manifest of each set.
+
+    Raises:
+      InputError: the corpus is missing or unfinished, the output was made with other
+        settings, or the machine cannot isolate programs.
+    """
+    config = {**settings, "benchmarks": benchmarks, "num_shards": num_shards}
+    identity: dict[str, Any] = {
+        "job": job.name,
+        "config": configuration.canonical(config),
+        "inputs": {
+            "corpus": sets.corpus_fingerprint(input_dir),
+            "benchmarks": benchmarks_fingerprint(load_benchmarks(benchmarks)),
+        },
+    }
+    done = sets.finished_sets(output_dir, job.sets, **identity)
+    if done is not None:
+        print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
+        return done
+    check_sandbox(pipeline_args, allow_unisolated)
+    stages = [ticks.Stage("read", job.title, shards.count_records(input_dir, "documents"))]
+    with runner.working_folder(output_dir) as work:
+        with (
+            timed(work),
+            ticks.shown(stages, "documents") as ticking,
+            runner.pipeline(pipeline_args) as pipeline,
+        ):
+            documents = (
+                pipeline
+                | "Corpus" >> sets.ReadDocuments(input_dir)
+                | "Tick" >> ticks.Tick(ticking, "read")
+            )
+            for name, outcome in make(documents).items():
+                _ = outcome | f"Write {name}" >> sets.WriteSet(
+                    work / name, job.records, num_shards, job.encode
+                )
+        manifests = {
+            name: sets.finish_set(work / name, job.records, count_by=job.count_by, **identity)
+            for name in job.sets
+        }
+        configuration.write_config_gin(work)
+    for name in job.sets:
+        print(sets.summary_line(output_dir, name, manifests[name]))
+    return manifests
