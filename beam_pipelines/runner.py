@@ -93,9 +93,11 @@ def working_folder(output_dir: str | os.PathLike) -> Iterator[Path]:
     unfinished run left behind is removed. After an error the folder stays for a look.
 
     Raises:
-      InputError: `output_dir` cannot be made or written.
+      InputError: `output_dir` cannot be made or written, or another job finished it.
     """
     output = Path(output_dir)
+    if (output / MANIFEST_NAME).exists():
+        raise InputError(f"{output} is another job's finished folder; choose another output folder")
     work = output / INCOMPLETE
     try:
         if work.exists():

@@ -22,6 +22,8 @@ import logging
 import os
 import re
 import sys
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -61,10 +63,10 @@ def main(
     """
     parser = _argument_parser(function, default_gin_files, pass_through)
     arguments = sys.argv[1:] if argv is None else list(argv)
-    flags, unknown = parser.parse_known_args(_as_gin_bindings(arguments))
-    if unknown and pass_through is None:
-        parser.error(f"unknown flags: {' '.join(unknown)} (bindings are written --gin.X=Y)")
     try:
+        flags, unknown = parser.parse_known_args(_as_gin_bindings(arguments))
+        if unknown and pass_through is None:
+            parser.error(f"unknown flags: {' '.join(unknown)} (bindings are written --gin.X=Y)")
         configured = configure(
             function,
             gin_files=flags.gin_file or default_gin_files,
@@ -76,9 +78,11 @@ def main(
             return 0
         configured(**({pass_through: unknown} if pass_through else {}))
     except InputError as error:
-        # gin appends "In call to configurable ..." lines; they are of no use to a user.
-        message = str(error).split("\n  In call to configurable")[0]
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {_without_gin(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # A full disk, a folder that cannot be written: the machine's state, not a defect.
+        print(f"error: cannot read or write: {_without_gin(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -118,6 +122,9 @@ def configure(
                 _parse(gin.parse_config, binding, f"--gin.{binding}: ")
         finally:
             logging.disable(logging.NOTSET)
+        mistyped = mistyped_bindings(configured)
+        if mistyped:
+            raise ConfigurationError("wrong type of value: " + "; ".join(mistyped))
         idle = bindings_without_effect(configured)
         if idle:
             raise ConfigurationError(
@@ -162,7 +169,28 @@ def unset_requirements(function: Callable[..., Any]) -> list[str]:
         for name, value in parameters.items():
             if value is gin.REQUIRED or _is_required_constant(value):
                 unset.add(scope if selector == "gin.macro" else f"{selector}.{name}")
+    root = function.__wrapped__  # type: ignore[attr-defined]
+    bound = gin.config._CONFIG.get(("", gin.config._inverse_lookup(root).selector), {})
+    unset.update(
+        f"{function.__name__}.{parameter.name}"
+        for parameter in inspect.signature(root).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and parameter.name not in bound
+    )
     return sorted(unset)
+
+
+def mistyped_bindings(function: Callable[..., Any]) -> list[str]:
+    """Bindings that `function` would read and whose value is not what the parameter takes."""
+    wrong = set()
+    for _, selector, parameters in _reachable(function):
+        hints = _type_hints(gin.config._REGISTRY[selector].wrapped)
+        for name, bound in parameters.items():
+            value, source = _without_macros(bound, f"{selector}.{name}")
+            if name in hints and not _fits(value, hints[name]):
+                wrong.add(f"{source} = {value!r}, expected {_type_name(hints[name])}")
+    return sorted(wrong)
 
 
 def config_gin() -> str:
@@ -198,6 +226,18 @@ def canonical(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
+def _without_gin(error: Exception) -> str:
+    """gin appends "In call to configurable ..." lines; they are of no use to a user."""
+    return str(error).split("\n  In call to configurable")[0]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of a wrong flag as of any other bad input, in one line."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise ConfigurationError(f"{message}; see --help")
+
+
 def _argument_parser(
     function: Callable[..., Any], default_gin_files: Sequence[str], pass_through: str | None
 ) -> argparse.ArgumentParser:
@@ -210,7 +250,7 @@ def _argument_parser(
         for p in inspect.signature(function).parameters.values()
         if p.name != pass_through
     )
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"python -m {module}",
         description=inspect.getdoc(function),
         epilog=f"what --gin.X=Y can bind:\n{parameters}\nand every macro of the gin files.",
@@ -253,7 +293,7 @@ def _as_gin_bindings(argv: Sequence[str]) -> list[str]:
             continue
         name, separator, value = argument.removeprefix("--gin.").partition("=")
         if not separator:
-            raise SystemExit(f"error: {argument}: write --gin.NAME=VALUE")
+            raise ConfigurationError(f"{argument}: write --gin.NAME=VALUE")
         rewritten.append(f"--gin_bindings={name}={_quoted_if_plain(value)}")
     return rewritten
 
@@ -302,7 +342,7 @@ def _reachable(
             parameters.update(gin.config._CONFIG.get((partial, selector), {}))
         yield scope, selector, parameters
         for value in gin.config._iterate_flattened_values(parameters):
-            if isinstance(value, gin.config.ConfigurableReference):
+            if _is_reference(value):
                 # As gin calls it: the reference's own scope, where it has one, replaces the
                 # scope that it is reached in.
                 pending.append((tuple(value.scopes) or scopes, value.configurable.selector))
@@ -315,10 +355,66 @@ def _partial_scopes(scope: str) -> list[str]:
 
 def _is_required_constant(value: Any) -> bool:
     return (
-        isinstance(value, gin.config.ConfigurableReference)
+        _is_reference(value)
         and value.configurable.selector == "gin.constant"
         and list(value.scopes) == ["gin.REQUIRED"]
     )
+
+
+def _type_hints(configurable: Callable[..., Any]) -> Mapping[str, Any]:
+    """Parameter to annotation; empty where one cannot be evaluated."""
+    called = configurable.__init__ if isinstance(configurable, type) else configurable  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(called)
+    except (NameError, TypeError):
+        return {}
+
+
+def _without_macros(value: Any, source: str) -> tuple[Any, str]:
+    """What `%X` stands for, and the name that it was bound under."""
+    while _is_reference(value) and value.configurable.selector == "gin.macro":
+        name = "/".join(value.scopes)
+        bound = gin.config._CONFIG.get((name, "gin.macro"))
+        if bound is None:
+            raise ConfigurationError(f"{source} is %{name}, which nothing sets")
+        value, source = bound["value"], name
+    return value, source
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a literal of gin can be an argument annotated `hint`; in doubt it can.
+
+    References (`@f()`) are not looked into, they have types only when called.
+    """
+    value, _ = _without_macros(value, "")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if _is_reference(value) or hint is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin in (list, tuple, Sequence):
+        item_hint = Any if origin is tuple and Ellipsis not in arguments else arguments[0]
+        return isinstance(value, list | tuple) and all(_fits(item, item_hint) for item in value)
+    if origin is Mapping or origin is dict:
+        return isinstance(value, Mapping) and all(
+            _fits(key, arguments[0]) and _fits(item, arguments[1]) for key, item in value.items()
+        )
+    if hint in (int, float):
+        numbers = (int, float) if hint is float else (int,)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    if hint in (str, bool, type(None)) or dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)
+    return True
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("collections.abc.", "")
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, gin.config.ConfigurableReference)
 
 
 def _parse(parser: Callable[[str], Any], what: str, prefix: str) -> None:

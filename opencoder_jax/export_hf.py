@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from opencoder_jax import configuration
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.manifest import already_done, write_manifest
+from opencoder_jax.formats.staging import staged_folder
 from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.huggingface import verification
 from opencoder_jax.huggingface.folder import HuggingFaceFolder, write_folder
-from opencoder_jax.huggingface.staging import staged_folder
 from opencoder_jax.model.config import DTYPES
 from opencoder_jax.model.loading import LoadedModel, load_model
 from opencoder_jax.timing import timed
@@ -45,6 +45,7 @@ def export_hf(
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}")
+    require_at_least(1, max_shard_bytes=max_shard_bytes)
     model = load_model(model_dir, step)
     if not isinstance(model.tokenizer, Tokenizer):
         raise InputError(f"{model_dir} has no tokenizer of this project to export")
@@ -54,7 +55,7 @@ def export_hf(
         "tokenizer": model.tokenizer.fingerprint,
     }
     if already_done(output_dir, job=_JOB, config=config, inputs=inputs):
-        print(f"{output_dir} is finished already")
+        print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
         return
     with staged_folder(output_dir) as folder, timed(folder):
         write_folder(

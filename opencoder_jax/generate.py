@@ -9,7 +9,7 @@ import sys
 from opencoder_jax import configuration
 from opencoder_jax.decoding.generation import generate as continue_prompts
 from opencoder_jax.decoding.sampling import SamplingSettings
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.chat import encode_prompt
 from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.model.loading import LoadedModel, load_model
@@ -33,6 +33,7 @@ def generate(
       samples: how many continuations; more than one differ only at a temperature above 0.
       step: which checkpoint; None takes the latest.
     """
+    require_at_least(1, samples=samples)
     model = load_model(model_dir, step)
     ids = _chat_ids(model, prompt) if chat else model.prompt_ids(prompt)
     for result in continue_prompts(model, [ids] * samples, settings or SamplingSettings()):

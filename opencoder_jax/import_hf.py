@@ -13,8 +13,8 @@ from pathlib import Path
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import already_done, file_sha256, write_manifest
+from opencoder_jax.formats.staging import staged_folder
 from opencoder_jax.huggingface.folder import HuggingFaceFolder, copy_tokenizer, read_tokenizer
-from opencoder_jax.huggingface.staging import staged_folder
 from opencoder_jax.model.config import DTYPES
 from opencoder_jax.model.loading import TOKENIZER_FOLDER
 from opencoder_jax.timing import timed
@@ -60,7 +60,7 @@ def import_hf(
     digest = params_sha256(params)
     inputs = {"params": digest, "tokenizer": tokenizer.fingerprint}
     if already_done(model_dir, job=_JOB, config=config, inputs=inputs):
-        print(f"{model_dir} is finished already")
+        print(f"{model_dir} is finished: nothing to do", file=sys.stderr)
         return
     metadata = CheckpointMetadata(
         step=step,

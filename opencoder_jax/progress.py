@@ -1,4 +1,9 @@
-"""Progress of long stages: a rich bar on a terminal, a plain line now and then in a log."""
+"""Progress of long stages: a rich bar on a terminal, a plain line now and then in a log.
+
+Both go to stderr, so that a command's result on stdout stays clean. A log gets a line
+every fifteen seconds at most: a day of training must not fill it.
+Beam's workers report through `beam_pipelines/ticks.py`, which ends here too.
+"""
 
 import contextlib
 import sys

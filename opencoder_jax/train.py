@@ -16,13 +16,14 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from opencoder_jax import configuration, sharding
 from opencoder_jax.data.batches import BatchSource, DatasetConfig, check_fingerprint
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import manifest
 from opencoder_jax.formats.tokenizer import MODEL_NAME, Tokenizer
 from opencoder_jax.model.config import TransformerConfig
@@ -42,7 +43,6 @@ from opencoder_jax.training.schedules import Schedule
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 JOB = "train"
-RUN_NAME = "run.json"
 # Of a model, how it is computed and not what it is: a phase may change these.
 _COMPUTE_FIELDS = ("dtype", "remat_policy", "max_length")
 
@@ -93,10 +93,29 @@ def train(
     Raises:
       InputError: settings, data, tokenizer or checkpoints do not fit together.
     """
+    require_at_least(
+        1,
+        train_steps=train_steps,
+        num_microbatches=num_microbatches,
+        loss_chunk_length=loss_chunk_length,
+    )
+    if save_checkpoint_cfg.keep is not None:
+        require_at_least(1, keep_checkpoints=save_checkpoint_cfg.keep)
+    require_at_least(
+        0,
+        save_period=save_checkpoint_cfg.period,
+        stats_period=stats_period,
+        eval_period=eval_period,
+        eval_steps=eval_steps,
+        z_loss=z_loss,
+    )
     # Before anything else asks JAX for its devices.
     placement = step.Placement(sharding.make_mesh(mesh))
     tokenizer = _open_tokenizer(tokenizer_dir, model)
     source = _open_source(train_dataset_cfg, tokenizer)
+    heldout = None
+    if train_eval_dataset_cfg and eval_steps:
+        heldout = _open_source(train_eval_dataset_cfg, tokenizer)
     start = _Start.read(restore_checkpoint_cfg, model, tokenizer)
     config = step.StepConfig(
         model=model,
@@ -138,7 +157,7 @@ def train(
         },
     }
     if _claim(model_dir, identity):
-        print(f"{model_dir}: already trained")
+        print(f"{model_dir} is finished: nothing to do", file=sys.stderr)
         return
     _describe(model_dir, tokenizer_dir, model, placement)
     metadata = CheckpointMetadata(
@@ -157,9 +176,7 @@ def train(
         functions = loop.Functions(
             put_batch=functools.partial(step.put_batch, placement),
             train_step=step.make_train_step(config, placement),
-            heldout_metrics=_heldout_metrics(
-                config, placement, train_eval_dataset_cfg, tokenizer, eval_steps
-            ),
+            heldout_metrics=_heldout_metrics(config, placement, heldout, eval_steps),
         )
         with _writers(model_dir, save_checkpoint_cfg, metadata.step) as writers:
             state, metadata = loop.run(
@@ -190,6 +207,9 @@ class _Start:
         if restore is None:
             return cls()
         model_dir, wanted = restore.locate()
+        if wanted is None:
+            manifest.refuse_unfinished_training(model_dir)
+            wanted = max(checkpoints.steps(model_dir), default=None)
         metadata = checkpoints.read_metadata(model_dir, wanted)
         here = model.to_json()
         different = [
@@ -255,7 +275,7 @@ def _claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
     if manifest.already_done(model_dir, job=JOB, **identity):
         return True
     folder = Path(model_dir)
-    path = folder / RUN_NAME
+    path = folder / manifest.RUN_NAME
     if path.exists():
         try:
             there = {"job": JOB, **json.loads(path.read_text())}
@@ -264,8 +284,8 @@ def _claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
             raise InputError(f"{path} is damaged ({error}); remove {model_dir}") from error
     elif checkpoints.steps(model_dir):
         raise InputError(
-            f"{model_dir} holds checkpoints but no {RUN_NAME}, so nothing says what they are "
-            "of; choose another model_dir"
+            f"{model_dir} holds checkpoints but no {manifest.RUN_NAME}, so nothing says what "
+            "they are of; choose another model_dir"
         )
     folder.mkdir(parents=True, exist_ok=True)
     manifest.write_json(path, identity)
@@ -317,14 +337,12 @@ def _restore_or_init(
 def _heldout_metrics(
     config: step.StepConfig,
     placement: step.Placement,
-    dataset: DatasetConfig | None,
-    tokenizer: Tokenizer,
+    source: BatchSource | None,
     eval_steps: int,
 ) -> Callable[[Any], dict[str, float]] | None:
     """Parameters to the mean loss over the same `eval_steps` held-out batches each time."""
-    if dataset is None or not eval_steps:
+    if source is None:
         return None
-    source = _open_source(dataset, tokenizer)
     eval_step = step.make_eval_step(config, placement)
 
     def heldout_metrics(params: Any) -> dict[str, float]:

@@ -27,7 +27,7 @@ from typing import Any
 import sentencepiece
 
 from opencoder_jax import configuration
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import shards
 from opencoder_jax.formats.document import decode_document
 from opencoder_jax.formats.manifest import already_done, read_manifest, write_manifest
@@ -86,6 +86,11 @@ def train_tokenizer(
       InputError: the corpus is missing, unfinished or empty, the output was made with other
         settings, the vocabulary does not fit, or a document is not kept exactly.
     """
+    require_at_least(1, sample_bytes=sample_bytes)
+    if not 0.98 <= character_coverage <= 1:
+        raise InputError(
+            f"character_coverage is {character_coverage}; SentencePiece takes 0.98 to 1"
+        )
     inputs = {"corpus": read_manifest(input_dir)["fingerprint"]}
     config = {
         "vocab_size": vocab_size,

@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, and quick compilation, before JAX is imported."""
 
 import os
+import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
@@ -10,3 +11,6 @@ os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 # TensorFlow, which seqio brings, is talkative.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# PyTorch would import it and needs it for GPUs alone; its LLVM and TensorFlow's abort the process
+# that loads both.
+sys.modules["triton"] = None  # type: ignore[assignment]

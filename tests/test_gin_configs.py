@@ -5,12 +5,14 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import gin
 import jax
 import jax.numpy as jnp
 import pytest
 
 from opencoder_jax import configuration, sharding
 from opencoder_jax.formats.packed import BATCH_KEYS
+from opencoder_jax.train import train
 from opencoder_jax.training import step
 
 FOLDER = configuration.CONFIG_FOLDER
@@ -55,9 +57,10 @@ def _configured(function, name):
             bindings = [f"{macro} = 'unset'" for macro in unset[1].split(", ")]
 
 
-def train(**settings):
-    """Stands in for the command where its settings are wanted; gin binds it by this name."""
-    return SimpleNamespace(**settings)
+def _training_settings(name):
+    """What the gin file makes the command's arguments."""
+    _configured(train, name)
+    return SimpleNamespace(**gin.get_bindings(train))
 
 
 def test_every_gin_file_has_a_header_with_its_own_command_or_is_included():
@@ -74,7 +77,7 @@ def test_gin_file_parses_with_its_own_command(name):
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
-    settings = _configured(train, name)()
+    settings = _training_settings(name)
     where = step.Placement(sharding.make_abstract_mesh(settings.mesh))
     config = step.StepConfig(
         model=settings.model,
@@ -106,7 +109,7 @@ def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
     ],
 )
 def test_steps_batch_and_length_make_the_tokens_of_the_paper(name, tokens):
-    settings = _configured(train, name)()
+    settings = _training_settings(name)
     dataset = settings.train_dataset_cfg
     length = dataset.task_feature_lengths["targets"]
     made = settings.train_steps * dataset.batch_size * length

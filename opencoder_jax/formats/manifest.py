@@ -170,7 +170,8 @@ def check_same_work(
     """
     if there["job"] != job:
         raise ManifestError(
-            f"{folder} was made by {there['job']}, not by {job}; choose another output folder"
+            f"{folder} was made by another command (job: there {there['job']}, here {job}); "
+            "choose another output folder"
         )
     differences = []
     for title, made, asked in (

@@ -9,8 +9,10 @@ each array, taken on the devices that hold it. It does not depend on the mesh, h
 checkpoint is verified on any other too.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -278,10 +280,33 @@ def _attempts(
     candidates = [s for s in reversed(present) if step is None or s == step]
     if not candidates:
         return
-    options = ocp.CheckpointManagerOptions(step_prefix="checkpoint", read_only=True)
-    with ocp.CheckpointManager(Path(model_dir).absolute(), options=options) as manager:
+    with _open_to_read(model_dir) as manager:
         for candidate in candidates:
             yield candidate, _attempt(manager, candidate, wanted)
+
+
+def _open_to_read(model_dir: str | Path) -> ocp.CheckpointManager:
+    # What `read_only` implies; where it is left to Orbax, Orbax warns of each.
+    options = ocp.CheckpointManagerOptions(
+        step_prefix="checkpoint", read_only=True, save_interval_steps=0, create=False
+    )
+    with _absl_without("Given directory is read only"):
+        return ocp.CheckpointManager(Path(model_dir).absolute(), options=options)
+
+
+@contextlib.contextmanager
+def _absl_without(beginning: str) -> Iterator[None]:
+    """Keeps log lines that begin so from the user, for whom they are no news."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith(beginning)
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 def _attempt(manager: ocp.CheckpointManager, step: int, wanted: dict[str, Any]) -> Restored | str:
@@ -329,6 +354,11 @@ def _none_found(model_dir: str | Path, step: int | None) -> CheckpointError:
     present = steps(model_dir)
     if step is not None and step not in present:
         return CheckpointError(f"{model_dir} has no checkpoint_{step}; it has steps {present}")
+    if step is not None:
+        return CheckpointError(
+            f"{model_dir}/checkpoint_{step} cannot be used; ask for another of steps {present}, or "
+            "remove manifest.json and train again: that goes on from the last sound one"
+        )
     if present:
         return CheckpointError(f"{model_dir}: no sound checkpoint among steps {present}")
     return CheckpointError(f"{model_dir} has no checkpoint_N folder: train a model there first")

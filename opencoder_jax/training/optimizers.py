@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import optax
 
+from opencoder_jax.errors import InputError, require_at_least, require_positive
+
 
 @dataclasses.dataclass(frozen=True)
 class AdamW:
@@ -33,6 +35,13 @@ class AdamW:
     eps: float = 1e-8
     weight_decay: float = 0.1
     max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("b1", "b2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected 0 <= {name} < 1")
+        require_positive(eps=self.eps, max_grad_norm=self.max_grad_norm)
+        require_at_least(0, weight_decay=self.weight_decay)
 
     def transformation(self, decayed: Any) -> optax.GradientTransformation:
         """Gradients to updates at learning rate 1.

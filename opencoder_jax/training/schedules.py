@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from opencoder_jax.errors import require_at_least, require_positive
+
 Step = int | Int[Array, ""]
 
 
@@ -30,6 +32,10 @@ class WarmupStable:
     peak: float
     warmup_steps: int
 
+    def __post_init__(self) -> None:
+        require_positive(peak=self.peak)
+        require_at_least(0, warmup_steps=self.warmup_steps)
+
     def __call__(self, step: Step) -> Float[Array, ""]:
         return self.peak * _warmup(step, self.warmup_steps)
 
@@ -41,6 +47,10 @@ class ExponentialDecay:
     peak: float
     final: float
     decay_steps: int
+
+    def __post_init__(self) -> None:
+        require_positive(peak=self.peak, final=self.final)
+        require_at_least(1, decay_steps=self.decay_steps)
 
     def __call__(self, step: Step) -> Float[Array, ""]:
         progress = jnp.clip(jnp.asarray(step, jnp.float32) / self.decay_steps, 0.0, 1.0)
@@ -54,6 +64,11 @@ class WarmupCosine:
     peak: float
     warmup_steps: int
     total_steps: int
+
+    def __post_init__(self) -> None:
+        require_positive(peak=self.peak)
+        require_at_least(0, warmup_steps=self.warmup_steps)
+        require_at_least(1, total_steps=self.total_steps)
 
     def __call__(self, step: Step) -> Float[Array, ""]:
         length = max(1, self.total_steps - self.warmup_steps)

@@ -221,6 +221,12 @@ def check_sizes(
             f"num_microbatches {config.num_microbatches} does not divide the batch size "
             f"{batch_size}"
         )
+    chunk_length = min(config.loss_chunk_length, sequence_length)
+    if sequence_length % chunk_length:
+        raise InputError(
+            f"loss_chunk_length {chunk_length} does not divide the sequence length "
+            f"{sequence_length}"
+        )
     microbatch = (batch_size // config.num_microbatches, sequence_length)
     sharding.check_divides("microbatch", sharding.BATCH_AXES, microbatch, *placement)
     if sequence_length > config.model.max_length:

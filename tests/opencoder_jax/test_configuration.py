@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import gin
 import pytest
@@ -66,6 +67,37 @@ def test_files_includes_scopes_and_bindings_reach_the_function(gin_folder, capsy
 def test_the_command_line_needs_no_inner_quotes_and_passes_other_flags_on(gin_folder):
     result = run(gin_folder, "--gin.OUTPUT=runs/a-b.c", "--runner=FnApiRunner")
     assert result.stdout == "7 scoped runs/a-b.c 3 ['--runner=FnApiRunner']\n", result.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["def fib(n):", "# Sorts, then prints:\n", "import os; x = [1, 2]", "it's 3 > 2"]
+)
+def test_a_plain_text_on_the_command_line_needs_no_inner_quotes(gin_folder, capsys, text):
+    flags = ["--gin_file=run.gin", f"--gin_search_paths={gin_folder}", f"--gin.OUTPUT={text}"]
+    assert configuration.main(command_under_test.command, flags, pass_through="extra") == 0
+    assert capsys.readouterr().out == f"7 scoped {text} 3 []\n"
+
+
+def shown(named: Mapping[str, Settings]) -> None:
+    print(named)
+
+
+def test_scoped_references_inside_a_macro_take_effect(tmp_path, capsys):
+    (tmp_path / "run.gin").write_text("""
+from __gin__ import dynamic_registration
+import __main__ as script
+from tests.opencoder_jax import command_under_test
+NAMED = {
+    'a': @a/command_under_test.Settings(),
+    'b': @b/command_under_test.Settings(),
+}
+a/command_under_test.Settings.name = 'first'
+b/command_under_test.Settings.size = 9
+script.shown.named = %NAMED
+""")
+    configuration.configure(shown, gin_files=[tmp_path / "run.gin"])()
+    expected = {"a": Settings(name="first"), "b": Settings(size=9)}
+    assert capsys.readouterr().out == f"{expected}\n"
 
 
 def test_the_written_configuration_gives_the_same_run_again(gin_folder, tmp_path, capsys):

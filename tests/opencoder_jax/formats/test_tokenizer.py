@@ -44,14 +44,6 @@ def test_digits_are_single_tokens():
     assert [tokenizer.piece(i) for i in tokenizer.encode("2024")] == ["2", "0", "2", "4"]
 
 
-def test_batches_are_encoded_as_single_texts():
-    tokenizer = packed_example.tokenizer()
-    texts = list(packed_example.AWKWARD_TEXTS.values())
-
-    assert tokenizer.encode_batch(texts) == [tokenizer.encode(t) for t in texts]
-    assert tokenizer.encode_batch(texts[:4]) == [tokenizer.encode(t) for t in texts[:4]]
-
-
 def test_sampled_ids_that_are_no_text_do_no_harm():
     tokenizer = packed_example.tokenizer()
     half_a_character = tokenizer.encode("\U0001f600")[:2]
@@ -66,7 +58,7 @@ def test_a_lone_surrogate_is_refused_with_its_place():
     with pytest.raises(TokenizerError, match="surrogate at character 2"):
         tokenizer.encode("ab\ud800")
     with pytest.raises(TokenizerError, match="surrogate"):
-        tokenizer.encode_batch(["a", "▁\udfff"])
+        tokenizer.encode("▁\udfff")
 
 
 def test_a_folder_without_a_model_says_how_to_train_one(tmp_path):

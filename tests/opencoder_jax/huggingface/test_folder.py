@@ -153,7 +153,7 @@ def test_the_command_verifies_its_work_and_does_it_once(model_dir, model, tmp_pa
     assert set(manifest["files"]) >= {"config.json", "model.safetensors", "tokenizer.json"}
     assert manifest["counts"]["parameters"] == model.config.parameter_count()
     assert run() == 0
-    assert "finished already" in capsys.readouterr().out
+    assert "nothing to do" in capsys.readouterr().err
     assert run("--gin.export_hf.dtype=bfloat16") == 2
     assert "dtype: there 'float32', here 'bfloat16'" in capsys.readouterr().err
     assert read_manifest(tmp_path / "export") == manifest

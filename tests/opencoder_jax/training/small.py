@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from opencoder_jax import sharding
-from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.training import optimizers, schedules, step
 
@@ -77,14 +76,21 @@ def random_batch(seed: int, rows: int = 8, length: int = 16) -> dict[str, np.nda
 
 
 @functools.cache
-def _params() -> Any:
-    return jax.device_get(transformer.init_params(MODEL, jax.random.key(0)))
+def _host_state() -> step.TrainState:
+    where = placement()
+    with where.activate():  # Whatever mesh is active where it is wanted first.
+        return jax.device_get(step.init_state(CONFIG, where, seed=0))
 
 
 def initial_state(config: step.StepConfig, where: step.Placement) -> step.TrainState:
-    """The same parameters every time; compiling their initializer takes seconds."""
-    params = jax.device_put(_params(), step.state_shardings(config, where).params)
-    return step.fresh_state(config, where, params)
+    """The same numbers every time; compiling their initializers takes seconds."""
+    return jax.device_put(_host_state(), step.state_shardings(config, where))
+
+
+@functools.cache
+def train_step(config: step.StepConfig, where: step.Placement) -> Any:
+    """The compiled step; tests of one configuration and mesh share it."""
+    return step.make_train_step(config, where)
 
 
 def trained(
@@ -94,8 +100,8 @@ def trained(
     figures = []
     with where.activate():
         state = initial_state(config, where)
-        train_step = step.make_train_step(config, where)
         for k in range(steps):
-            state, metrics = train_step(state, step.put_batch(where, random_batch(k)))
+            batch = step.put_batch(where, random_batch(k))
+            state, metrics = train_step(config, where)(state, batch)
             figures.append({name: float(value) for name, value in metrics.items()})
     return state, figures

@@ -1,5 +1,7 @@
 """What a checkpoint gives back, on any mesh, and what happens to damaged ones."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -34,14 +36,19 @@ def _filled(number: int) -> step.TrainState:
     return tree.unflatten(filled)
 
 
-@pytest.fixture
-def model_dir(tmp_path):
-    """Checkpoints of steps 1, 2 and 3."""
-    with checkpoints.CheckpointWriter(tmp_path) as writer:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints") / "model"
+    with checkpoints.CheckpointWriter(folder) as writer:
         for number in (1, 2, 3):
             state = _filled(number)
             writer.save(state.params, state.opt_state, _metadata(number))
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def model_dir(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "model")
 
 
 def _restore_latest(model_dir):
@@ -73,6 +80,11 @@ def test_parameters_are_restored_without_optimizer_from_any_step(model_dir):
     params, metadata = checkpoints.restore_params(model_dir, step=2)
     _assert_same(params, _filled(2).params)
     assert metadata.step == 2
+
+
+def test_reading_logs_nothing(model_dir, caplog):
+    checkpoints.restore_params(model_dir)
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("item", ["params", "opt_state", "metadata"])

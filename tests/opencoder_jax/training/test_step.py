@@ -81,7 +81,7 @@ def test_the_loss_falls_on_data_seen_before():
     where = small.placement(fsdp=2)
     with where.activate():
         state = small.initial_state(small.CONFIG, where)
-        train_step = step.make_train_step(small.CONFIG, where)
+        train_step = small.train_step(small.CONFIG, where)
         losses = []
         for _ in range(30):
             state, metrics = train_step(state, step.put_batch(where, small.random_batch(0)))
