@@ -18,6 +18,7 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split
+from opencoder_jax.errors import require_at_least
 from opencoder_jax.sandbox import Limits, Result, Sandbox
 
 _DROPPED = "dropped"
@@ -90,6 +91,7 @@ class PassingDoctests(beam.PTransform):
         allow_unisolated: see `Sandbox`.
         """
         super().__init__()
+        require_at_least(1, sandbox_workers=sandbox_workers)
         self._sandbox_workers = sandbox_workers
         self._allow_unisolated = allow_unisolated
 

@@ -64,6 +64,9 @@ def generate(
       InputError: a prompt is empty or has an id that the model does not know.
     """
     _check_prompts(prompts, model.config.vocab_size)
+    # No sequence outgrows the model, so no cache needs to.
+    room = min(settings.max_new_tokens, model.config.max_length)
+    settings = dataclasses.replace(settings, max_new_tokens=room)
     params = cast_matrices(model.config, model.params)
     finished: dict[int, Generation] = {}
     by_bucket: dict[int, list[int]] = defaultdict(list)

@@ -169,8 +169,9 @@ def test_annealing_goes_on_with_step_optimizer_and_learning_rate(pretrained, tmp
     assert [line["step"] for line in lines] == [13, 14, 15, 16]
     assert lines[0]["learning_rate"] == pytest.approx(3e-3)
     assert lines[-1]["learning_rate"] == pytest.approx(3e-3 * (1 / 30) ** (3 / 4), rel=1e-4)
-    before = read_metrics(pretrained / "train")[-1]
-    assert lines[0]["loss_per_nonpadding_target_token"] < 6.5
+    first, *_, before = read_metrics(pretrained / "train")
+    learned = first["loss_per_nonpadding_target_token"] - 0.03
+    assert lines[0]["loss_per_nonpadding_target_token"] < learned
     assert lines[0]["tokens_seen"] > before["tokens_seen"]
     metadata = checkpoints.read_metadata(tmp_path / "anneal")
     assert [phase["config"]["first_step"] for phase in metadata.phases] == [0, STEPS]
