@@ -10,13 +10,17 @@ import os
 import sys
 from pathlib import Path
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from opencoder_jax import configuration
-from opencoder_jax.report.collect import collect
-from opencoder_jax.report.page import render
+from opencoder_jax.report.collect import Run, collect
+from opencoder_jax.report.page import key_figures, render
 
 
 def report(run_dir: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
-    """Writes one HTML file about a run.
+    """Writes one HTML file about a run and prints its key figures.
 
     Args:
       run_dir: the run's folder, as docs/architecture.md lays it out.
@@ -29,13 +33,22 @@ def report(run_dir: str | os.PathLike, output: str | os.PathLike | None = None) 
       InputError: the folder is missing, or a file in it is damaged.
     """
     path = Path(output) if output else Path(run_dir) / "report.html"
-    page = render(collect(Path(run_dir)))
+    run = collect(Path(run_dir))
+    page = render(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
+    _print_key_figures(run)
     print(f"report: {path}")
     return path
+
+
+def _print_key_figures(run: Run) -> None:
+    table = Table(box=None, show_header=False)
+    for figure in key_figures(run):
+        table.add_row(figure.title, f"[bold]{escape(figure.value)}[/bold]", escape(figure.note))
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def render(run: Run) -> str:
     tables = bits_tables(run.evaluations)
     return environment.get_template("template.html.j2").render(
         run=run,
-        cards=list(_cards(run)),
+        cards=list(key_figures(run)),
         sections=_sections(run),
         bits_tables=tables,
         humaneval=humaneval_rows(run.evaluations),
@@ -109,7 +109,8 @@ def _figures(run: Run, tables: list[Any]) -> dict[str, charts.Figure]:
     return figures
 
 
-def _cards(run: Run) -> Iterator[Card]:
+def key_figures(run: Run) -> Iterator[Card]:
+    """What a reader wants to know first: the page's header and the command's table."""
     if run.corpus:
         yield Card(
             "Documents kept",

@@ -10,7 +10,7 @@ import pytest
 from opencoder_jax.errors import InputError
 from opencoder_jax.report.__main__ import report
 from opencoder_jax.report.collect import collect
-from opencoder_jax.report.page import json_for_script
+from opencoder_jax.report.page import json_for_script, key_figures
 from tests.opencoder_jax.report.run_folder import HOSTILE, write_run
 
 SECTIONS = ("training", "evaluation", "corpus", "tokens", "synthesis", "timings", "provenance")
@@ -108,6 +108,15 @@ def test_damaged_statistics_are_an_error_that_names_the_file(run_dir, tmp_path):
     path.write_text(path.read_text()[:100])
     with pytest.raises(InputError, match=re.escape(str(path))):
         report(copy)
+
+
+def test_the_command_prints_the_key_figures_and_the_path(run_dir, tmp_path, capsys):
+    path = report(run_dir, tmp_path / "page.html")
+    printed = capsys.readouterr().out
+    figures = [figure.title for figure in key_figures(collect(run_dir))]
+    assert len(figures) > 5
+    assert [title for title in figures if title not in printed] == []
+    assert printed.splitlines()[-1] == f"report: {path}"
 
 
 def test_a_missing_run_folder_is_an_error(tmp_path):
