@@ -89,7 +89,7 @@ def test_impossible_mesh_settings_are_refused():
 @pytest.mark.parametrize(
     ("name", "mesh"),
     [
-        ("demo", MeshConfig(2, 2, 2)),
+        ("demo", MeshConfig(2, 4, 1)),
         ("opencoder_1b5", MeshConfig(16, 16, 1)),
         ("opencoder_8b", MeshConfig(4, 64, 2)),
     ],
