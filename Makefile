@@ -4,6 +4,8 @@ DEMO_MB ?= 24
 # Another budget is another corpus, so it has a folder of its own.
 RUN_DIR ?= runs/demo$(if $(filter-out 24,$(DEMO_MB)),-$(DEMO_MB)mb)
 QUICK ?=
+# True where the machine cannot isolate model-written programs and you accept that: docs/sandbox.md.
+ALLOW_UNISOLATED ?= False
 PYTHON := .venv/bin/python
 PACKED := $(RUN_DIR)/packed-512
 
@@ -30,9 +32,11 @@ demo: env
 	$(PYTHON) -m opencoder_jax.train_tokenizer --gin_file=tokenizer/demo.gin \
 	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/tokenizer
 	$(PYTHON) -m beam_pipelines.annealing_data --gin_file=annealing_data/demo.gin \
-	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/annealing_data
+	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/annealing_data \
+	  --gin.ALLOW_UNISOLATED=$(ALLOW_UNISOLATED)
 	$(PYTHON) -m beam_pipelines.sft_data --gin_file=sft_data/demo.gin \
-	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/sft_data
+	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/sft_data \
+	  --gin.ALLOW_UNISOLATED=$(ALLOW_UNISOLATED)
 	$(call pack,corpus,refinecode)
 	$(call pack,annealing_data/algorithmic_corpus,algorithmic_corpus)
 	$(call pack,annealing_data/code_snippets,code_snippets)
@@ -67,7 +71,8 @@ endef
 # $(call evaluate,GIN,PHASE)
 define evaluate
 $(PYTHON) -m opencoder_jax.evaluate --gin_file=evaluate/$(1) \
-	  --gin.MODEL_DIR=$(RUN_DIR)/$(2) $(if $(filter demo.gin,$(1)),--gin.PACKED_DIR=$(PACKED))
+	  --gin.MODEL_DIR=$(RUN_DIR)/$(2) \
+	  $(if $(filter demo.gin,$(1)),--gin.PACKED_DIR=$(PACKED),--gin.ALLOW_UNISOLATED=$(ALLOW_UNISOLATED))
 endef
 
 test: env lint
