@@ -258,16 +258,8 @@ def _open_source(config: DatasetConfig, tokenizer: Tokenizer) -> BatchSource:
     return source
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level of `a.b`, so that a mismatch names the very setting."""
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        item = configuration.canonical(item)
-        if isinstance(item, dict):
-            flat |= _flat(item, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = item
-    return flat
+def _flat(value: Mapping[str, Any]) -> dict[str, Any]:
+    return manifest.flattened(configuration.canonical(value))
 
 
 def _claim(model_dir: str, identity: Mapping[str, Any]) -> bool:

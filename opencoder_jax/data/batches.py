@@ -22,6 +22,7 @@ from opencoder_jax.data.interleaving import Interleaving
 from opencoder_jax.data.packed_set import PackedSet, open_packed_set
 from opencoder_jax.data.packed_source import packed_dataset
 from opencoder_jax.errors import InputError
+from opencoder_jax.formats.manifest import flattened
 from opencoder_jax.formats.packed import features
 from opencoder_jax.formats.split import hash_fraction
 
@@ -147,7 +148,7 @@ def check_fingerprint(saved: Mapping[str, Any], current: Mapping[str, Any]) -> N
     Raises:
       InputError: the fingerprints differ; the message lists each part that does.
     """
-    there, here = _flat(saved), _flat(current)
+    there, here = flattened(saved), flattened(current)
     differing = [
         f"{part}: checkpoint {there.get(part)!r}, now {here.get(part)!r}"
         for part in sorted({*there, *here})
@@ -202,13 +203,3 @@ def _check_sets(sets: list[PackedSet], config: DatasetConfig) -> None:
                 f"{name} has no {config.split} sequence; take it out of the mixture "
                 f"{config.mixture_or_task_name!r}, or pack a larger set"
             )
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            flat.update(_flat(item, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = item
-    return flat
