@@ -27,9 +27,9 @@ from beam_pipelines import accounting, runner, sinks, ticks
 from beam_pipelines.dedup.exact import ExactDedup
 from beam_pipelines.dedup.near import NearDedup
 from beam_pipelines.signals.rules import RuleTable
-from beam_pipelines.sources.entry import FileEntry, Source
+from beam_pipelines.sources.entry import Source
 from beam_pipelines.transforms.quality import JudgeQuality
-from beam_pipelines.transforms.read import ReadFiles, content_fingerprint
+from beam_pipelines.transforms.read import ReadFiles
 from beam_pipelines.transforms.repair import Repair
 from beam_pipelines.transforms.statistics import LISTED, Statistics
 from opencoder_jax import configuration
@@ -88,7 +88,6 @@ def refinecode(
         raise InputError(f"output_dir {output_dir}: this job finishes its folder locally")
     require_at_least(1, num_shards=num_shards, max_file_bytes=max_file_bytes)
     pipeline = runner.pipeline(pipeline_args)
-    entries = source.entries()
     config = configuration.canonical(
         {
             "source": source.settings(),
@@ -103,21 +102,21 @@ def refinecode(
         }
     )
     near_dedup = NearDedup(ngram, permutations, bands, rows, min_jaccard)
-    inputs = {"source": content_fingerprint(entries, max_file_bytes)}
+    inputs = {"source": source.fingerprint()}
     if already_done(output_dir, job=JOB, config=config, inputs=inputs):
         print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
         return
     progress = (
-        ticks.Stage("read", "read files", len(entries)),
+        ticks.Stage("read", "read files", None),
         ticks.Stage("compare", "find near duplicates", "documents"),
         ticks.Stage("judge", "repair and judge", "compare"),
     )
     with runner.working_folder(output_dir) as work:
         with timed(work), ticks.shown(progress, "files") as ticking:
             with pipeline:
-                stages = _build(pipeline, entries, near_dedup, rule_tables, max_file_bytes, ticking)
+                stages = _build(pipeline, source, near_dedup, rule_tables, max_file_bytes, ticking)
                 _write(stages, work, num_shards)
-            counts = _account(work, len(entries), pipeline.result)
+            counts = _account(work, pipeline.result)
         configuration.write_config_gin(work)
         write_manifest(work, job=JOB, config=config, inputs=inputs, counts=counts)
     _report(Path(output_dir), counts["documents"])
@@ -125,14 +124,14 @@ def refinecode(
 
 def _build(
     pipeline: beam.Pipeline,
-    entries: Sequence[FileEntry],
+    source: Source,
     near_dedup: NearDedup,
     rule_tables: Mapping[str, RuleTable],
     max_file_bytes: int,
     ticking: Path,
 ) -> dict[str, beam.PCollection]:
     """The stages; by name the documents after each, and everything that is counted."""
-    listed = pipeline | "Entries" >> beam.Create(entries)
+    listed = source.read(pipeline, max_file_bytes)
     read = listed | "TickRead" >> ticks.Tick(ticking, "read") | "Read" >> ReadFiles(max_file_bytes)
     documents = read.kept | "TickDocuments" >> ticks.Tick(ticking, "documents")
     exact = documents | "ExactDedup" >> ExactDedup()
@@ -145,7 +144,7 @@ def _build(
     )
     dropped = (read.dropped, exact.dropped, near.dropped, judged.dropped) | beam.Flatten()
     return {
-        "entries": listed,
+        "listed": listed,
         "read": documents,
         "exact_dedup": exact.kept,
         "near_dedup": near.kept,
@@ -171,7 +170,7 @@ def _write(stages: Mapping[str, beam.PCollection], work: Path, num_shards: int) 
     )
 
 
-def _account(work: Path, listed: int, result: PipelineResult) -> dict[str, Any]:
+def _account(work: Path, result: PipelineResult) -> dict[str, Any]:
     """The manifest's counts: what was listed against what stands in the written shards.
 
     Raises:
@@ -183,10 +182,9 @@ def _account(work: Path, listed: int, result: PipelineResult) -> dict[str, Any]:
         for record in shards.read_records(work / "dropped", "dropped")
     )
     kept = shards.count_records(work, "documents")
-    documents = accounting.conservation(listed, kept, reasons)
     totals = json.loads((work / STATISTICS_NAME).read_text())["totals"]
+    documents = accounting.conservation(totals[LISTED]["documents"], kept, reasons)
     accounting.check_equal("documents kept", kept, totals["kept"]["documents"], STATISTICS_NAME)
-    accounting.check_equal("files", listed, totals[LISTED]["documents"], STATISTICS_NAME)
     for name, written in (("documents", kept), ("dropped", reasons.total())):
         committed = sinks.committed_records(result, name)
         if committed is not None:

@@ -23,8 +23,7 @@ import apache_beam as beam
 
 from beam_pipelines.accounting import Drop
 from beam_pipelines.dedup.cluster import Cluster
-from beam_pipelines.languages.file_types import identify
-from beam_pipelines.sources.entry import FileEntry
+from beam_pipelines.sources.entry import RawFile, file_type_of
 from beam_pipelines.transforms.quality import RULE, violated_rules
 from opencoder_jax.formats.document import Document
 from opencoder_jax.formats.split import hash_fraction
@@ -38,7 +37,7 @@ _FACT = tuple[tuple[str, str, str], tuple[int, int]]
 class Statistics(beam.PTransform):
     """Adds up the stages of a job.
 
-    Takes `{"entries": ..., "dropped": ..., "replaced": ..., "clusters": ..., stage: ...}`,
+    Takes `{"listed": ..., "dropped": ..., "replaced": ..., "clusters": ..., stage: ...}`,
     each stage a PCollection[Document]; yields the one (str, JSON value) set for `WriteJson`.
     """
 
@@ -55,7 +54,7 @@ class Statistics(beam.PTransform):
 
     def expand(self, job: Mapping[str, beam.PCollection]) -> beam.PCollection:
         facts = [
-            job["entries"] | "EntryFacts" >> beam.Map(_entry_fact).with_output_types(_FACT),
+            job[LISTED] | "FileFacts" >> beam.Map(_file_fact).with_output_types(_FACT),
             job["dropped"] | "DropFacts" >> beam.FlatMap(_drop_facts).with_output_types(_FACT),
             job["replaced"]
             | "ReplacementFacts" >> beam.Map(_replacement_fact).with_output_types(_FACT),
@@ -102,8 +101,8 @@ class _SumPairs(beam.CombineFn):
         return total
 
 
-def _entry_fact(entry: FileEntry) -> Fact:
-    return ("stage", LISTED, identify(entry.path).language), (1, entry.size)
+def _file_fact(file: RawFile) -> Fact:
+    return ("stage", LISTED, file_type_of(file.path, file.language).language), (1, file.size)
 
 
 def _document_fact(document: Document, stage: str) -> Fact:
@@ -157,8 +156,9 @@ def _by_reason(drop: Drop) -> tuple[str, Drop]:
     return (f"{RULE}: {drop.signal}" if drop.reason == RULE else drop.reason), drop
 
 
-def _sample_order(drop: Drop) -> tuple[float, str]:
-    return hash_fraction("sample", drop.id), drop.id
+def _sample_order(drop: Drop) -> tuple[float, str, str, str]:
+    # An id may be there more than once: as a duplicate, or dropped twice for being unreadable.
+    return hash_fraction("sample", drop.id), drop.id, drop.reason, drop.detail
 
 
 def _describe_samples(samples: dict[str, list[Drop]]) -> tuple[str, Any]:

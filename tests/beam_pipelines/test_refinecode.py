@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
 
 from beam_pipelines import refinecode
 from beam_pipelines.accounting import Drop, decode_drop
-from beam_pipelines.sources.entry import FileEntry
+from beam_pipelines.sources.entry import RawFile
 from beam_pipelines.sources.folder import Folder
 from opencoder_jax import configuration
 from opencoder_jax.formats.document import Document, decode_document
@@ -135,9 +136,16 @@ def test_the_statistics_are_those_of_the_records(corpus: Path) -> None:
 class Shuffled(Folder):
     """The same files in another order."""
 
-    def entries(self) -> list[FileEntry]:
-        listed = super().entries()
-        return random.Random(1).sample(listed, len(listed))
+    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
+        return (
+            super().read(pipeline, max_file_bytes)
+            | "Together" >> beam.combiners.ToList()
+            | "Shuffle" >> beam.FlatMap(_shuffled).with_output_types(RawFile)
+        )
+
+
+def _shuffled(files: list[RawFile]) -> list[RawFile]:
+    return random.Random(1).sample(files, len(files))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +185,26 @@ def test_an_edited_file_is_another_input(corpus: Path, repositories: Path, tmp_p
     path.write_text(path.read_text().replace("heap", "hoop"))
     with pytest.raises(ManifestError, match="input source"):
         clean(edited, corpus)
+
+
+@dataclasses.dataclass(frozen=True)
+class Twice(Folder):
+    """Every file is handed over twice."""
+
+    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
+        once = super().read(pipeline, max_file_bytes)
+        return once | "Twice" >> beam.FlatMap(lambda file: [file, file]).with_output_types(RawFile)
+
+
+def test_a_file_that_is_listed_twice_is_one_document_and_accounted_for(
+    corpus: Path, repositories: Path, tmp_path: Path
+) -> None:
+    clean(repositories, tmp_path, source=Twice(str(repositories)))
+    assert documents_of(tmp_path) == documents_of(corpus)
+    once, twice = (read_manifest(path)["counts"]["documents"] for path in (corpus, tmp_path))
+    assert twice["input"] == 2 * once["input"]
+    read = json.loads((corpus / refinecode.STATISTICS_NAME).read_text())["totals"]["read"]
+    assert twice["dropped"]["duplicate_id"] == read["documents"]
 
 
 def test_licence_headers_and_personal_data_are_replaced_and_counted(tmp_path: Path) -> None:
