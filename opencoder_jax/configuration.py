@@ -35,7 +35,7 @@ from opencoder_jax.errors import InputError
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "gin_configs"
 # A path or word; or a text that starts as none of gin's own values does.
-_PLAIN_TEXT = re.compile(r"[\w./~:@=+,-]+|[A-Za-z#][^@%]*", re.DOTALL)
+_PLAIN_TEXT = re.compile(r"[\w./~:@=+,*?-]+|[A-Za-z#][^@%]*", re.DOTALL)
 
 
 class ConfigurationError(InputError):
