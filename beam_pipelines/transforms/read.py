@@ -17,6 +17,7 @@ from apache_beam.pvalue import TaggedOutput
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split
 from beam_pipelines.languages.file_types import FileType, identify
 from beam_pipelines.sources.entry import FileEntry, open_regular
+from beam_pipelines.transforms.notebook import BadNotebookError, structured_notebook
 from opencoder_jax.formats.document import Document
 
 _DROPPED = "dropped"
@@ -32,7 +33,8 @@ class ReadFiles(beam.PTransform):
     """PCollection[FileEntry] to a `Split` of documents and drops.
 
     Reasons: `link`, `dangling_link`, `not_a_file`, `unreadable`, `unknown_language`,
-    `excluded_language`, `too_large`, `empty`, `binary`, `not_utf8`, `duplicate_id`.
+    `excluded_language`, `too_large`, `empty`, `binary`, `not_utf8`, `bad_notebook`,
+    `duplicate_id`.
     """
 
     def __init__(self, max_file_bytes: int) -> None:
@@ -71,7 +73,9 @@ def read_document(entry: FileEntry, max_file_bytes: int) -> Document:
       NotTextError: the file gives none.
     """
     check_listed(entry, max_file_bytes)
-    text = decode_text(_content(entry, max_file_bytes))
+    content = _content(entry, max_file_bytes)
+    # A notebook's JSON is no text to learn from; its cells are.
+    text = notebook_text(content) if is_notebook(entry.path) else decode_text(content)
     file_type = identify(entry.path, text[:_LONGEST_SHEBANG].partition("\n")[0])
     _check_type(file_type)
     return Document(
@@ -145,6 +149,25 @@ def decode_text(content: bytes) -> str:
     if not text or text.isspace():
         raise NotTextError("empty", f"{len(content)} bytes")
     return text
+
+
+def is_notebook(path: str) -> bool:
+    return identify(path).language == "jupyter notebook"
+
+
+def notebook_text(content: bytes) -> str:
+    """`structured_notebook`, as a document's text.
+
+    Raises:
+      NotTextError: `bad_notebook`, or `empty` for a file without content.
+    """
+    if not content.strip():
+        raise NotTextError("empty", f"{len(content)} bytes")
+    try:
+        return structured_notebook(content)
+    except BadNotebookError as error:
+        sample = content[:SAMPLE_CHARACTERS].decode("utf-8", "replace")
+        raise NotTextError("bad_notebook", str(error), sample) from error
 
 
 def _content(entry: FileEntry, max_file_bytes: int) -> bytes:
