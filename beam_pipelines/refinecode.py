@@ -28,7 +28,7 @@ from beam_pipelines.dedup.exact import ExactDedup
 from beam_pipelines.dedup.near import NearDedup
 from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.sources.entry import FileEntry, Source
-from beam_pipelines.transforms.quality import JudgeQuality
+from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR, JudgeQuality
 from beam_pipelines.transforms.read import ReadFiles, content_fingerprint
 from beam_pipelines.transforms.repair import Repair
 from beam_pipelines.transforms.statistics import LISTED, Statistics
@@ -36,6 +36,7 @@ from opencoder_jax import configuration
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import shards
 from opencoder_jax.formats.document import encode_document
+from opencoder_jax.formats.judged import encode_judged
 from opencoder_jax.formats.manifest import already_done, write_manifest
 from opencoder_jax.timing import timed
 
@@ -116,7 +117,7 @@ def refinecode(
         with timed(work), ticks.shown(progress, "files") as ticking:
             with pipeline:
                 stages = _build(pipeline, entries, near_dedup, rule_tables, max_file_bytes, ticking)
-                _write(stages, work, num_shards)
+                _write(stages, work, num_shards, rule_tables)
             counts = _account(work, len(entries), pipeline.result)
         configuration.write_config_gin(work)
         write_manifest(work, job=JOB, config=config, inputs=inputs, counts=counts)
@@ -151,22 +152,31 @@ def _build(
         "near_dedup": near.kept,
         "repaired": repaired.documents,
         "kept": judged.kept,
+        "judged": judged.judged,
         "dropped": dropped,
         "replaced": repaired.replaced,
         "clusters": near.clusters,
     }
 
 
-def _write(stages: Mapping[str, beam.PCollection], work: Path, num_shards: int) -> None:
+def _write(
+    stages: Mapping[str, beam.PCollection],
+    work: Path,
+    num_shards: int,
+    rule_tables: Mapping[str, RuleTable],
+) -> None:
     _ = stages["kept"] | "WriteDocuments" >> sinks.WriteShards(
         work, "documents", num_shards, encode_document, key=lambda document: document.id
     )
     _ = stages["dropped"] | "WriteDropped" >> sinks.WriteShards(
         work / "dropped", "dropped", num_shards, accounting.encode_drop, key=lambda drop: drop.id
     )
+    _ = stages["judged"] | "WriteSignals" >> sinks.WriteShards(
+        work / "signals", "signals", num_shards, encode_judged, key=lambda judged: judged.id
+    )
     _ = (
         stages
-        | "Statistics" >> Statistics(STAGES, clusters=_CLUSTERS_SHOWN, samples=_SAMPLES_SHOWN)
+        | "Statistics" >> Statistics(STAGES, _CLUSTERS_SHOWN, _SAMPLES_SHOWN, rule_tables)
         | "WriteStatistics" >> sinks.WriteJson(work / STATISTICS_NAME)
     )
 
@@ -183,6 +193,9 @@ def _account(work: Path, listed: int, result: PipelineResult) -> dict[str, Any]:
         for record in shards.read_records(work / "dropped", "dropped")
     )
     kept = shards.count_records(work, "documents")
+    judged = shards.count_records(work / "signals", "signals")
+    by_rules = kept + reasons[RULE] + reasons[SIGNAL_ERROR]
+    accounting.check_equal("signals", judged, by_rules, "documents and drops")
     documents = accounting.conservation(listed, kept, reasons)
     totals = json.loads((work / STATISTICS_NAME).read_text())["totals"]
     accounting.check_equal("documents kept", kept, totals["kept"]["documents"], STATISTICS_NAME)
