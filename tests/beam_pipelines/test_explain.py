@@ -133,7 +133,9 @@ def test_an_undefined_value_is_said_to_be_one(tmp_path: Path) -> None:
     assert UNDEFINED in {row.verdict for row in rows}
 
 
-def test_other_rules_need_only_say_what_they_change(tmp_path: Path) -> None:
+def test_other_rules_need_only_say_what_they_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "x.sql").write_text("SELECT a, b FROM t WHERE c = 1;\n" * 3)
     rules = tmp_path / "rules.gin"
     rules.write_text(
@@ -141,21 +143,38 @@ def test_other_rules_need_only_say_what_they_change(tmp_path: Path) -> None:
         "sql/rules.RuleTable.general = {}\n"
         "sql/rules.RuleTable.drop_if = {'qsc_code_num_chars': '> 5'}\n"
     )
-    done = run(tmp_path / "x.sql", f"--gin_file={rules}", "--json")
-    explanation = json.loads(done.stdout)
+    configured = configuration.configure(
+        explain, gin_files=["refinecode/explain.gin", rules], bindings=["explain.json = True"]
+    )
+    configured(files=[str(tmp_path / "x.sql")])
+    explanation = json.loads(capsys.readouterr().out)
     assert explanation["detail"] == "qsc_code_num_chars is 96, dropped at > 5"
-    assert json.loads(run(tmp_path / "x.sql", "--json").stdout)["detail"] != explanation["detail"]
+    assert {row["signal"]: row["rule"] for row in explanation["signals"] if row["rule"]} == {
+        "qsc_code_num_chars": "> 5"
+    }
 
 
 @pytest.mark.parametrize(
-    "files", [[], ["."], ["absent.py"], ["README.md", "absent.py"], ["/dev/null"]]
+    ("files", "complaint"),
+    [
+        ([], "no file given"),
+        (["."], "is a folder"),
+        (["README.md", "absent.py"], "absent.py: no such file"),
+        (["/dev/null"], "no regular file"),
+    ],
 )
-def test_what_cannot_be_explained_is_one_line_and_status_2(files: list[str]) -> None:
-    done = run(*files)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+def test_what_cannot_be_explained_ends_before_anything_is_printed(
+    files: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match=complaint):
+        explain(MANY, MAX_BYTES, files)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_wrong_name_is_one_line_and_status_2() -> None:
+    done = run("README.md", "--json", "absent.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: absent.py: no such file\n"
 
 
 def test_one_id_for_two_files_is_refused() -> None:
