@@ -33,13 +33,14 @@ from beam_pipelines.output import Work
 from beam_pipelines.parquet import Table
 from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.sources.entry import Source
-from beam_pipelines.transforms.quality import JudgeQuality
+from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR, JudgeQuality
 from beam_pipelines.transforms.read import ReadFiles
 from beam_pipelines.transforms.repair import Repair
 from beam_pipelines.transforms.statistics import LISTED, Statistics
 from opencoder_jax import configuration
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.formats.document import Document, decode_document, encode_document
+from opencoder_jax.formats.judged import Judged, decode_judged, encode_judged
 from opencoder_jax.formats.manifest import write_manifest
 from opencoder_jax.timing import timed
 
@@ -123,7 +124,7 @@ def refinecode(
         with timed(work.local), ticks.shown(progress, "files") as ticking:
             with pipeline:
                 stages = _build(pipeline, source, near_dedup, rule_tables, max_file_bytes, ticking)
-                _write(stages, work, num_shards, parquet)
+                _write(stages, work, num_shards, parquet, rule_tables)
             counts, files = _account(work, pipeline.result)
         configuration.write_config_gin(work.local)
         write_manifest(
@@ -160,6 +161,7 @@ def _build(
         "near_dedup": near.kept,
         "repaired": repaired.documents,
         "kept": judged.kept,
+        "judged": judged.judged,
         "dropped": dropped,
         "replaced": repaired.replaced,
         "clusters": near.clusters,
@@ -167,7 +169,11 @@ def _build(
 
 
 def _write(
-    stages: Mapping[str, beam.PCollection], work: Work, num_shards: int, parquet: bool
+    stages: Mapping[str, beam.PCollection],
+    work: Work,
+    num_shards: int,
+    parquet: bool,
+    rule_tables: Mapping[str, RuleTable],
 ) -> None:
     """Writes every set of records, the statistics, and the list of what was written."""
 
@@ -196,6 +202,16 @@ def _write(
             kind=_reason,
             table=table(Drop, accounting.decode_drop),
         ),
+        stages["judged"]
+        | "WriteSignals"
+        >> sinks.WriteShards(
+            work.place("signals"),
+            "signals",
+            num_shards,
+            encode_judged,
+            key=lambda judged: judged.id,
+            table=table(Judged, decode_judged),
+        ),
     )
     _ = (
         written
@@ -205,7 +221,7 @@ def _write(
     )
     _ = (
         stages
-        | "Statistics" >> Statistics(STAGES, clusters=_CLUSTERS_SHOWN, samples=_SAMPLES_SHOWN)
+        | "Statistics" >> Statistics(STAGES, _CLUSTERS_SHOWN, _SAMPLES_SHOWN, rule_tables)
         | "WriteStatistics" >> sinks.WriteJson(work.place(STATISTICS_NAME))
     )
 
@@ -237,11 +253,13 @@ def _account(work: Work, result: PipelineResult) -> tuple[dict[str, Any], dict[s
         reasons.update(shard["kinds"])
     records = {
         name: sum(shard["records"] for file, shard in shards.items() if _set_name(file) == name)
-        for name in ("documents", "dropped")
+        for name in ("documents", "dropped", "signals")
     }
     kept = records["documents"]
     documents = accounting.conservation(totals[LISTED]["documents"], kept, reasons)
     accounting.check_equal("documents kept", kept, totals["kept"]["documents"], STATISTICS_NAME)
+    by_rules = kept + reasons[RULE] + reasons[SIGNAL_ERROR]
+    accounting.check_equal("signals", records["signals"], by_rules, "documents and drops")
     accounting.check_equal("drops", records["dropped"], reasons.total(), "their reasons")
     for name, written in records.items():
         committed = sinks.committed_records(result, name)

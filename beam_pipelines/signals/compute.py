@@ -68,6 +68,11 @@ def signal_names() -> tuple[str, ...]:
     return registered_names()
 
 
+def signals_of_kind(doc_type: str, language: str) -> tuple[str, ...]:
+    """Names of the signals that `compute_signals` gives a document of this kind."""
+    return tuple(signal.name for signal in _signals_for(doc_type, language))
+
+
 def _signals_for(doc_type: str, language: str) -> tuple[Signal, ...]:
     if doc_type == "text":
         return signals_of("text")
