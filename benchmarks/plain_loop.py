@@ -56,7 +56,9 @@ def refinecode(
         for document in documents:
             judged = judge(repair(document)[0], rule_tables)
             (drops if isinstance(judged, Drop) else kept).append(judged)  # type: ignore[arg-type]
-        _write(Path(output_dir), "documents", num_shards, [(d.id, encode_document(d)) for d in kept])
+        _write(
+            Path(output_dir), "documents", num_shards, [(d.id, encode_document(d)) for d in kept]
+        )
         _write(
             Path(output_dir) / "dropped",
             "dropped",
