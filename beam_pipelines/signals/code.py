@@ -78,12 +78,12 @@ def num_chars_line_max(document: ParsedDocument) -> float:
 
 
 @signal("qsc_code_num_chars_line_mean", "code")
-def num_chars_line_mean(document: ParsedDocument) -> float:
-    return share(len(document.text), len(document.line_lengths))
+def num_chars_line_mean(document: ParsedDocument) -> float | None:
+    return share(len(document.text), len(document.line_lengths), of_nothing=0.0)
 
 
 @signal("qsc_code_frac_lines_dupe_lines", "code")
-def frac_lines_dupe_lines(document: ParsedDocument) -> float:
+def frac_lines_dupe_lines(document: ParsedDocument) -> float | None:
     """Lines that occur twice once white space is gone; `},` and single characters are free."""
     lines = document.compact_code_lines
     repeated = sum(
@@ -95,14 +95,12 @@ def frac_lines_dupe_lines(document: ParsedDocument) -> float:
 
 
 @signal("qsc_code_frac_chars_comments", "code")
-def frac_chars_comments(document: ParsedDocument) -> float:
-    if document.language == "python" and document.python_tree:
-        chars = document.docstring_chars + sum(
-            len(comment.removeprefix("#")) for comment in document.comments if comment[0] == "#"
-        )
-    else:
-        chars = sum(map(len, document.comments))
-    return share(chars, len(document.text))
+def frac_chars_comments(document: ParsedDocument) -> float | None:
+    """Of Python the docstrings, one below the other, and the `#` comments without `#`."""
+    if document.language != "python":
+        return share(sum(map(len, document.comments)), len(document.text))
+    hashes = "".join(c.replace("#", "") for c in document.comments if c[0] == "#")
+    return share(len("\n".join([*document.docstrings, hashes]).strip()), len(document.text))
 
 
 @signal("qsc_code_cate_xml_start", "code")
@@ -116,7 +114,7 @@ def cate_autogen(document: ParsedDocument) -> float:
 
 
 @signal("qsc_code_frac_lines_long_string", "code")
-def frac_lines_long_string(document: ParsedDocument) -> float:
+def frac_lines_long_string(document: ParsedDocument) -> float | None:
     """Lines of quoted strings with more than 20 tokens."""
     long_pieces = sum(
         len(_TOKEN.findall(piece)) > _LONG_STRING_TOKENS
@@ -129,12 +127,12 @@ def frac_lines_long_string(document: ParsedDocument) -> float:
 
 
 @signal("qsc_code_frac_chars_string_length", "code")
-def frac_chars_string_length(document: ParsedDocument) -> float:
-    return share(sum(map(len, document.strings)), len(document.code))
+def frac_chars_string_length(document: ParsedDocument) -> float | None:
+    return share(sum(map(len, document.strings)), len(document.code), of_nothing=0.0)
 
 
 @signal("qsc_code_frac_chars_long_word_length", "code")
-def frac_chars_long_word_length(document: ParsedDocument) -> float:
+def frac_chars_long_word_length(document: ParsedDocument) -> float | None:
     """Words in strings that are longer than 20 characters and no addresses."""
     chars = sum(
         len(word)
@@ -143,11 +141,11 @@ def frac_chars_long_word_length(document: ParsedDocument) -> float:
         for word in text.split()
         if len(word) > _LONG_WORD and not _URL.search(word)
     )
-    return share(chars, len(document.code))
+    return share(chars, len(document.code), of_nothing=0.0)
 
 
 @signal("qsc_code_frac_lines_string_concat", "code")
-def frac_lines_string_concat(document: ParsedDocument) -> float:
+def frac_lines_string_concat(document: ParsedDocument) -> float | None:
     concatenations = sum(
         _STRING_CONCAT.search(line) is not None for line in document.code_lines if "+" in line
     )
@@ -187,12 +185,12 @@ def _num_hex_pairs(classes: NDArray[np.uint8]) -> int:
 
 
 @signal("qsc_code_frac_chars_hex_words", "code")
-def frac_chars_hex_words(document: ParsedDocument) -> float:
-    return share(hex_word_chars(document.code), len(document.code))
+def frac_chars_hex_words(document: ParsedDocument) -> float | None:
+    return share(hex_word_chars(document.code), len(document.code), of_nothing=0.0)
 
 
 @signal("qsc_code_frac_lines_prompt_comments", "code")
-def frac_lines_prompt_comments(document: ParsedDocument) -> float:
+def frac_lines_prompt_comments(document: ParsedDocument) -> float | None:
     """Comment lines that leave work to do, of all lines."""
     prompts = sum(
         _PROMPT.search(line) is not None
@@ -204,7 +202,7 @@ def frac_lines_prompt_comments(document: ParsedDocument) -> float:
 
 
 @signal("qsc_code_frac_lines_assert", "code")
-def frac_lines_assert(document: ParsedDocument) -> float:
+def frac_lines_assert(document: ParsedDocument) -> float | None:
     """Lines with an assertion; a part of a word too, for `assertEqual` and its like."""
     lines = sum("assert" in line for line in document.code.lower().split("\n"))
     return share(lines, document.num_code_lines)

@@ -185,8 +185,8 @@ class ParsedDocument:
         return list(ast.walk(self.python_tree)) if self.python_tree else []
 
     @functools.cached_property
-    def docstring_chars(self) -> int:
-        """Characters of the docstrings of the Python tree, without indentation and quotes."""
+    def docstrings(self) -> list[str]:
+        """Docstrings of the Python tree, without indentation and quotes; no empty ones."""
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         nodes = (node for node in self.python_nodes if isinstance(node, documented))
-        return sum(len(ast.get_docstring(node) or "") for node in nodes)
+        return list(filter(None, map(ast.get_docstring, nodes)))

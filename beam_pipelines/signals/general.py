@@ -14,8 +14,8 @@ from beam_pipelines.signals.registry import add_signal
 PREFIXES = {"text": "qsc_doc", "code": "qsc_code"}
 
 
-def share(part: float, whole: float, of_nothing: float = 0.0) -> float:
-    """`part / whole`; `of_nothing` where there is nothing to have a share of."""
+def share(part: float, whole: float, of_nothing: float | None = None) -> float | None:
+    """`part / whole`; undefined, or `of_nothing`, where there is nothing to have a share of."""
     return part / whole if whole else of_nothing
 
 
@@ -31,28 +31,28 @@ def num_words(document: ParsedDocument) -> float:
     return len(document.words)
 
 
-def mean_word_length(document: ParsedDocument) -> float:
+def mean_word_length(document: ParsedDocument) -> float | None:
     return share(float(document.word_lengths.sum()), len(document.words))
 
 
-def frac_words_unique(document: ParsedDocument) -> float:
+def frac_words_unique(document: ParsedDocument) -> float | None:
     return share(document.num_distinct_words, len(document.words))
 
 
-def frac_chars_replacement_symbols(document: ParsedDocument) -> float:
+def frac_chars_replacement_symbols(document: ParsedDocument) -> float | None:
     """Share of U+FFFD, which decoders put for what is not text."""
     return share(document.characters["\ufffd"], len(document.text))
 
 
-def frac_chars_alphabet(document: ParsedDocument) -> float:
-    return share(document.count_characters(str.isalpha), document.num_visible)
+def frac_chars_alphabet(document: ParsedDocument) -> float | None:
+    return share(document.count_characters(str.isalpha), document.num_visible, of_nothing=0.0)
 
 
-def frac_chars_digital(document: ParsedDocument) -> float:
+def frac_chars_digital(document: ParsedDocument) -> float | None:
     return share(document.count_characters(str.isdigit), document.num_visible, of_nothing=1.0)
 
 
-def frac_chars_whitespace(document: ParsedDocument) -> float:
+def frac_chars_whitespace(document: ParsedDocument) -> float | None:
     return share(document.num_whitespace, len(document.text), of_nothing=1.0)
 
 

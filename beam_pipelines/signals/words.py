@@ -35,7 +35,8 @@ def _combining_marks() -> str:
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
 
 
-_MARKS = _combining_marks()
+# The joiners belong to words too: scripts of India and Persia have them inside.
+_MARKS = _combining_marks() + "\u200c\u200d"
 _WORD = re.compile(rf"[\w{_MARKS}]+|[^\w\s{_MARKS}]+")
 # A run of one script is near to a word, and needs no dictionary of 50 MB.
 _JAPANESE_WORD = re.compile(
@@ -43,7 +44,10 @@ _JAPANESE_WORD = re.compile(
     r"|[^\W\u3005\u3040-\u30ff\u4e00-\u9fff]+|[^\w\s]+"
 )
 _CONTROL = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA1), 0x200B, 0x2060, 0xFEFF]))
-_WIDE_PUNCTUATION = "，。、„”“«»」「『』《》´∶：？！（）；–—．～‘’…━〈〉【】％►‐‑‒―·•‹›‚"
+# Full-width forms of ASCII's, and the quotation marks and stops of Chinese. Dashes are words.
+_WIDE_PUNCTUATION = (
+    "".join(chr(ord(c) + 0xFEE0) for c in string.punctuation) + "。、《》【】「」“”‘’"
+)
 _SEPARATORS = frozenset(string.punctuation + _CONTROL + _WIDE_PUNCTUATION)
 _ASCII_TO_NORMALISED = bytes(
     ord(" ") if chr(code) in _SEPARATORS else ord(chr(code).lower()) for code in range(128)
