@@ -18,7 +18,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
@@ -36,6 +36,8 @@ from beam_pipelines.sources.entry import Source
 from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR, JudgeQuality
 from beam_pipelines.transforms.read import ReadFiles
 from beam_pipelines.transforms.repair import Repair
+from beam_pipelines.transforms.sample import Budget, SampleByLanguage
+from beam_pipelines.transforms.select import SelectByLicence, SelectByStars
 from beam_pipelines.transforms.statistics import LISTED, Statistics
 from opencoder_jax import configuration
 from opencoder_jax.errors import require_at_least
@@ -48,7 +50,6 @@ JOB = "refinecode"
 STATISTICS_NAME = "statistics.json"
 _SHARDS_NAME = "shards.json"
 _PARQUET_FOLDER = "parquet"
-STAGES = ("read", "exact_dedup", "near_dedup", "repaired", "kept")
 _CLUSTERS_SHOWN = 50
 _SAMPLES_SHOWN = 3
 _LANGUAGES_SHOWN = 12
@@ -70,6 +71,9 @@ def refinecode(
     rows: int,
     max_file_bytes: int,
     min_jaccard: float | None = None,
+    min_stars: int | None = None,
+    allowed_licences: Sequence[str] | None = None,
+    sample: Mapping[str, Budget] | None = None,
     parquet: bool = False,
     pipeline_args: Sequence[str] = (),
 ) -> None:
@@ -91,6 +95,10 @@ def refinecode(
       max_file_bytes: larger files are dropped unread.
       min_jaccard: exact similarity to the document kept from which a document is dropped;
         None takes what the bands imply.
+      min_stars: repositories with fewer are left out (the paper's ablation); None takes all.
+      allowed_licences: SPDX identifiers, and `unknown`: other documents are left out; None
+        takes all.
+      sample: language to how much of it stays (gin_configs/refinecode/sample); None takes all.
       parquet: whether to write documents and drops as parquet files, too, into `parquet/`.
       pipeline_args: Beam's own flags, e.g. `--direct_running_mode=multi_processing`.
     """
@@ -106,11 +114,20 @@ def refinecode(
             "bands": bands,
             "rows": rows,
             "min_jaccard": min_jaccard,
+            "min_stars": min_stars,
+            "allowed_licences": allowed_licences,
+            "sample": sample,
             "max_file_bytes": max_file_bytes,
             "parquet": parquet,
         }
     )
-    near_dedup = NearDedup(ngram, permutations, bands, rows, min_jaccard)
+    settings = Settings(
+        select=_selection(min_stars, allowed_licences),
+        near_dedup=NearDedup(ngram, permutations, bands, rows, min_jaccard),
+        rule_tables=rule_tables,
+        sample=SampleByLanguage(sample) if sample else None,
+        max_file_bytes=max_file_bytes,
+    )
     inputs = {"source": source.fingerprint()}
     if output.already_done(output_dir, job=JOB, config=config, inputs=inputs):
         print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
@@ -123,8 +140,8 @@ def refinecode(
     with output.working_folder(output_dir) as work:
         with timed(work.local), ticks.shown(progress, "files") as ticking:
             with pipeline:
-                stages = _build(pipeline, source, near_dedup, rule_tables, max_file_bytes, ticking)
-                _write(stages, work, num_shards, parquet, rule_tables)
+                made = _build(pipeline, source, settings, ticking)
+                _write(made, work, num_shards, parquet, rule_tables)
             counts, files = _account(work, pipeline.result)
         configuration.write_config_gin(work.local)
         write_manifest(
@@ -133,55 +150,106 @@ def refinecode(
     _report(output_dir, counts["documents"])
 
 
-def _build(
-    pipeline: beam.Pipeline,
-    source: Source,
-    near_dedup: NearDedup,
-    rule_tables: Mapping[str, RuleTable],
-    max_file_bytes: int,
-    ticking: Path,
-) -> dict[str, beam.PCollection]:
-    """The stages; by name the documents after each, and everything that is counted."""
-    listed = source.read(pipeline, max_file_bytes)
-    read = listed | "TickRead" >> ticks.Tick(ticking, "read") | "Read" >> ReadFiles(max_file_bytes)
-    documents = read.kept | "TickDocuments" >> ticks.Tick(ticking, "documents")
+class Settings(NamedTuple):
+    """The stages that the job's arguments ask for.
+
+    Attributes:
+      select: (name in the statistics, transform) of each choice made before deduplication.
+      near_dedup: of the documents that no exact copy replaces.
+      rule_tables: of the quality rules.
+      sample: after the rules; None where everything stays.
+      max_file_bytes: larger files are dropped unread.
+    """
+
+    select: tuple[tuple[str, beam.PTransform], ...]
+    near_dedup: NearDedup
+    rule_tables: Mapping[str, RuleTable]
+    sample: beam.PTransform | None
+    max_file_bytes: int
+
+
+class Job(NamedTuple):
+    """What the pipeline has.
+
+    Attributes:
+      stages: name to the documents after it, in the order of the job.
+      parts: everything else that is counted or written, by the names of `Statistics`.
+    """
+
+    stages: dict[str, beam.PCollection]
+    parts: dict[str, beam.PCollection]
+
+
+def _selection(
+    min_stars: int | None, allowed_licences: Sequence[str] | None
+) -> tuple[tuple[str, beam.PTransform], ...]:
+    selection: list[tuple[str, beam.PTransform]] = []
+    if min_stars is not None:
+        selection.append(("starred", SelectByStars(min_stars)))
+    if allowed_licences is not None:
+        selection.append(("licensed", SelectByLicence(allowed_licences)))
+    return tuple(selection)
+
+
+def _build(pipeline: beam.Pipeline, source: Source, settings: Settings, ticking: Path) -> Job:
+    """The stages, in the order of the paper."""
+    listed = source.read(pipeline, settings.max_file_bytes)
+    read = (
+        listed
+        | "TickRead" >> ticks.Tick(ticking, "read")
+        | "Read" >> ReadFiles(settings.max_file_bytes)
+    )
+    documents = read.kept
+    stages, dropped = {"read": documents}, [read.dropped]
+    for name, transform in settings.select:
+        split = documents | f"Select {name}" >> transform
+        stages[name] = documents = split.kept
+        dropped.append(split.dropped)
+    documents = documents | "TickDocuments" >> ticks.Tick(ticking, "documents")
     exact = documents | "ExactDedup" >> ExactDedup()
-    near = exact.kept | "TickCompare" >> ticks.Tick(ticking, "compare") | "NearDedup" >> near_dedup
+    near = (
+        exact.kept
+        | "TickCompare" >> ticks.Tick(ticking, "compare")
+        | "NearDedup" >> settings.near_dedup
+    )
     repaired = near.kept | "Repair" >> Repair()
     judged = (
         repaired.documents
         | "TickJudge" >> ticks.Tick(ticking, "judge")
-        | "Judge" >> JudgeQuality(rule_tables)
+        | "Judge" >> JudgeQuality(settings.rule_tables)
     )
-    dropped = (read.dropped, exact.dropped, near.dropped, judged.dropped) | beam.Flatten()
-    return {
-        "listed": listed,
-        "read": documents,
+    stages |= {
         "exact_dedup": exact.kept,
         "near_dedup": near.kept,
         "repaired": repaired.documents,
         "kept": judged.kept,
-        "judged": judged.judged,
-        "dropped": dropped,
+    }
+    dropped += [exact.dropped, near.dropped, judged.dropped]
+    if settings.sample:
+        sampled = judged.kept | "SampleLanguages" >> settings.sample
+        stages["sampled"] = sampled.kept
+        dropped.append(sampled.dropped)
+    parts = {
+        LISTED: listed,
+        "dropped": dropped | "Drops" >> beam.Flatten(),
         "replaced": repaired.replaced,
         "clusters": near.clusters,
+        "judged": judged.judged,
     }
+    return Job(stages, parts)
 
 
 def _write(
-    stages: Mapping[str, beam.PCollection],
-    work: Work,
-    num_shards: int,
-    parquet: bool,
-    rule_tables: Mapping[str, RuleTable],
+    made: Job, work: Work, num_shards: int, parquet: bool, rule_tables: Mapping[str, RuleTable]
 ) -> None:
     """Writes every set of records, the statistics, and the list of what was written."""
+    *_, last = made.stages.values()
 
     def table(record: type, decode: Callable[[bytes], Any]) -> Table | None:
         return Table(work.place(_PARQUET_FOLDER), record, decode) if parquet else None
 
     written = (
-        stages["kept"]
+        last
         | "WriteDocuments"
         >> sinks.WriteShards(
             work.folder,
@@ -191,7 +259,7 @@ def _write(
             key=lambda document: document.id,
             table=table(Document, decode_document),
         ),
-        stages["dropped"]
+        made.parts["dropped"]
         | "WriteDropped"
         >> sinks.WriteShards(
             work.place("dropped"),
@@ -202,7 +270,7 @@ def _write(
             kind=_reason,
             table=table(Drop, accounting.decode_drop),
         ),
-        stages["judged"]
+        made.parts["judged"]
         | "WriteSignals"
         >> sinks.WriteShards(
             work.place("signals"),
@@ -220,8 +288,8 @@ def _write(
         | "WriteShardList" >> sinks.WriteJson(work.place(_SHARDS_NAME))
     )
     _ = (
-        stages
-        | "Statistics" >> Statistics(STAGES, _CLUSTERS_SHOWN, _SAMPLES_SHOWN, rule_tables)
+        {**made.stages, **made.parts}
+        | "Statistics" >> Statistics(made.stages, _CLUSTERS_SHOWN, _SAMPLES_SHOWN, rule_tables)
         | "WriteStatistics" >> sinks.WriteJson(work.place(STATISTICS_NAME))
     )
 
@@ -256,9 +324,10 @@ def _account(work: Work, result: PipelineResult) -> tuple[dict[str, Any], dict[s
         for name in ("documents", "dropped", "signals")
     }
     kept = records["documents"]
+    last = json.loads(statistics)["stages"][-1]
     documents = accounting.conservation(totals[LISTED]["documents"], kept, reasons)
-    accounting.check_equal("documents kept", kept, totals["kept"]["documents"], STATISTICS_NAME)
-    by_rules = kept + reasons[RULE] + reasons[SIGNAL_ERROR]
+    accounting.check_equal("documents kept", kept, totals[last]["documents"], STATISTICS_NAME)
+    by_rules = totals["kept"]["documents"] + reasons[RULE] + reasons[SIGNAL_ERROR]
     accounting.check_equal("signals", records["signals"], by_rules, "documents and drops")
     accounting.check_equal("drops", records["dropped"], reasons.total(), "their reasons")
     for name, written in records.items():

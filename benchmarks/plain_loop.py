@@ -29,6 +29,7 @@ from beam_pipelines.transforms.read import NotTextError, read_document
 from beam_pipelines.transforms.repair import repair
 from opencoder_jax import configuration
 from opencoder_jax.formats.document import Document, encode_document
+from opencoder_jax.formats.judged import Judged, encode_judged
 from opencoder_jax.formats.shards import shard_name, write_shard
 from opencoder_jax.timing import timed
 
@@ -53,9 +54,17 @@ def refinecode(
         documents = _exact(documents, drops)
         documents = _near(documents, drops, ngram, Banding(bands, rows), min_jaccard)
         kept: list[Document] = []
+        signals: list[Judged] = []
         for document in documents:
-            judged = judge(repair(document)[0], rule_tables)
+            judged, record = judge(repair(document)[0], rule_tables)
             (drops if isinstance(judged, Drop) else kept).append(judged)  # type: ignore[arg-type]
+            signals.append(record)
+        _write(
+            Path(output_dir) / "signals",
+            "signals",
+            num_shards,
+            [(record.id, encode_judged(record)) for record in signals],
+        )
         _write(
             Path(output_dir), "documents", num_shards, [(d.id, encode_document(d)) for d in kept]
         )
