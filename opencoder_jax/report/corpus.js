@@ -4,7 +4,8 @@
   const { edges, tables } = JSON.parse(document.getElementById("histogram-data").textContent);
   const SVG = "http://www.w3.org/2000/svg";
   const WIDTH = 320, HEIGHT = 104, BASE = 84, TOP = 8;
-  const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+  const format = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+  const number = (value) => format.format(value).replaceAll(",", "\u202f");
   const whole = (value) => value.toLocaleString("en").replaceAll(",", "\u202f");
 
   // Rows of a list or table body that can be filtered by data-name.
@@ -30,10 +31,9 @@
     const sort = () => {
       const key = select.value;
       const rows = rowsOf(select.dataset.sorts);
-      rows.sort((a, b) =>
-        key === "name" ? 0 : Number(b.dataset[key]) - Number(a.dataset[key])
-      || 0);
-      if (key === "name") rows.sort((a, b) => a.dataset.name.localeCompare(b.dataset.name));
+      const byName = (a, b) => a.dataset.name.localeCompare(b.dataset.name);
+      const byCount = (a, b) => Number(b.dataset[key]) - Number(a.dataset[key]) || byName(a, b);
+      rows.sort(key === "name" ? byName : byCount);
       document.getElementById(select.dataset.sorts).append(...rows);
     };
     select.addEventListener("change", sort);
@@ -79,8 +79,8 @@
   function binText(kind, bin) {
     const inner = edges[kind];
     if (kind === "truth") return bin ? "true" : "false";
-    if (bin === inner.length) return `${number.format(inner[bin - 1])} and more`;
-    return `${bin ? number.format(inner[bin - 1]) : 0} to ${number.format(inner[bin])}`;
+    if (bin === inner.length) return `${number(inner[bin - 1])} and more`;
+    return `${bin ? number(inner[bin - 1]) : 0} to ${number(inner[bin])}`;
   }
 
   // The ranges [from, to] in bins that a rule drops.
@@ -132,18 +132,18 @@
       for (const [from, to, bound] of dropped) {
         const at = from > 0 && Math.abs(place(kind, bound) - from) < 1e-9 ? from : to;
         picture.append(element("line", { class: "threshold", x1: x(at), x2: x(at), y1: TOP - 4, y2: BASE }));
-        marks.push([x(at), number.format(bound)]);
+        marks.push([x(at), number(bound)]);
       }
     }
-    const label = (at, text, kind_, anchor) => picture.append(element("text", { x: at, y: HEIGHT - 7, class: kind_, "text-anchor": anchor }, text));
+    const label = (at, text, style, anchor) => picture.append(element("text", { x: at, y: HEIGHT - 7, class: style, "text-anchor": anchor }, text));
     const clear = (at) => marks.every(([mark]) => Math.abs(mark - at) > 46);
     if (kind === "truth") {
       label(WIDTH / 4, "false", "", "middle");
       label((3 * WIDTH) / 4, "true", "", "middle");
     } else {
       const edge = (at) => (at <= 0 ? 0 : edges[kind][Math.min(at, edges[kind].length) - 1]);
-      if (clear(0)) label(0, number.format(edge(low)), "", "start");
-      if (clear(WIDTH)) label(WIDTH, high > edges[kind].length ? `> ${number.format(edge(high))}` : number.format(edge(high)), "", "end");
+      if (clear(0)) label(0, number(edge(low)), "", "start");
+      if (clear(WIDTH)) label(WIDTH, high > edges[kind].length ? `> ${number(edge(high))}` : number(edge(high)), "", "end");
     }
     for (const [at, text] of marks) label(at, text, "at", at < 24 ? "start" : at > WIDTH - 24 ? "end" : "middle");
 
@@ -154,10 +154,10 @@
     name.textContent = signal;
     const facts = document.createElement("span");
     facts.className = "facts";
-    const fact = (text, kind_) => {
+    const fact = (text, style) => {
       const span = document.createElement("span");
       span.textContent = text;
-      if (kind_) span.className = kind_;
+      if (style) span.className = style;
       facts.append(span);
     };
     if (rule) {
