@@ -203,7 +203,7 @@
 
   // A link into a closed row opens it.
   function openTarget() {
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     target?.closest("details")?.setAttribute("open", "");
   }
   window.addEventListener("hashchange", openTarget);
