@@ -166,9 +166,9 @@ def test_base_files_flags_and_words_reach_the_function(gin_folder, capsys):
     given = ["a b", "--output=5", f"--gin_file={gin_folder / 'mine.gin'}", "c"]
     assert main(*given) == 0
     # The base file is read first, a flag of text stays text, words stand anywhere.
-    assert capsys.readouterr().out == "1 scoped 5 8 ['a b', 'c']\n"
+    assert capsys.readouterr().out == "7 scoped 5 8 ['a b', 'c']\n"
     assert main(*given, "--count=9") == 0
-    assert capsys.readouterr().out == "1 scoped 5 9 ['a b', 'c']\n"
+    assert capsys.readouterr().out == "7 scoped 5 9 ['a b', 'c']\n"
     assert main(*given, "--count=many") == 2
     assert "--count: invalid int value: 'many'" in capsys.readouterr().err
     assert main(*given, "--unknown") == 2
