@@ -49,11 +49,16 @@ def cate_var_zero(document: ParsedDocument) -> float:
 @signal("qsc_codego_score_lines_no_logic", "go")
 def score_lines_no_logic(document: ParsedDocument) -> float | None:
     """Functions, imports, struct and interface types, returns, plain variables of all lines."""
-    counted = (_FUNCTION, _IMPORT, _TYPE_BLOCK, _RETURN, _PLAIN_VARIABLE)
-    lines = sum(count(document, pattern) for pattern in counted)
-    for block in _IMPORT_BLOCK.findall(document.code):
-        lines += sum(not line.isspace() for line in block.split("\n") if line)
+    counted = (_FUNCTION, _TYPE_BLOCK, _RETURN, _PLAIN_VARIABLE)
+    lines = num_imports(document) + sum(count(document, pattern) for pattern in counted)
     return share(lines, document.num_code_lines)
+
+
+def num_imports(document: ParsedDocument) -> int:
+    """Lines of imports, those with the brackets of a block too."""
+    blocks = _IMPORT_BLOCK.findall(document.code)
+    lines = [line for block in blocks for line in block.split("\n")]
+    return count(document, _IMPORT) + sum(bool(line.strip()) for line in lines)
 
 
 @signal("qsc_codego_frac_lines_print", "go")

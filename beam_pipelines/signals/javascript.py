@@ -36,7 +36,8 @@ _QUERY = "\n".join(
             name="function", value="[(function_expression) (generator_function) (arrow_function)]"
         ),
         "(variable_declarator name: (identifier) @declared)",
-        "(for_in_statement kind: _ left: (identifier) @declared @plain)",
+        "(for_in_statement kind: _ left: (identifier) @declared)",
+        "(for_in_statement kind: _ left: (_) @plain)",
         _EXPORT.format(name="declared", value="_"),
         "(variable_declarator name: (_) @plain !value)",
         f"(variable_declarator name: (_) @plain value: {_PLAIN})",
