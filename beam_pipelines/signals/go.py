@@ -1,8 +1,7 @@
 """Signals of Go alone: the `qsc_codego_*` rules.
 
 Every line of an import block is an import; methods with any receiver and functions with
-type parameters count. Variables are declared ones, constants, struct fields aside, and
-parameters.
+type parameters count. Variables are declared ones, constants, fields and parameters.
 """
 
 import re
@@ -23,7 +22,10 @@ _PLAIN_VARIABLE = re.compile(
     r"^[^\S\n]*+var[^\S\n]++\w++[^\S\n]++\w++[^\S\n]*+;?[^\S\n]*+$", re.MULTILINE
 )
 _VARIABLE = re.compile(
-    r":=|^[^\S\n]*+(?:var|const)\b|^func\s++(?:\([^()\n]*+\)\s*+)?\w++(?:\[[^\]\n]*+\])?\(\s*+\w",
+    r":=|^[^\S\n]*+(?:var|const)\b"
+    r"|^func\s++(?:\([^()\n]*+\)\s*+)?\w++(?:\[[^\]\n]*+\])?\(\s*+\w"
+    r"|^[^\S\n]++\w++\(\s*+\w++(?:,\s*+\w++)*+\s++[\w*\[.]"  # A method of an interface.
+    r"|\bstruct\s*+\{\s*+[\w*]",
     re.MULTILINE,
 )
 _PRINT = re.compile(r"\bfmt\.Print(?:ln|f)?\b")
@@ -42,7 +44,7 @@ def frac_lines_func_ratio(document: ParsedDocument) -> float | None:
 
 @signal("qsc_codego_cate_var_zero", "go")
 def cate_var_zero(document: ParsedDocument) -> float:
-    """Whether there is no variable, constant or parameter."""
+    """Whether there is no variable, constant, field or parameter."""
     return float(_VARIABLE.search(document.code) is None)
 
 
