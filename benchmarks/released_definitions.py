@@ -299,6 +299,15 @@ def _python_without_logic(import_word: bool) -> Callable[[ParsedDocument], float
     return count
 
 
+def _plain_docstrings(document: ParsedDocument) -> float | None:
+    """Comments of Python without the docstrings of `async def`."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = (node for node in document.python_nodes if isinstance(node, documented))
+    texts = list(filter(None, map(ast.get_docstring, nodes)))
+    hashes = "".join(c.replace("#", "").strip("\r") for c in document.comments if c[0] == "#")
+    return share(len("\n".join([*texts, hashes]).strip()), len(document.text))
+
+
 def _attributes_of_outer_classes(document: ParsedDocument) -> int:
     """Names assigned in the bodies of classes that are in no class."""
     found = 0
@@ -420,6 +429,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
             "qsc_codepython_frac_lines_simplefunc": _python(_simple_functions),
             "qsc_codepython_score_lines_no_logic": _python(_python_without_logic(True)),
             "qsc_codepython_cate_var_zero": _python_variables,
+            "qsc_code_frac_chars_comments": _plain_docstrings,
         },
     ),
 )

@@ -184,6 +184,7 @@ def test_go_tests_are_known_by_their_name():
         ("&lt;a&gt; &amp; &eacute;", "<a> & é"),
         ('<a title="x > y">z</a>', "z"),
         ("<p>\n\n  </p>", "\n"),
+        ("<p> \xa0 </p>", " \xa0 "),
         ("<pre>  \n<b> </b></pre>", "  \n "),
         ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
         ("<script>never closed", ""),
