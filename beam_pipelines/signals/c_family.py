@@ -5,7 +5,6 @@ prototypes, methods outside their class too; calls, macros and preprocessor line
 none. The languages differ in how they print.
 """
 
-import functools
 import re
 
 from beam_pipelines.signals.declarations import (
@@ -125,4 +124,4 @@ for _language, _prefix in PREFIXES.items():
         frac_lines_preprocessor_directives,
         frac_lines_print,
     ):
-        add_signal(f"{_prefix}_{_function.__name__}", _language, functools.partial(_function))
+        add_signal(f"{_prefix}_{_function.__name__}", _language, _function)
