@@ -9,7 +9,8 @@ import ast
 import dataclasses
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,3 +187,13 @@ class ParsedDocument:
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         nodes = (node for node in self.python_nodes if isinstance(node, documented))
         return list(filter(None, map(ast.get_docstring, nodes)))
+
+    @functools.cached_property
+    def _derived(self) -> dict[Callable[..., Any], Any]:
+        return {}
+
+    def once[T](self, function: Callable[["ParsedDocument"], T]) -> T:
+        """`function(self)`, computed when first asked for: what only one language needs."""
+        if function not in self._derived:
+            self._derived[function] = function(self)
+        return self._derived[function]
