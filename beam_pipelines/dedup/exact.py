@@ -60,17 +60,12 @@ class _SplitDuplicates(beam.DoFn):
             yield document
 
 
-def require_content_hash(document: Document) -> None:
-    """Raises InputError where a document has no `content_sha256`."""
+def _content_and_order(document: Document) -> tuple[str, KeepOrder]:
     if not document.content_sha256:
         raise InputError(
             f"document {document.id} ({document.repo}:{document.path}) has no content_sha256; "
             "its reader has to fill it"
         )
-
-
-def _content_and_order(document: Document) -> tuple[str, KeepOrder]:
-    require_content_hash(document)
     return document.content_sha256, keep_order(document)
 
 

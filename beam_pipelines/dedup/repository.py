@@ -24,7 +24,6 @@ from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.accounting import Drop, drop_document
 from beam_pipelines.dedup.components import ConnectedComponents
-from beam_pipelines.dedup.exact import require_content_hash
 from beam_pipelines.dedup.join import JoinById
 from beam_pipelines.dedup.keep_order import KeepOrder
 from beam_pipelines.dedup.links import links_to_best
@@ -32,6 +31,7 @@ from beam_pipelines.dedup.minhash import keys_of_minima, text_minima
 from beam_pipelines.dedup.near import NearSplit
 from beam_pipelines.dedup.overlap import Candidate, VerifyPairs
 from beam_pipelines.dedup.settings import NearSettings
+from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document, document_id
 
 EXACT_REASON = "exact_duplicate_repository"
@@ -172,7 +172,11 @@ class _Part(beam.DoFn):
         self._settings = settings
 
     def process(self, document: Document) -> Iterator[tuple[str, Any]]:
-        require_content_hash(document)
+        if not document.content_sha256:
+            raise InputError(
+                f"document {document.id} ({document.repo}:{document.path}) has no "
+                "content_sha256; its reader has to fill it"
+            )
         key = f"{document.path}\0{document.content_sha256}".encode("utf-8", "surrogatepass")
         yield (
             repository_id(document),
