@@ -5,42 +5,49 @@
 in the paper's order: copies go first because they are most of the volume, repair comes
 before the rules so that what can be saved is. Every file is in `documents-*` or, with
 its reason, in `dropped/`; the job checks that on what it wrote. `statistics.json` has the
-table of languages and stages, `manifest.json` marks the folder finished.
+table of languages and stages, `manifest.json` marks the folder finished. The launcher
+lists and reads nothing of the corpus' size: the output may be on `gs://` or `s3://`.
 
 The stages are in `beam_pipelines/{sources,dedup,transforms,signals}`; docs/cleaning.md
 explains them, gin_configs/refinecode/paper.gin has the paper's numbers.
 """
 
 import collections
+import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 
-from beam_pipelines import accounting, runner, sinks, ticks
+from beam_pipelines import accounting, output, runner, sinks, ticks
+from beam_pipelines.accounting import Drop
 from beam_pipelines.dedup.exact import ExactDedup
 from beam_pipelines.dedup.near import NearDedup
+from beam_pipelines.output import Work
+from beam_pipelines.parquet import Table
 from beam_pipelines.signals.rules import RuleTable
-from beam_pipelines.sources.entry import FileEntry, Source
-from beam_pipelines.transforms.quality import JudgeQuality
-from beam_pipelines.transforms.read import ReadFiles, content_fingerprint
+from beam_pipelines.sources.entry import Source
+from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR, JudgeQuality
+from beam_pipelines.transforms.read import ReadFiles
 from beam_pipelines.transforms.repair import Repair
 from beam_pipelines.transforms.statistics import LISTED, Statistics
 from opencoder_jax import configuration
-from opencoder_jax.errors import InputError, require_at_least
-from opencoder_jax.formats import shards
-from opencoder_jax.formats.document import encode_document
-from opencoder_jax.formats.manifest import already_done, write_manifest
+from opencoder_jax.errors import require_at_least
+from opencoder_jax.formats.document import Document, decode_document, encode_document
+from opencoder_jax.formats.judged import Judged, decode_judged, encode_judged
+from opencoder_jax.formats.manifest import write_manifest
 from opencoder_jax.timing import timed
 
 JOB = "refinecode"
 STATISTICS_NAME = "statistics.json"
+_SHARDS_NAME = "shards.json"
+_PARQUET_FOLDER = "parquet"
 STAGES = ("read", "exact_dedup", "near_dedup", "repaired", "kept")
 _CLUSTERS_SHOWN = 50
 _SAMPLES_SHOWN = 3
@@ -63,6 +70,7 @@ def refinecode(
     rows: int,
     max_file_bytes: int,
     min_jaccard: float | None = None,
+    parquet: bool = False,
     pipeline_args: Sequence[str] = (),
 ) -> None:
     """Reads, deduplicates, repairs and filters source files into `documents-*` shards.
@@ -72,7 +80,8 @@ def refinecode(
 
     Args:
       source: where the files are (`beam_pipelines.sources`).
-      output_dir: local folder to write; unfinished files are in its `.incomplete`.
+      output_dir: folder to write, local or anything that Beam's filesystems open (`gs://`,
+        `s3://`); unfinished files are in its `.incomplete`.
       num_shards: of the documents and of the drops.
       rule_tables: table name to thresholds (gin_configs/refinecode/rules).
       ngram: words a shingle of near deduplication.
@@ -82,13 +91,11 @@ def refinecode(
       max_file_bytes: larger files are dropped unread.
       min_jaccard: exact similarity to the document kept from which a document is dropped;
         None takes what the bands imply.
+      parquet: whether to write documents and drops as parquet files, too, into `parquet/`.
       pipeline_args: Beam's own flags, e.g. `--direct_running_mode=multi_processing`.
     """
-    if sinks.is_remote(output_dir):
-        raise InputError(f"output_dir {output_dir}: this job finishes its folder locally")
     require_at_least(1, num_shards=num_shards, max_file_bytes=max_file_bytes)
     pipeline = runner.pipeline(pipeline_args)
-    entries = source.entries()
     config = configuration.canonical(
         {
             "source": source.settings(),
@@ -100,39 +107,42 @@ def refinecode(
             "rows": rows,
             "min_jaccard": min_jaccard,
             "max_file_bytes": max_file_bytes,
+            "parquet": parquet,
         }
     )
     near_dedup = NearDedup(ngram, permutations, bands, rows, min_jaccard)
-    inputs = {"source": content_fingerprint(entries, max_file_bytes)}
-    if already_done(output_dir, job=JOB, config=config, inputs=inputs):
+    inputs = {"source": source.fingerprint()}
+    if output.already_done(output_dir, job=JOB, config=config, inputs=inputs):
         print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
         return
     progress = (
-        ticks.Stage("read", "read files", len(entries)),
+        ticks.Stage("read", "read files", None),
         ticks.Stage("compare", "find near duplicates", "documents"),
         ticks.Stage("judge", "repair and judge", "compare"),
     )
-    with runner.working_folder(output_dir) as work:
-        with timed(work), ticks.shown(progress, "files") as ticking:
+    with output.working_folder(output_dir) as work:
+        with timed(work.local), ticks.shown(progress, "files") as ticking:
             with pipeline:
-                stages = _build(pipeline, entries, near_dedup, rule_tables, max_file_bytes, ticking)
-                _write(stages, work, num_shards)
-            counts = _account(work, len(entries), pipeline.result)
-        configuration.write_config_gin(work)
-        write_manifest(work, job=JOB, config=config, inputs=inputs, counts=counts)
-    _report(Path(output_dir), counts["documents"])
+                stages = _build(pipeline, source, near_dedup, rule_tables, max_file_bytes, ticking)
+                _write(stages, work, num_shards, parquet, rule_tables)
+            counts, files = _account(work, pipeline.result)
+        configuration.write_config_gin(work.local)
+        write_manifest(
+            work.local, job=JOB, config=config, inputs=inputs, counts=counts, files=files
+        )
+    _report(output_dir, counts["documents"])
 
 
 def _build(
     pipeline: beam.Pipeline,
-    entries: Sequence[FileEntry],
+    source: Source,
     near_dedup: NearDedup,
     rule_tables: Mapping[str, RuleTable],
     max_file_bytes: int,
     ticking: Path,
 ) -> dict[str, beam.PCollection]:
     """The stages; by name the documents after each, and everything that is counted."""
-    listed = pipeline | "Entries" >> beam.Create(entries)
+    listed = source.read(pipeline, max_file_bytes)
     read = listed | "TickRead" >> ticks.Tick(ticking, "read") | "Read" >> ReadFiles(max_file_bytes)
     documents = read.kept | "TickDocuments" >> ticks.Tick(ticking, "documents")
     exact = documents | "ExactDedup" >> ExactDedup()
@@ -145,63 +155,136 @@ def _build(
     )
     dropped = (read.dropped, exact.dropped, near.dropped, judged.dropped) | beam.Flatten()
     return {
-        "entries": listed,
+        "listed": listed,
         "read": documents,
         "exact_dedup": exact.kept,
         "near_dedup": near.kept,
         "repaired": repaired.documents,
         "kept": judged.kept,
+        "judged": judged.judged,
         "dropped": dropped,
         "replaced": repaired.replaced,
         "clusters": near.clusters,
     }
 
 
-def _write(stages: Mapping[str, beam.PCollection], work: Path, num_shards: int) -> None:
-    _ = stages["kept"] | "WriteDocuments" >> sinks.WriteShards(
-        work, "documents", num_shards, encode_document, key=lambda document: document.id
+def _write(
+    stages: Mapping[str, beam.PCollection],
+    work: Work,
+    num_shards: int,
+    parquet: bool,
+    rule_tables: Mapping[str, RuleTable],
+) -> None:
+    """Writes every set of records, the statistics, and the list of what was written."""
+
+    def table(record: type, decode: Callable[[bytes], Any]) -> Table | None:
+        return Table(work.place(_PARQUET_FOLDER), record, decode) if parquet else None
+
+    written = (
+        stages["kept"]
+        | "WriteDocuments"
+        >> sinks.WriteShards(
+            work.folder,
+            "documents",
+            num_shards,
+            encode_document,
+            key=lambda document: document.id,
+            table=table(Document, decode_document),
+        ),
+        stages["dropped"]
+        | "WriteDropped"
+        >> sinks.WriteShards(
+            work.place("dropped"),
+            "dropped",
+            num_shards,
+            accounting.encode_drop,
+            key=lambda drop: drop.id,
+            kind=_reason,
+            table=table(Drop, accounting.decode_drop),
+        ),
+        stages["judged"]
+        | "WriteSignals"
+        >> sinks.WriteShards(
+            work.place("signals"),
+            "signals",
+            num_shards,
+            encode_judged,
+            key=lambda judged: judged.id,
+            table=table(Judged, decode_judged),
+        ),
     )
-    _ = stages["dropped"] | "WriteDropped" >> sinks.WriteShards(
-        work / "dropped", "dropped", num_shards, accounting.encode_drop, key=lambda drop: drop.id
+    _ = (
+        written
+        | "Written" >> beam.Flatten()
+        | "NameFiles" >> beam.Map(_named, work.folder).with_output_types(tuple[str, dict[str, Any]])
+        | "WriteShardList" >> sinks.WriteJson(work.place(_SHARDS_NAME))
     )
     _ = (
         stages
-        | "Statistics" >> Statistics(STAGES, clusters=_CLUSTERS_SHOWN, samples=_SAMPLES_SHOWN)
-        | "WriteStatistics" >> sinks.WriteJson(work / STATISTICS_NAME)
+        | "Statistics" >> Statistics(STAGES, _CLUSTERS_SHOWN, _SAMPLES_SHOWN, rule_tables)
+        | "WriteStatistics" >> sinks.WriteJson(work.place(STATISTICS_NAME))
     )
 
 
-def _account(work: Path, listed: int, result: PipelineResult) -> dict[str, Any]:
-    """The manifest's counts: what was listed against what stands in the written shards.
+def _reason(record: bytes) -> str:
+    return accounting.decode_drop(record).reason
+
+
+def _named(shard: sinks.Shard, folder: str) -> tuple[str, dict[str, Any]]:
+    place, digest, records, kinds = shard
+    name = place.removeprefix(f"{folder}/")
+    return name, {"sha256": digest, "records": records, "kinds": kinds}
+
+
+def _account(work: Work, result: PipelineResult) -> tuple[dict[str, Any], dict[str, str]]:
+    """The manifest's counts and files: what was listed against what the shards hold.
+
+    The sinks tell what they wrote, when it stood in its place; no shard is read again.
 
     Raises:
       AccountingError: a document is missing, or the statistics or Beam's committed counters
         differ from the shards.
     """
-    reasons = collections.Counter(
-        accounting.decode_drop(record).reason
-        for record in shards.read_records(work / "dropped", "dropped")
-    )
-    kept = shards.count_records(work, "documents")
-    documents = accounting.conservation(listed, kept, reasons)
-    totals = json.loads((work / STATISTICS_NAME).read_text())["totals"]
+    shards = json.loads(work.take(_SHARDS_NAME))
+    statistics = work.read(STATISTICS_NAME)
+    totals = json.loads(statistics)["totals"]
+    reasons: collections.Counter[str] = collections.Counter()
+    for shard in shards.values():
+        reasons.update(shard["kinds"])
+    records = {
+        name: sum(shard["records"] for file, shard in shards.items() if _set_name(file) == name)
+        for name in ("documents", "dropped", "signals")
+    }
+    kept = records["documents"]
+    documents = accounting.conservation(totals[LISTED]["documents"], kept, reasons)
     accounting.check_equal("documents kept", kept, totals["kept"]["documents"], STATISTICS_NAME)
-    accounting.check_equal("files", listed, totals[LISTED]["documents"], STATISTICS_NAME)
-    for name, written in (("documents", kept), ("dropped", reasons.total())):
+    by_rules = kept + reasons[RULE] + reasons[SIGNAL_ERROR]
+    accounting.check_equal("signals", records["signals"], by_rules, "documents and drops")
+    accounting.check_equal("drops", records["dropped"], reasons.total(), "their reasons")
+    for name, written in records.items():
         committed = sinks.committed_records(result, name)
         if committed is not None:
             accounting.check_equal(f"records of {name}", written, committed, "Beam")
-    return {"documents": documents, "bytes": {stage: totals[stage]["bytes"] for stage in totals}}
+    files = {name: shard["sha256"] for name, shard in shards.items()}
+    files[STATISTICS_NAME] = hashlib.sha256(statistics).hexdigest()
+    counts = {"documents": documents, "bytes": {stage: totals[stage]["bytes"] for stage in totals}}
+    return counts, files
 
 
-def _report(output: Path, documents: Mapping[str, Any]) -> None:
+def _set_name(file: str) -> str:
+    """`documents` of `documents-00000-of-00004.arrayrecord`; empty for parquet."""
+    name = file.rpartition("/")[2]
+    return name.partition("-")[0] if name.endswith(".arrayrecord") else ""
+
+
+def _report(output_dir: str, documents: Mapping[str, Any]) -> None:
     """Prints the table of languages and stages, and the account."""
-    statistics = json.loads((output / STATISTICS_NAME).read_text())
+    statistics = json.loads(output.read_text(output_dir, STATISTICS_NAME))
     languages = sorted(
         statistics["languages"].items(),
         key=lambda item: (-_amount(item[1], "kept", "bytes"), item[0]),
     )
-    table = Table(title="documents and megabytes by language and stage")
+    table = RichTable(title="documents and megabytes by language and stage")
     table.add_column("language")
     for stage, unit in _REPORTED:
         title = stage.replace("_", " ")
@@ -220,7 +303,7 @@ def _report(output: Path, documents: Mapping[str, Any]) -> None:
         f" + {sum(documents['dropped'].values())} dropped ({dropped or 'none'})",
         highlight=False,
     )
-    console.print(f"written to {output}", highlight=False)
+    console.print(f"written to {output_dir}", highlight=False)
 
 
 def _cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

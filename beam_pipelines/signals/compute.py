@@ -54,7 +54,7 @@ def compute_signals(
         errors["human_language"] = _described(error, document_id)
         return SignalResult(values, "unknown", errors)
     document = ParsedDocument(content, language, doc_type, path, size_bytes, natural)
-    for signal in _signals_for(doc_type, language):
+    for signal in signals_for(doc_type, language):
         try:
             values[signal.name] = _rounded(signal.function(document))
         except Exception as error:  # One bad document must not end the job; it is dropped by name.
@@ -68,7 +68,12 @@ def signal_names() -> tuple[str, ...]:
     return registered_names()
 
 
-def _signals_for(doc_type: str, language: str) -> tuple[Signal, ...]:
+def signals_of_kind(doc_type: str, language: str) -> tuple[str, ...]:
+    """Names of the signals that `compute_signals` gives a document of this kind."""
+    return tuple(signal.name for signal in signals_for(doc_type, language))
+
+
+def signals_for(doc_type: str, language: str) -> tuple[Signal, ...]:
     if doc_type == "text":
         return signals_of("text")
     return signals_of("code") + signals_of(language)
