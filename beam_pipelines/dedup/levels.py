@@ -3,23 +3,29 @@
 The arms of Tables 9 and 13 are `("file",)`, `("repository",)`, `("chunk",)`,
 `("file", "chunk")` and `("repository", "chunk")`; `gin_configs/refinecode/dedup/` has one
 configuration of each. Each level takes what the one before keeps. Chunks come last:
-they change texts, and the others compare texts as they were read.
+they change texts, and the others compare texts as they were read. Of documents with the
+same id one is chosen first, as `duplicate_id` drops the others.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
+from beam_pipelines.accounting import Drop, Split, drop_document
 from beam_pipelines.dedup.chunk import ChunkDedup
 from beam_pipelines.dedup.exact import ExactDedup
+from beam_pipelines.dedup.join import DUPLICATE_ID, JoinById
 from beam_pipelines.dedup.near import NearDedup
 from beam_pipelines.dedup.repository import RepositoryDedup
 from beam_pipelines.dedup.settings import NearSettings
 from opencoder_jax.errors import InputError
+from opencoder_jax.formats.document import Document
 
+_Dropped = TaggedOutput[Literal["dropped"], Drop]
 STAGES = {
     "file": ("exact_dedup", "near_dedup"),
     "repository": ("repository_dedup",),
@@ -88,6 +94,10 @@ class Deduplicate(beam.PTransform):
         settings = self._settings
         kept, dropped, clusters, trimmed = documents, [], [], None
         stages = {}
+        if self._levels[0] != "file":  # `ExactDedup` does it in the join that it needs anyway
+            unique = kept | "UniqueIds" >> _UniqueIds()
+            kept = unique.kept
+            dropped.append(unique.dropped)
         for level in self._levels:
             if level == "file":
                 exact = kept | "ExactDedup" >> ExactDedup()
@@ -109,6 +119,32 @@ class Deduplicate(beam.PTransform):
             stages,
             trimmed,
         )
+
+
+class _UniqueIds(beam.PTransform):
+    """PCollection[Document] to a `Split`: documents with an id that another has are dropped."""
+
+    @no_annotations
+    def expand(self, documents: beam.PCollection) -> Split:
+        nothing = documents.pipeline | "Nothing" >> beam.Create([]).with_output_types(
+            tuple[str, str]
+        )
+        split = (
+            (documents, nothing)
+            | "Join" >> JoinById(several=True)
+            | "Split" >> beam.ParDo(_SplitUnique()).with_outputs("dropped", main="kept")
+        )
+        return Split(kept=split.kept, dropped=split.dropped)
+
+
+class _SplitUnique(beam.DoFn):
+    def process(self, joined: tuple[Document, str]) -> Iterator[Document | _Dropped]:
+        document, decision = joined
+        if decision == DUPLICATE_ID:
+            drop = drop_document(document, DUPLICATE_ID, detail="listed more than once")
+            yield _Dropped("dropped", drop)
+        else:
+            yield document
 
 
 def stage_names(levels: Sequence[str]) -> tuple[str, ...]:

@@ -51,6 +51,18 @@ def test_each_level_drops_what_its_unit_repeats(
     assert all(d.duplicate_cluster for d in outputs["kept"])
 
 
+@pytest.mark.parametrize("levels", [("file",), ("chunk",)])
+def test_a_document_that_is_listed_twice_is_dropped_once_whatever_the_first_level(
+    levels: tuple[str, ...],
+) -> None:
+    documents = [document(1, lines(1)), document(1, lines(1)), document(2, lines(2))]
+    outputs = run(documents, Deduplicate(levels, chunk_tokens=40, component_rounds=3))
+    assert [(drop.id, drop.reason) for drop in outputs["dropped"]] == [
+        (documents[0].id, "duplicate_id")
+    ]
+    assert {d.text for d in outputs["kept"]} == {lines(1), lines(2)}
+
+
 def test_stages_are_named_in_the_order_of_the_levels() -> None:
     assert stage_names(["file", "chunk"]) == ("exact_dedup", "near_dedup", "chunk_dedup")
     assert stage_names(["repository", "file"]) == (
