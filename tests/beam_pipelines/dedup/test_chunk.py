@@ -1,3 +1,4 @@
+import dataclasses
 import random
 
 import numpy as np
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_pipelines.dedup.chunk import ChunkDedup, chunk_ends
+from beam_pipelines.dedup.near import NearDedup
 from beam_pipelines.dedup.settings import NearSettings
 from beam_pipelines.dedup.shingles import jaccard, shingle_hashes, word_ends
 from opencoder_jax.errors import InputError
@@ -116,6 +118,18 @@ def test_a_near_chunk_is_verified(outputs: dict[str, list]) -> None:
 def test_documents_that_share_chunks_share_a_cluster(outputs: dict[str, list]) -> None:
     clusters = {int(d.id, 16): int(d.duplicate_cluster, 16) for d in outputs["kept"]}
     assert clusters == {1: 1, 2: 1, 4: 4, 5: 1, 6: 6}
+
+
+def test_chunks_that_are_only_candidates_connect_documents_too() -> None:
+    """A chain of Jaccard 0.67: nothing goes, and clusters are those of whole documents."""
+    settings = NearSettings(1, 100, 20, 5, min_jaccard=0.8, component_rounds=4)
+    words = lines(9).split()
+    documents = [document(i, " ".join(words[20 * i : 20 * i + 100])) for i in range(15)]
+    chunked = run(documents, ChunkDedup(settings, TOKENS))
+    whole = run(documents, NearDedup(**dataclasses.asdict(settings)))
+    clusters = {d.id: d.duplicate_cluster for d in chunked["kept"]}
+    assert clusters == {d.id: d.duplicate_cluster for d in whole["kept"]}
+    assert len(set(clusters.values())) < len(documents) == len(clusters)
 
 
 def test_the_order_of_the_input_changes_nothing(outputs: dict[str, list]) -> None:
