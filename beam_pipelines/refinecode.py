@@ -27,8 +27,8 @@ from rich.table import Table as RichTable
 
 from beam_pipelines import accounting, output, runner, sinks, ticks
 from beam_pipelines.accounting import Drop
-from beam_pipelines.dedup.exact import ExactDedup
-from beam_pipelines.dedup.near import NearDedup
+from beam_pipelines.dedup import levels
+from beam_pipelines.dedup.levels import Deduplicate
 from beam_pipelines.output import Work
 from beam_pipelines.parquet import Table
 from beam_pipelines.signals.rules import RuleTable
@@ -48,15 +48,9 @@ JOB = "refinecode"
 STATISTICS_NAME = "statistics.json"
 _SHARDS_NAME = "shards.json"
 _PARQUET_FOLDER = "parquet"
-STAGES = ("read", "exact_dedup", "near_dedup", "repaired", "kept")
 _CLUSTERS_SHOWN = 50
 _SAMPLES_SHOWN = 3
 _LANGUAGES_SHOWN = 12
-_REPORTED = (
-    *((stage, "documents") for stage in (LISTED, "read", "exact_dedup", "near_dedup", "kept")),
-    ("read", "bytes"),
-    ("kept", "bytes"),
-)
 
 
 def refinecode(
@@ -70,6 +64,9 @@ def refinecode(
     rows: int,
     max_file_bytes: int,
     min_jaccard: float | None = None,
+    dedup_levels: Sequence[str] = ("file",),
+    chunk_tokens: int = 4096,
+    chunk_tokenizer: str = "",
     parquet: bool = False,
     pipeline_args: Sequence[str] = (),
 ) -> None:
@@ -91,6 +88,9 @@ def refinecode(
       max_file_bytes: larger files are dropped unread.
       min_jaccard: exact similarity to the document kept from which a document is dropped;
         None takes what the bands imply.
+      dedup_levels: of `file`, `repository`, `chunk`, in order (gin_configs/refinecode/dedup).
+      chunk_tokens: most tokens of a chunk.
+      chunk_tokenizer: folder of the tokenizer that counts them; empty counts words.
       parquet: whether to write documents and drops as parquet files, too, into `parquet/`.
       pipeline_args: Beam's own flags, e.g. `--direct_running_mode=multi_processing`.
     """
@@ -106,25 +106,38 @@ def refinecode(
             "bands": bands,
             "rows": rows,
             "min_jaccard": min_jaccard,
+            "dedup_levels": dedup_levels,
+            "chunk_tokens": chunk_tokens,
+            "chunk_tokenizer": chunk_tokenizer,
             "max_file_bytes": max_file_bytes,
             "parquet": parquet,
         }
     )
-    near_dedup = NearDedup(ngram, permutations, bands, rows, min_jaccard)
+    dedup = Deduplicate(
+        dedup_levels,
+        ngram,
+        permutations,
+        bands,
+        rows,
+        min_jaccard,
+        chunk_tokens=chunk_tokens,
+        tokenizer=chunk_tokenizer,
+    )
+    stage_names = ("read", *levels.stage_names(dedup_levels), "repaired", "kept")
     inputs = {"source": source.fingerprint()}
     if output.already_done(output_dir, job=JOB, config=config, inputs=inputs):
         print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
         return
     progress = (
         ticks.Stage("read", "read files", None),
-        ticks.Stage("compare", "find near duplicates", "documents"),
+        ticks.Stage("compare", "deduplicate", "documents"),
         ticks.Stage("judge", "repair and judge", "compare"),
     )
     with output.working_folder(output_dir) as work:
         with timed(work.local), ticks.shown(progress, "files") as ticking:
             with pipeline:
-                stages = _build(pipeline, source, near_dedup, rule_tables, max_file_bytes, ticking)
-                _write(stages, work, num_shards, parquet, rule_tables)
+                stages = _build(pipeline, source, dedup, rule_tables, max_file_bytes, ticking)
+                _write(stages, stage_names, work, num_shards, parquet, rule_tables)
             counts, files = _account(work, pipeline.result)
         configuration.write_config_gin(work.local)
         write_manifest(
@@ -136,7 +149,7 @@ def refinecode(
 def _build(
     pipeline: beam.Pipeline,
     source: Source,
-    near_dedup: NearDedup,
+    dedup: Deduplicate,
     rule_tables: Mapping[str, RuleTable],
     max_file_bytes: int,
     ticking: Path,
@@ -145,31 +158,30 @@ def _build(
     listed = source.read(pipeline, max_file_bytes)
     read = listed | "TickRead" >> ticks.Tick(ticking, "read") | "Read" >> ReadFiles(max_file_bytes)
     documents = read.kept | "TickDocuments" >> ticks.Tick(ticking, "documents")
-    exact = documents | "ExactDedup" >> ExactDedup()
-    near = exact.kept | "TickCompare" >> ticks.Tick(ticking, "compare") | "NearDedup" >> near_dedup
-    repaired = near.kept | "Repair" >> Repair()
+    result = documents | "Dedup" >> dedup
+    repaired = result.kept | "TickCompare" >> ticks.Tick(ticking, "compare") | "Repair" >> Repair()
     judged = (
         repaired.documents
         | "TickJudge" >> ticks.Tick(ticking, "judge")
         | "Judge" >> JudgeQuality(rule_tables)
     )
-    dropped = (read.dropped, exact.dropped, near.dropped, judged.dropped) | beam.Flatten()
+    dropped = (read.dropped, result.dropped, judged.dropped) | beam.Flatten()
     return {
         "listed": listed,
         "read": documents,
-        "exact_dedup": exact.kept,
-        "near_dedup": near.kept,
+        **result.stages,
         "repaired": repaired.documents,
         "kept": judged.kept,
         "judged": judged.judged,
         "dropped": dropped,
         "replaced": repaired.replaced,
-        "clusters": near.clusters,
+        "clusters": result.clusters,
     }
 
 
 def _write(
     stages: Mapping[str, beam.PCollection],
+    stage_names: Sequence[str],
     work: Work,
     num_shards: int,
     parquet: bool,
@@ -221,7 +233,7 @@ def _write(
     )
     _ = (
         stages
-        | "Statistics" >> Statistics(STAGES, _CLUSTERS_SHOWN, _SAMPLES_SHOWN, rule_tables)
+        | "Statistics" >> Statistics(stage_names, _CLUSTERS_SHOWN, _SAMPLES_SHOWN, rule_tables)
         | "WriteStatistics" >> sinks.WriteJson(work.place(STATISTICS_NAME))
     )
 
@@ -284,17 +296,20 @@ def _report(output_dir: str, documents: Mapping[str, Any]) -> None:
         statistics["languages"].items(),
         key=lambda item: (-_amount(item[1], "kept", "bytes"), item[0]),
     )
+    # Repair drops nothing.
+    reported = [(stage, "documents") for stage in statistics["stages"] if stage != "repaired"]
+    reported += [("read", "bytes"), ("kept", "bytes")]
     table = RichTable(title="documents and megabytes by language and stage")
     table.add_column("language")
-    for stage, unit in _REPORTED:
+    for stage, unit in reported:
         title = stage.replace("_", " ")
         table.add_column(f"{title} MB" if unit == "bytes" else title, justify="right")
     for language, row in languages[:_LANGUAGES_SHOWN]:
-        table.add_row(language, *_cells([row]))
+        table.add_row(language, *_cells([row], reported))
     if others := [row for _, row in languages[_LANGUAGES_SHOWN:]]:
-        table.add_row(f"{len(others)} others", *_cells(others))
+        table.add_row(f"{len(others)} others", *_cells(others, reported))
     table.add_section()
-    table.add_row("all", *_cells([statistics["totals"]]))
+    table.add_row("all", *_cells([statistics["totals"]], reported))
     console = Console()
     console.print(table)
     dropped = ", ".join(f"{reason} {count}" for reason, count in documents["dropped"].items())
@@ -306,8 +321,8 @@ def _report(output_dir: str, documents: Mapping[str, Any]) -> None:
     console.print(f"written to {output_dir}", highlight=False)
 
 
-def _cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for stage, unit in _REPORTED:
+def _cells(rows: Sequence[Mapping[str, Any]], reported: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for stage, unit in reported:
         amount = sum(_amount(row, stage, unit) for row in rows)
         yield f"{amount / 1e6:,.2f}" if unit == "bytes" else f"{amount:,}"
 
