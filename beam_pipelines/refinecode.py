@@ -28,6 +28,7 @@ from rich.table import Table as RichTable
 from beam_pipelines import accounting, output, runner, sinks, ticks
 from beam_pipelines.accounting import Drop
 from beam_pipelines.dedup import levels
+from beam_pipelines.dedup.chunk import Trimmed
 from beam_pipelines.dedup.levels import Deduplicate
 from beam_pipelines.output import Work
 from beam_pipelines.parquet import Table
@@ -165,6 +166,12 @@ def _build(
         | "TickJudge" >> ticks.Tick(ticking, "judge")
         | "Judge" >> JudgeQuality(rule_tables)
     )
+    replaced = repaired.replaced
+    if result.trimmed is not None:
+        removed = result.trimmed | "RemovedChunks" >> beam.FlatMap(
+            _removed_chunks
+        ).with_output_types(tuple[str, int])
+        replaced = (replaced, removed) | "Replaced" >> beam.Flatten()
     dropped = (read.dropped, result.dropped, judged.dropped) | beam.Flatten()
     return {
         "listed": listed,
@@ -174,9 +181,15 @@ def _build(
         "kept": judged.kept,
         "judged": judged.judged,
         "dropped": dropped,
-        "replaced": repaired.replaced,
+        "replaced": replaced,
         "clusters": result.clusters,
     }
+
+
+def _removed_chunks(trimmed: Trimmed) -> Iterator[tuple[str, int]]:
+    """As `Repair` counts what it replaces: once a document, with an amount."""
+    yield "duplicate_chunks", trimmed.removed_chunks
+    yield "duplicate_chunk_bytes", trimmed.removed_bytes
 
 
 def _write(
