@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.sources.local import LocalFile, list_file, read_file
+from beam_pipelines.sources.local import list_file, read_file
 from beam_pipelines.transforms.notebook import BadNotebookError, structured_notebook
 from beam_pipelines.transforms.read import NotTextError, read_document
 
