@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from beam_pipelines import refinecode
+from beam_pipelines.corpus import STATISTICS_NAME
 from beam_pipelines.transforms.rejudge import rejudge
 from beam_pipelines.what_if import what_if
 from opencoder_jax import configuration
