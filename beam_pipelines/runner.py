@@ -2,9 +2,9 @@
 
 `FnApiRunner` is named as the default because Beam's own default, `DirectRunner`, first
 tries to download another runner. Any other is chosen with `--runner=...`, with its own
-flags after it; docs/runners.md says which were tried. `--direct_running_mode=multi_processing --direct_num_workers=2` runs a
-local job in several processes; Beam leaves those idle if the launcher dies by SIGKILL.
-`working_folder` keeps unfinished files apart, so a killed job leaves nothing that looks
+flags after it; docs/runners.md says which were tried. For a local job in several processes
+say `--direct_running_mode=multi_processing --direct_num_workers=2`; Beam leaves those idle
+if the launcher dies by SIGKILL. `working_folder` keeps unfinished files apart, so a killed job leaves nothing that looks
 finished.
 """
 
@@ -22,6 +22,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, WorkerOptions
 
 from beam_pipelines import dataflow
+from beam_pipelines import coders
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import MANIFEST_NAME
 
@@ -39,6 +40,7 @@ def pipeline(options: Sequence[str] = ()) -> beam.Pipeline:
     Raises:
       InputError: a flag is none of Beam's, or its value or the runner is unknown.
     """
+    coders.register()
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     logging.getLogger("apache_beam.runners.common").addFilter(_is_no_input_error)
     _refuse_stray_words(options)
