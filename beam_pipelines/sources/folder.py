@@ -15,6 +15,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from beam_pipelines import stores
 from beam_pipelines.sources import local, remote
 from beam_pipelines.sources.entry import NOT_SOURCE_FOLDERS, RawFile, readable
 from beam_pipelines.sources.local import LocalFile, list_file
@@ -34,7 +35,7 @@ class Folder:
     root: str
 
     def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
-        if remote.is_remote(self.root):
+        if stores.is_remote(self.root):
             root = pipeline | "Root" >> beam.Create([self.root], reshuffle=False)
             return root | "Remote" >> remote.ReadFolder(_PROVENANCE, max_file_bytes)
         return (
@@ -56,7 +57,7 @@ class Folder:
         Raises:
           InputError: there is no such folder, it cannot be listed, or it holds no file.
         """
-        if remote.is_remote(self.root):
+        if stores.is_remote(self.root):
             return remote.fingerprint(self.root)
         if not os.path.isdir(self.root):
             problem = (

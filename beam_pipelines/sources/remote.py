@@ -6,14 +6,12 @@ nothing is read on the launcher. Millions of small objects are slow to open one 
 `docs/cleaning.md` says which containers are better. Next: `folder`.
 """
 
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
+from beam_pipelines import stores
 from beam_pipelines.sources.entry import (
     NOT_SOURCE_FOLDERS,
     RawFile,
@@ -34,30 +32,23 @@ class RemoteFile(NamedTuple):
     changed: float
 
 
-def is_remote(path: str | os.PathLike) -> bool:
-    """Whether Beam's filesystems, not the operating system, open `path`."""
-    return "://" in os.fspath(path)
-
-
 def list_files(root: str) -> Iterator[RemoteFile]:
     """All files below a remote folder, version control's own left out.
 
     Raises:
       InputError: it cannot be listed, or holds no file.
     """
-    root = root.rstrip("/") + "/"
+    found = False
     try:
-        (found,) = FileSystems.match([root + "**"])
-    except (BeamIOError, ValueError) as error:
+        for path, file in stores.list_below(root):
+            found = True
+            if not NOT_SOURCE_FOLDERS.intersection(path.split("/")[:-1]):
+                changed = file.last_updated_in_seconds or 0
+                yield RemoteFile(file.path, path, file.size_in_bytes, changed)
+    except OSError as error:
         raise InputError(f"source folder {root}: cannot be listed: {error}") from error
-    if not found.metadata_list:
+    if not found:
         raise InputError(f"source folder {root} holds no files")
-    for file in found.metadata_list:
-        path = file.path.removeprefix(root)
-        hidden = NOT_SOURCE_FOLDERS.intersection(path.split("/")[:-1])
-        # Stores show folders that somebody made as empty objects.
-        if not hidden and not path.endswith("/"):
-            yield RemoteFile(file.path, path, file.size_in_bytes, file.last_updated_in_seconds or 0)
 
 
 def fingerprint(root: str) -> str:
@@ -68,22 +59,6 @@ def fingerprint(root: str) -> str:
     """
     lines = (f"{file.path}\0{file.size}\0{file.changed}" for file in list_files(root))
     return short_digest(sum(map(digest_number, lines)))
-
-
-def read_url(url: str, limit: int = -1) -> bytes:
-    """The bytes of a remote file as they are stored, at most `limit`.
-
-    Raises:
-      OSError: it cannot be read, whatever its filesystem raised.
-    """
-    try:
-        # A `.gz` stays one: what a file holds is not for its name to say.
-        with FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            return file.read(limit) if limit >= 0 else file.read()
-    except OSError:
-        raise
-    except Exception as error:  # Each store has exceptions of its own, some without a base class.
-        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 class ReadFolder(beam.PTransform):
@@ -115,7 +90,7 @@ class _Open(beam.DoFn):
         content, obstacle, detail = b"", "", ""
         if not decided_unread(path, file.size, self._max_file_bytes):
             try:
-                content = read_url(file.url, self._max_file_bytes + 1)
+                content = stores.read(file.url, self._max_file_bytes + 1)
             except OSError as error:
                 obstacle, detail = "unreadable", str(error)
         yield RawFile(

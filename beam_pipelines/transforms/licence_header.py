@@ -13,14 +13,21 @@ import re
 from beam_pipelines.languages.comments import comment_spans
 
 # Without one of these words within reach there is nothing to look for.
-_HINT = re.compile(r"copyright|licen[sc]e|©|all rights reserved", re.IGNORECASE)
+_HINT = re.compile(
+    r"copyright|licen[sc]e|©|all rights reserved|\(c\) ?(?:19|20)\d\d|public domain", re.IGNORECASE
+)
 _HINT_REACH = 4000
 # What may stand between the file's start and its notice, beside comments.
 _BEFORE_NOTICE = re.compile(
-    r"(?:\s|<\?php\b|<\?xml[^>]{0,200}\?>|<!DOCTYPE[^>]{0,200}>|<%@[^%]{0,200}%>|---\n"
-    r"|@charset [^;\n]{0,40};|['\"]use strict['\"];?)*",
-    re.IGNORECASE,
+    r"""(?:\s|<\?php\b|<\?hh\b|declare\s*\(strict_types\s*=\s*1\);|<\?xml[^>]{0,200}\?>
+    |<!DOCTYPE[^>]{0,200}>|<%@[^%]{0,200}%>|---\n|@charset\ [^;\n]{0,40};|['"]use\ strict['"];?
+    |\#(?:region|pragma|ifndef|ifdef|if|define|endif)\b[^\n]{0,120}|@?echo\ off\b|@?setlocal\b
+    |@?rem\b|dnl\b|exec\ (?:wish|tclsh)[^\n]{0,80}|\ufeff)*""",
+    re.IGNORECASE | re.VERBOSE,
 )
+# Lines of nothing but the mark of a comment, which needs a blank behind it to be one.
+_BARE_MARKS = re.compile(r"(?:\s|@?rem\b|dnl\b)*", re.IGNORECASE)
+_EMPTY_REGION = re.compile(r"#region[^\n]{0,80}\n\s*#endregion[^\n]{0,80}\n?", re.IGNORECASE)
 _LONGEST_GAP = 1000
 # Lines with a meaning for tools.
 _KEPT_LINE = re.compile(
@@ -41,9 +48,25 @@ _NOTICE = re.compile(
     | (?:in\ no\ event|nor\ shall)\ \w+(?:\ \w+){0,6}\ be\ liable
     | \b(?:mit|bsd|apache|isc|mozilla\ public|gnu\ (?:lesser\ |library\ |affero\ )?general\ public
           |gpl|lgpl|boost\ software|eclipse\ public)(?:[-\ ](?:style|v?\d[\d.]*))?\ licen[sc]e
-    | ^[^\w\n]*licen[sc]e\ ?: | the\ licen[sc]e\ file | \bcopying\ file | public\ domain\b)
+    | ^[^\w\n]*licen[sc]e\ ?: | the\ licen[sc]e\ file | \bcopying\ file | public\ domain\b
+    | disclaims\ copyright | ^[^\w\n]*may\ you\ (?:do\ good|find\ forg|share\ free)
+    | see\ copyright\ notice | ^[^\w\n]*this\ file\ is\ part\ of\b)
     """,
     re.VERBOSE | re.MULTILINE,
+)
+# In a documentation string only lines that are nothing but a notice.
+_NOTICE_IN_DOCSTRING = re.compile(
+    r"""^[^\w\n]*(?:copyright\ *(?:\(c\)|©|(?:19|20)\d\d)|:copyright:|:licen[sc]e:|spdx-
+    |\(c\)\ *(?:copyright\ *)?(?:19|20)\d\d|licen[sc]ed\ under\ the
+    |permission\ is\ hereby|permission\ to\ use,\ copy|redistribution\ and\ use
+    |the\ above\ copyright\ notice|the\ software\ is\ provided|this\ software\ is\ provided)""",
+    re.VERBOSE | re.MULTILINE | re.IGNORECASE,
+)
+# What may stand between two paragraphs of a notice and be part of it.
+_LEGAL = re.compile(
+    r"licen[sc]|redistribut|warrant|liab|permi[ts]|rights|conditions|copies|copyright|notice|terms"
+    r"|authors?\b|contribut|https?:|agreement|\blaw|provided|trademark|patent|disclaim",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"\w")
 _OPENING = re.compile(r"[^\w\n]*")
@@ -69,7 +92,26 @@ def remove_licence_header(text: str, language: str) -> str:
         if after != before:
             pieces += text[position : comment.start], after
             position = comment.end if after.strip() else _next_text(text, comment.end)
-    return "".join(pieces) + text[position:]
+            if after.endswith("\n"):
+                # The newline behind a comment's last line is not the comment's.
+                position += text.startswith("\n", position)
+    if not pieces:
+        return text
+    start = "".join(pieces) + text[position : position + _LONGEST_GAP]
+    if "#region" in start:
+        start = _EMPTY_REGION.sub("", start, 1)
+    return start + text[position + _LONGEST_GAP :]
+
+
+def licence_notice(text: str, language: str) -> str:
+    """The lines that `remove_licence_header` takes away; empty where there is no notice."""
+    if not _HINT.search(text, 0, _HINT_REACH):
+        return ""
+    notices = []
+    for comment in _leading_comments(text, language):
+        lines = text[comment.start : comment.end].splitlines(keepends=True)
+        notices += [lines[i] for i in sorted(_notice_lines(lines, _NOTICE))]
+    return "".join(notices)
 
 
 @dataclasses.dataclass(slots=True)
@@ -90,8 +132,9 @@ def _leading_comments(text: str, language: str) -> list[_Comment]:
         if not _BEFORE_NOTICE.fullmatch(gap):
             break
         is_block = "\n" in text[start:end] or text.startswith(_DOCSTRINGS, start)
-        goes_on = comments and not comments[-1].is_block and gap.count("\n") <= 1
-        if goes_on and not is_block and not gap.strip():
+        blank = _BARE_MARKS.fullmatch(gap)
+        goes_on = comments and not comments[-1].is_block and (gap.count("\n") <= 1 or gap.strip())
+        if goes_on and not is_block and blank:
             comments[-1].end = end
         else:
             comments.append(_Comment(start, end, is_block))
@@ -102,7 +145,10 @@ def _leading_comments(text: str, language: str) -> list[_Comment]:
 def _without_notice(comment: str, is_block: bool) -> str:
     """The comment without the paragraphs of its notice; empty if nothing else is said."""
     lines = comment.splitlines(keepends=True)
-    notice = _notice_lines(lines)
+    is_docstring = comment.startswith(_DOCSTRINGS)
+    notice = _notice_lines(lines, _NOTICE)
+    if is_docstring and any(_WORD.search(lines[i]) for i in range(len(lines)) if i not in notice):
+        notice = _notice_lines(lines, _NOTICE_IN_DOCSTRING)
     if not notice:
         return comment
     kept = [i for i in range(len(lines)) if i not in notice]
@@ -111,24 +157,36 @@ def _without_notice(comment: str, is_block: bool) -> str:
         return "".join(lines[i] for i in kept)
     if not any(_WORD.search(lines[i]) for i in kept):
         return ""
-    if comment.startswith(_DOCSTRINGS):
-        return comment
     return _closed_again(lines, kept)
 
 
-def _notice_lines(lines: list[str]) -> set[int]:
-    """Indices from the first to the last paragraph that is a notice, tools' lines left out."""
+def _notice_lines(lines: list[str], notice: re.Pattern[str]) -> set[int]:
+    """Indices of the paragraphs that are a notice, tools' lines left out.
+
+    Those between two of them belong to it if they speak of legal matters.
+    """
     paragraphs: list[list[int]] = [[]]
     for index, line in enumerate(lines):
         if _KEPT_LINE.match(line) or not _WORD.search(line):
             paragraphs.append([])
         else:
             paragraphs[-1].append(index)
-    notices = [p for p in paragraphs if p and _NOTICE.search("".join(lines[i] for i in p))]
+    texts = ["".join(lines[i] for i in paragraph) for paragraph in paragraphs]
+    notices = [n for n, text in enumerate(texts) if text and notice.search(text)]
     if not notices:
         return set()
-    span = range(notices[0][0], notices[-1][-1] + 1)
-    return {index for index in span if not _KEPT_LINE.match(lines[index])}
+    found: set[int] = set()
+    for n in range(notices[0], notices[-1] + 1):
+        if n in notices or _LEGAL.search(texts[n]):
+            found.update(paragraphs[n])
+    # The empty lines behind each paragraph of it go too, but for those before what stays.
+    behind_notice = False
+    for index in range(min(found), max(found) + 1):
+        if _WORD.search(lines[index]):
+            behind_notice = index in found
+        elif behind_notice and not _KEPT_LINE.match(lines[index]):
+            found.add(index)
+    return found
 
 
 def _without_outer_rules(lines: list[str], kept: list[int], notice: set[int]) -> list[int]:
@@ -138,7 +196,8 @@ def _without_outer_rules(lines: list[str], kept: list[int], notice: set[int]) ->
         first -= 1
     while last + 1 in kept and not _WORD.search(lines[last + 1]):
         last += 1
-    return [i for i in kept if i < first or i > last or _KEPT_LINE.match(lines[i])]
+    around = {*range(first, min(notice)), *range(max(notice) + 1, last + 1)}
+    return [i for i in kept if i not in around or _KEPT_LINE.match(lines[i])]
 
 
 def _closed_again(lines: list[str], kept: list[int]) -> str:

@@ -14,7 +14,9 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split
+from beam_pipelines.languages.file_types import identify
 from beam_pipelines.sources.entry import RawFile, decided_unread, file_type_of
+from beam_pipelines.transforms.notebook import BadNotebookError, structured_notebook
 from opencoder_jax.formats.document import Document
 
 _Dropped = TaggedOutput[Literal["dropped"], Drop]
@@ -30,7 +32,8 @@ class ReadFiles(beam.PTransform):
     """PCollection[RawFile] to a `Split` of documents and drops.
 
     Reasons: the source's obstacles (`link`, `dangling_link`, `not_a_file`, `unreadable`, ...),
-    `unknown_language`, `excluded_language`, `too_large`, `empty`, `binary`, `not_utf8`.
+    `unknown_language`, `excluded_language`, `too_large`, `empty`, `binary`, `not_utf8`,
+    `bad_notebook`.
     """
 
     def __init__(self, max_file_bytes: int) -> None:
@@ -67,7 +70,8 @@ def read_document(file: RawFile, max_file_bytes: int) -> Document:
         raise NotTextError(*unread)
     if len(file.content) > max_file_bytes:
         raise NotTextError("too_large", f"more than {max_file_bytes} bytes when read")
-    text = decode_text(file.content)
+    # A notebook's JSON is no text to learn from; its cells are.
+    text = notebook_text(file.content) if is_notebook(file.path) else decode_text(file.content)
     first_line = text[:_LONGEST_SHEBANG].partition("\n")[0]
     file_type = file_type_of(file.path, file.language, first_line)
     if file_type.doc_type == "unknown":
@@ -85,7 +89,7 @@ def read_document(file: RawFile, max_file_bytes: int) -> Document:
         stars=file.stars,
         commit_time=file.commit_time,
         provenance=file.provenance,
-        content_sha256=hashlib.sha256(file.content.removeprefix(_UTF8_BOM)).hexdigest(),
+        content_sha256=hashlib.sha256(text.encode("utf-8")).hexdigest(),
     )
 
 
@@ -111,6 +115,25 @@ def decode_text(content: bytes) -> str:
     if not text or text.isspace():
         raise NotTextError("empty", f"{len(content)} bytes")
     return text
+
+
+def is_notebook(path: str) -> bool:
+    return identify(path).language == "jupyter notebook"
+
+
+def notebook_text(content: bytes) -> str:
+    """`structured_notebook`, as a document's text.
+
+    Raises:
+      NotTextError: `bad_notebook`, or `empty` for a file without content.
+    """
+    if not content.strip():
+        raise NotTextError("empty", f"{len(content)} bytes")
+    try:
+        return structured_notebook(content)
+    except BadNotebookError as error:
+        sample = content[:SAMPLE_CHARACTERS].decode("utf-8", "replace")
+        raise NotTextError("bad_notebook", str(error), sample) from error
 
 
 class _Read(beam.DoFn):

@@ -88,7 +88,6 @@ def test_a_description_in_the_same_block_comment_stays_a_comment() -> None:
     "text",
     [
         '"""Parses licence files and their copyright notices."""\n\nimport os\n',
-        '"""Does a thing.\n\nCopyright (c) 2001 Acme\n"""\n\nimport os\n',
         "# Removes the copyright header of a file.\nimport os\n",
         "import os\n# Copyright 2020 Acme\n",
         "x = 1  # Copyright 2020 Acme\n",
@@ -98,6 +97,61 @@ def test_a_description_in_the_same_block_comment_stays_a_comment() -> None:
 )
 def test_other_comments_and_docstrings_stay(text: str) -> None:
     assert remove_licence_header(text, "python") == text
+
+
+def test_a_notice_in_a_documentation_string_goes_and_the_documentation_stays() -> None:
+    notice = ":copyright: (c) 2001 by Acme.\n:license: MIT, see LICENSE.\n"
+    text = f'"""Does a thing.\n\n{notice}"""\nimport os\n'
+    assert remove_licence_header(text, "python") == '"""Does a thing.\n\n"""\nimport os\n'
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        (
+            "php",
+            "<?php declare(strict_types=1);\n/*\n * (c) Acme 2001\n * Copyright Acme\n */\nx();\n",
+            "<?php declare(strict_types=1);\nx();\n",
+        ),
+        (
+            "csharp",
+            "#region License\n// Copyright (c) 2007 Acme\n#endregion\n\nusing System;\n",
+            "\nusing System;\n",
+        ),
+        (
+            "c",
+            "#ifndef A_H\n#define A_H\n/* Copyright (c) 2007 Acme */\nint x;\n",
+            "#ifndef A_H\n#define A_H\nint x;\n",
+        ),
+        (
+            "batchfile",
+            "@echo off\nrem Copyright (c) 2007 Acme\nrem\nrem MIT license\nset X=1\n",
+            "@echo off\nset X=1\n",
+        ),
+        (
+            "haskell",
+            "{-# LANGUAGE CPP #-}\n#if X\n#endif\n-- Copyright : (C) 2017 Acme\n\nmain = x\n",
+            "{-# LANGUAGE CPP #-}\n#if X\n#endif\nmain = x\n",
+        ),
+        (
+            "tcl",
+            "# (c) 2007-2008 Acme.\n\n# Copies files.\nproc x {} {}\n",
+            "# Copies files.\nproc x {} {}\n",
+        ),
+        (
+            "c",
+            "/*\n** The author disclaims copyright to this source code.\n*/\nint x;\n",
+            "int x;\n",
+        ),
+    ],
+)
+def test_what_may_stand_before_a_notice_stays(language: str, text: str, expected: str) -> None:
+    assert remove_licence_header(text, language) == expected
+
+
+def test_a_description_between_two_parts_of_a_notice_stays() -> None:
+    text = "# Copyright 2020 Acme\n#\n# Reads it.\n#\n# SPDX-License-Identifier: MIT\nimport os\n"
+    assert remove_licence_header(text, "python") == "# Reads it.\n#\nimport os\n"
 
 
 def test_a_documentation_line_above_the_notice_stays() -> None:
