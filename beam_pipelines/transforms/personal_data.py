@@ -35,8 +35,8 @@ _EXAMPLE_DOMAIN = re.compile(
     re.IGNORECASE,
 )
 # `jane at acme dot org`.
-_DOT = re.compile(r"[ (\[]dot[ )\]]{1,2}(?P<top>com|org|net|edu|[a-z]{2})\b")
-_AT_BEFORE = re.compile(r"(?<![\w.+-])[\w.+-]{2,40} ?[ (\[]at[ )\]] ?[\w-]{2,40} ?$")
+_DOT = re.compile(r"dot(?<=[ (\[]dot)[ )\]]{1,2}(?:com|org|net|edu|[a-z]{2})\b")
+_AT_BEFORE = re.compile(r"(?<![\w.+-])[\w.+-]{2,40} ?[ (\[]at[ )\]] ?[\w-]{2,40} ?[ (\[]$")
 # `user:password@host` in a URL is no address, nor is `pkg@1.2`, nor `icon@2x.png`.
 _URL_BEFORE = re.compile(r"://[^\s/\"'<>]{0,64}$")
 
