@@ -2,7 +2,7 @@
 
 `FnApiRunner` is named as the default because Beam's own default, `DirectRunner`, first
 tries to download another runner. Any other is chosen with `--runner=...`, with its own
-flags after it. `--direct_running_mode=multi_processing --direct_num_workers=2` runs a
+flags after it; docs/runners.md says which were tried. `--direct_running_mode=multi_processing --direct_num_workers=2` runs a
 local job in several processes; Beam leaves those idle if the launcher dies by SIGKILL.
 `working_folder` keeps unfinished files apart, so a killed job leaves nothing that looks
 finished.
@@ -21,6 +21,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, WorkerOptions
 
+from beam_pipelines import dataflow
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import MANIFEST_NAME
 
@@ -42,6 +43,9 @@ def pipeline(options: Sequence[str] = ()) -> beam.Pipeline:
     logging.getLogger("apache_beam.runners.common").addFilter(_is_no_input_error)
     _refuse_stray_words(options)
     parsed = PipelineOptions(list(options))
+    standard = parsed.view_as(StandardOptions)
+    if standard.runner == "DaskRunner":
+        standard.runner = _dask_runner()
     known = _all_options(parsed)
     unknown = sorted(set(parsed.get_all_options(retain_unknown_options=True)) - set(known))
     if unknown:
@@ -50,16 +54,51 @@ def pipeline(options: Sequence[str] = ()) -> beam.Pipeline:
             + ", ".join(f"--{name}" for name in unknown)
             + " (gin bindings are written --gin.X=Y)"
         )
-    standard = parsed.view_as(StandardOptions)
     if standard.runner is None:
         standard.runner = DEFAULT_RUNNER
+    if dataflow.is_dataflow(parsed):
+        dataflow.check_options(parsed)
     worker = parsed.view_as(WorkerOptions)
     if worker.default_sdk_harness_log_level is None:
         worker.default_sdk_harness_log_level = "WARNING"
     try:
         return beam.Pipeline(options=parsed)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise InputError(f"--runner={standard.runner}: {error}") from error
+
+
+def require_shared_folders(pipeline: beam.Pipeline, **folders: str) -> None:
+    """Refuses folders of this machine where other machines do the work.
+
+    Args:
+      pipeline: as `pipeline` made it.
+      folders: by the name under which the user gave them.
+
+    Raises:
+      InputError: the runner is Dataflow, and a folder is a local path.
+    """
+    if not dataflow.is_dataflow(pipeline.options):
+        return
+    local = [f"{name} {path}" for name, path in folders.items() if "://" not in path]
+    if local:
+        raise InputError(
+            f"workers of Dataflow do not see this machine's {' and '.join(local)}: "
+            "give a place in a store, e.g. gs://BUCKET/FOLDER"
+        )
+
+
+def _dask_runner() -> str:
+    """The full name of our own; Beam's loses records (docs/runners.md).
+
+    Beam knows the `--dask_*` flags only once the module is imported.
+    """
+    try:
+        from beam_pipelines import dask_runner
+    except ImportError as error:
+        raise InputError(
+            f"--runner=DaskRunner needs dask and distributed (uv sync --extra dask): {error}"
+        ) from error
+    return f"{dask_runner.__name__}.{dask_runner.DaskRunner.__name__}"
 
 
 def _is_no_input_error(record: logging.LogRecord) -> bool:

@@ -1,13 +1,14 @@
 """Sinks whose files are the same bytes whatever the runner, the order or the workers.
 
 `WriteShards` puts a record into the shard that its key hashes to, and one worker sorts
-and writes each shard whole. Beam's own file sinks cut shards where bundles end, so two
-runs would differ. A shard has to fit a worker's memory: choose `num_shards` for a few
-hundred megabytes each. `WriteJson` writes one value, e.g. a job's statistics.
-Folders are local paths or anything that Beam's filesystems open (`gs://`, `s3://`).
+and writes each shard whole, as ArrayRecord and, for people who want to look, as parquet
+too. Beam's own file sinks cut shards where bundles end, so two runs would differ. A shard
+has to fit a worker's memory: choose `num_shards` for a few hundred megabytes each.
+`WriteJson` writes one value, e.g. a job's statistics. Folders are local paths or anything
+that Beam's filesystems open (`gs://`, `s3://`). Next: `parquet`, `output`.
 """
 
-import json
+import collections
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,24 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
+from beam_pipelines import stores
+from beam_pipelines.parquet import Table
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats.manifest import file_sha256, write_json
+from opencoder_jax.formats.manifest import file_sha256, json_text, write_json
 from opencoder_jax.formats.shards import shard_name, write_shard
 from opencoder_jax.formats.split import hash_fraction
 
-Shard = tuple[str, str, int]
+# Path or url, SHA-256, number of records, number of records by kind.
+Shard = tuple[str, str, int, dict[str, int]]
 _METRICS = "shards"
 
 
 class WriteShards(beam.PTransform):
     """Writes `name-00000-of-0000N.arrayrecord` and the rest, every index even if empty.
 
-    The records of a shard are sorted by key. Yields (shard name, SHA-256 of the file,
-    number of records) of each shard when it is in place.
+    The records of a shard are sorted by key. Yields a `Shard` for each file when it is in
+    place, so that nobody has to read it again to know what it holds.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class WriteShards(beam.PTransform):
         num_shards: int,
         encode: Callable[[Any], bytes],
         key: Callable[[Any], str],
+        kind: Callable[[bytes], str] | None = None,
+        table: Table | None = None,
     ) -> None:
         """Args:
         folder: where to write; made where it is missing.
@@ -49,6 +54,8 @@ class WriteShards(beam.PTransform):
         num_shards: how many files; part of the output's identity, not of its execution.
         encode: element to serialized record; must be picklable and deterministic.
         key: element to its id; decides shard and order, must not be empty.
+        kind: record to what it is counted as, e.g. the reason of a drop; None counts no kinds.
+        table: the same records as parquet files; None writes none.
         """
         super().__init__()
         if num_shards < 1:
@@ -58,6 +65,8 @@ class WriteShards(beam.PTransform):
         self._num_shards = num_shards
         self._encode = encode
         self._key = key
+        self._kind = kind
+        self._table = table
 
     def expand(self, elements: beam.PCollection) -> beam.PCollection:
         records = elements | "Encode" >> beam.ParDo(
@@ -76,8 +85,8 @@ class WriteShards(beam.PTransform):
             | "GroupByShard" >> beam.GroupByKey()
             | "Write"
             >> beam.ParDo(
-                _WriteShard(self._folder, self._name, self._num_shards)
-            ).with_output_types(tuple[str, str, int])
+                _WriteShard(self._folder, self._name, self._num_shards, self._kind, self._table)
+            ).with_output_types(tuple[str, str, int, dict[str, int]])
         )
 
 
@@ -108,27 +117,48 @@ class _ToShard(beam.DoFn):
 
 
 class _WriteShard(beam.DoFn):
-    def __init__(self, folder: str, name: str, num_shards: int) -> None:
+    def __init__(
+        self,
+        folder: str,
+        name: str,
+        num_shards: int,
+        kind: Callable[[bytes], str] | None,
+        table: Table | None,
+    ) -> None:
         self._folder = folder
         self._name = name
         self._num_shards = num_shards
+        self._kind = kind
+        self._table = table
         self._written = Metrics.counter(_METRICS, name)
 
     def process(self, group: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Shard]:
         index, keyed = group
         records = [record for _, record in sorted(pair for pair in keyed if pair[0])]
+        kinds = dict(collections.Counter(map(self._kind, records))) if self._kind else {}
         name = shard_name(self._name, index, self._num_shards)
-        if is_remote(self._folder):
-            with tempfile.TemporaryDirectory() as local:
-                write_shard(Path(local) / name, records)
-                digest = file_sha256(Path(local) / name)
-                _upload(Path(local) / name, FileSystems.join(self._folder, name))
-        else:
-            os.makedirs(self._folder, exist_ok=True)
-            write_shard(Path(self._folder) / name, records)
-            digest = file_sha256(Path(self._folder) / name)
+        place, digest = _put(self._folder, name, lambda path: write_shard(path, records))
         self._written.inc(len(records))
-        yield name, digest, len(records)
+        yield place, digest, len(records), kinds
+        if table := self._table:
+            name = f"{os.path.splitext(name)[0]}.parquet"
+            place, digest = _put(table.folder, name, lambda path: table.write(path, records))
+            yield place, digest, len(records), {}
+
+
+def _put(folder: str, name: str, write: Callable[[Path], Any]) -> tuple[str, str]:
+    """Writes a file into a local or remote folder; (path or url, SHA-256)."""
+    if stores.is_remote(folder):
+        url = f"{folder.rstrip('/')}/{name}"
+        with tempfile.TemporaryDirectory() as local:
+            write(Path(local) / name)
+            digest = file_sha256(Path(local) / name)
+            stores.upload(Path(local) / name, url)
+        return url, digest
+    path = Path(folder) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path)
+    return os.fspath(path), file_sha256(path)
 
 
 def committed_records(result: PipelineResult, name: str) -> int | None:
@@ -146,27 +176,13 @@ def shard_index(key: str, num_shards: int) -> int:
     return int(hash_fraction("shard", key) * num_shards)
 
 
-def is_remote(folder: str | os.PathLike) -> bool:
-    """Whether Beam's filesystems, not the operating system, open `folder`."""
-    return "://" in os.fspath(folder)
-
-
 def _empty_record(index: int) -> tuple[int, tuple[str, bytes]]:
     return index, ("", b"")
 
 
-def _upload(local: Path, remote: str) -> None:
-    """Copies in pieces; object stores show the file only when it is closed."""
-    with local.open("rb") as source, FileSystems.create(remote) as target:
-        while piece := source.read(1 << 24):
-            target.write(piece)
-
-
 def _write_object(value: dict[str, Any], path: str) -> str:
-    if is_remote(path):
-        text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        with FileSystems.create(path) as file:
-            file.write(text.encode("utf-8"))
+    if stores.is_remote(path):
+        stores.write(path, json_text(value).encode("utf-8"))
     else:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         write_json(path, value)

@@ -29,12 +29,13 @@ class Stage(NamedTuple):
     Attributes:
       name: of the ticks that are counted.
       title: what is being done.
-      total: how many are to come, or the name of the earlier ticks that tell.
+      total: how many are to come, the name of the earlier ticks that tell, or None where
+        nobody knows.
     """
 
     name: str
     title: str
-    total: int | str
+    total: int | str | None
 
 
 class Tick(beam.PTransform):
@@ -92,12 +93,14 @@ def shown(stages: Sequence[Stage], unit: str) -> Iterator[Path]:
 def _follow(folder: Path, stages: Sequence[Stage], unit: str, stop: threading.Event) -> None:
     following = [*stages[1:], None]
     for stage, after in zip(stages, following, strict=True):
-        total = stage.total if isinstance(stage.total, int) else _count(folder / stage.total)
+        total = stage.total if not isinstance(stage.total, str) else _count(folder / stage.total)
         with track(stage.title, total, unit) as advance:
             done = 0
             while True:
                 over = stop.is_set() or (after is not None and _count(folder / after.name) > 0)
-                now = min(total, _count(folder / stage.name))
+                now = _count(folder / stage.name)
+                if total is not None:
+                    now = min(total, now)
                 if now > done:
                     advance(now - done)
                     done = now

@@ -35,7 +35,7 @@ from opencoder_jax.errors import InputError
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "gin_configs"
 # A path or word; or a text that starts as none of gin's own values does.
-_PLAIN_TEXT = re.compile(r"[\w./~:@=+,-]+|[A-Za-z#][^@%]*", re.DOTALL)
+_PLAIN_TEXT = re.compile(r"[\w./~:@=+,*?-]+|[A-Za-z#][^@%]*", re.DOTALL)
 
 
 class ConfigurationError(InputError):
@@ -47,7 +47,10 @@ def main(
     argv: Sequence[str] | None = None,
     *,
     default_gin_files: Sequence[str] = (),
+    base_gin_files: Sequence[str] = (),
     pass_through: str | None = None,
+    flags: Mapping[str, str] | None = None,
+    words: str | None = None,
 ) -> int:
     """Runs one command: reads flags and gin, checks them, calls `function`.
 
@@ -55,28 +58,44 @@ def main(
       function: the command; its docstring is the help text, its parameters what gin binds.
       argv: without the program's name; None takes `sys.argv`.
       default_gin_files: parsed where no `--gin_file` is given.
+      base_gin_files: parsed in any case, before them; what the user's files change.
       pass_through: the parameter of `function` that takes the flags that are not known
         here (a Beam job's pipeline options); None refuses such flags.
+      flags: parameter of `function` to the binding (a macro, or `function.parameter`) that
+        `--parameter=VALUE` sets too, for people who do not know gin; of a bool, `--parameter`.
+      words: the parameter that takes the words which are no flags, e.g. file names; None
+        refuses them.
 
     Returns:
       0, or 2 after a message about bad input.
     """
-    parser = _argument_parser(function, default_gin_files, pass_through)
+    short = dict(flags or {})
+    parser = _argument_parser(function, default_gin_files, base_gin_files, pass_through, words)
+    _add_flags(parser, function, short)
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        flags, unknown = parser.parse_known_args(_as_gin_bindings(arguments))
+        # Intermixed: words may stand before, between and after flags.
+        parse = parser.parse_known_intermixed_args if words else parser.parse_known_args
+        options, unknown = parse(_as_gin_bindings(arguments))
         if unknown and pass_through is None:
             parser.error(f"unknown flags: {' '.join(unknown)} (bindings are written --gin.X=Y)")
+        given = {name: getattr(options, name) for name in short}
         configured = configure(
             function,
-            gin_files=flags.gin_file or default_gin_files,
-            bindings=flags.gin_bindings,
-            search_paths=flags.gin_search_paths,
+            gin_files=[*base_gin_files, *(options.gin_file or default_gin_files)],
+            bindings=[
+                *options.gin_bindings,
+                *(f"{short[n]} = {value!r}" for n, value in given.items() if value is not None),
+            ],
+            search_paths=options.gin_search_paths,
         )
-        if flags.dry_run:
+        if options.dry_run:
             print(gin.config_str())
             return 0
-        configured(**({pass_through: unknown} if pass_through else {}))
+        arguments_given = {pass_through: unknown} if pass_through else {}
+        if words:
+            arguments_given[words] = getattr(options, words)
+        configured(**arguments_given)
     except InputError as error:
         print(f"error: {_without_gin(error)}", file=sys.stderr)
         return 2
@@ -239,7 +258,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _argument_parser(
-    function: Callable[..., Any], default_gin_files: Sequence[str], pass_through: str | None
+    function: Callable[..., Any],
+    default_gin_files: Sequence[str],
+    base_gin_files: Sequence[str],
+    pass_through: str | None,
+    words: str | None,
 ) -> argparse.ArgumentParser:
     module = function.__module__
     if module == "__main__":
@@ -248,7 +271,7 @@ def _argument_parser(
     parameters = "\n".join(
         f"  {function.__name__}.{p}"
         for p in inspect.signature(function).parameters.values()
-        if p.name != pass_through
+        if p.name not in (pass_through, words)
     )
     parser = _Parser(
         prog=f"python -m {module}",
@@ -262,7 +285,8 @@ def _argument_parser(
         action="append",
         metavar="FILE",
         help="gin file, by path or relative to a search path; may be repeated"
-        + (f" (default: {', '.join(default_gin_files)})" if default_gin_files else ""),
+        + (f" (default: {', '.join(default_gin_files)})" if default_gin_files else "")
+        + (f" (read over {', '.join(base_gin_files)})" if base_gin_files else ""),
     )
     parser.add_argument(
         "--gin_bindings",
@@ -281,7 +305,23 @@ def _argument_parser(
     parser.add_argument(
         "--dry_run", action="store_true", help="check and print the configuration, run nothing"
     )
+    if words:
+        parser.add_argument(words, nargs="*", metavar=words.removesuffix("s").upper())
     return parser
+
+
+def _add_flags(
+    parser: argparse.ArgumentParser, function: Callable[..., Any], flags: Mapping[str, str]
+) -> None:
+    """`--name` for each of the parameters `flags`, typed as the parameter is."""
+    hints = typing.get_type_hints(function)
+    for name, binding in flags.items():
+        text = f"the same as --gin.{binding}"
+        if hints[name] is bool:
+            parser.add_argument(f"--{name}", action="store_true", default=None, help=f"{text}=True")
+        else:
+            kind = int if hints[name] is int else str
+            parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=text)
 
 
 def _as_gin_bindings(argv: Sequence[str]) -> list[str]:

@@ -3,19 +3,31 @@
 Alternating large-star and small-star rounds (Kiveris et al., "Connected Components in
 MapReduce and Beyond", SoCC 2014): each node links its neighbours to the smallest of them,
 until every component is a star around its smallest node. A round at least about halves
-the distance to the centre, so `rounds` covers diameters up to about 2^rounds. Beam has no
-loops: the rounds are unrolled, and the last step checks that they sufficed. A
-neighbourhood is read twice, as the iterable that Beam hands out, never made into a list.
+the distance to the centre, so `rounds` covers diameters up to about 2^rounds.
+
+Beam has no loops, so the rounds are unrolled, but one that is not needed costs nothing:
+each counts the links that it changed, and where that is none its edges go straight to
+the output and the rounds after it see no element (a counter of Beam, `nodes of round N`,
+shows where that was). If the last round still changes
+something the job stops with an error.
+
+A neighbourhood is read twice, as the iterable that Beam hands out, never made into a
+list. Finding its minimum with a combiner first would not save a reading: to link the
+neighbours they have to meet the minimum, in a second shuffle of the same edges.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from opencoder_jax.errors import InputError
 
 Edge = tuple[str, str]
-_IS_CENTRE = ""
+_Changed = TaggedOutput[Literal["changed"], int]
+_Settled = TaggedOutput[Literal["settled"], Edge]
 
 
 class NotConvergedError(InputError):
@@ -31,27 +43,51 @@ class ConnectedComponents(beam.PTransform):
       NotConvergedError: `rounds` were too few for a component's diameter.
     """
 
-    def __init__(self, rounds: int = 10) -> None:
+    def __init__(self, rounds: int = 16) -> None:
         super().__init__()
         if rounds < 1:
             raise InputError(f"component_rounds is {rounds}, expected at least 1")
         self._rounds = rounds
 
     def expand(self, edges: beam.PCollection) -> beam.PCollection:
+        settled = []
+        changed: beam.PCollection | None = None
         for i in range(1, self._rounds + 1):
-            edges = (
-                edges
-                | f"BothWays{i}" >> beam.FlatMap(_both_ways).with_output_types(Edge)
+            if changed is None:
+                both_ways = edges | f"BothWays{i}" >> beam.FlatMap(_both_ways).with_output_types(
+                    Edge
+                )
+            else:
+                gate = edges | f"BothWays{i}" >> beam.ParDo(
+                    _Gate(), AsSingleton(changed)
+                ).with_outputs("settled", main="edges")
+                settled.append(gate.settled)
+                both_ways = gate.edges
+            large = (
+                both_ways
                 | f"GroupAll{i}" >> beam.GroupByKey()
-                | f"LargeStar{i}" >> beam.FlatMap(_large_star).with_output_types(Edge)
-                | f"GroupSmaller{i}" >> beam.GroupByKey()
-                | f"SmallStar{i}" >> beam.FlatMap(_small_star).with_output_types(Edge)
+                | f"LargeStar{i}" >> beam.ParDo(_LargeStar(i)).with_outputs("changed", main="edges")
             )
+            small = (
+                large.edges
+                | f"GroupSmaller{i}" >> beam.GroupByKey()
+                | f"SmallStar{i}" >> beam.ParDo(_SmallStar()).with_outputs("changed", main="edges")
+            )
+            edges = small.edges
+            changed = (
+                (large.changed, small.changed)
+                | f"Changes{i}" >> beam.Flatten()
+                | f"Count{i}" >> beam.CombineGlobally(sum)
+            )
+        assert changed is not None  # there is at least one round
+        last = edges | "Converged" >> beam.ParDo(
+            _RequireConverged(self._rounds), AsSingleton(changed)
+        ).with_output_types(Edge)
         return (
-            edges
-            | "Roles" >> beam.FlatMap(_roles).with_output_types(Edge)
-            | "GroupRoles" >> beam.GroupByKey()
-            | "Label" >> beam.ParDo(_Label(self._rounds)).with_output_types(tuple[str, str])
+            (*settled, last)
+            | "Stars" >> beam.Flatten()
+            | "Label" >> beam.FlatMap(_label).with_output_types(Edge)
+            | "OnceEach" >> beam.CombinePerKey(min)
         )
 
 
@@ -61,46 +97,66 @@ def _both_ways(edge: Edge) -> Iterator[Edge]:
     yield b, a
 
 
-def _large_star(group: tuple[str, Iterable[str]]) -> Iterator[Edge]:
+class _Gate(beam.DoFn):
+    """Edges of the last round: into the next one, or past it where nothing changed."""
+
+    def process(self, edge: Edge, changed: int) -> Iterator[Edge | _Settled]:
+        if changed:
+            yield from _both_ways(edge)
+        else:
+            yield _Settled("settled", edge)
+
+
+class _LargeStar(beam.DoFn):
     """Links every larger neighbour to the smallest of the neighbourhood; (larger, smaller)."""
-    node, neighbours = group
-    smallest = min(node, min(neighbours))
-    for neighbour in neighbours:
-        if neighbour > node:
-            yield neighbour, smallest
+
+    def __init__(self, number: int) -> None:
+        self._nodes = Metrics.counter("components", f"nodes of round {number}")
+
+    def process(self, group: tuple[str, Iterable[str]]) -> Iterator[Edge | _Changed]:
+        self._nodes.inc()
+        node, neighbours = group
+        smallest = min(node, min(neighbours))
+        changed = 0
+        for neighbour in neighbours:
+            if neighbour > node:
+                yield neighbour, smallest
+                changed += smallest != node
+        if changed:
+            yield _Changed("changed", changed)
 
 
-def _small_star(group: tuple[str, Iterable[str]]) -> Iterator[Edge]:
+class _SmallStar(beam.DoFn):
     """Links the node and its smaller neighbours to the smallest; (larger, smaller)."""
-    node, smaller = group
-    smallest = min(smaller)
-    yield node, smallest
-    for neighbour in smaller:
-        if neighbour != smallest:
-            yield neighbour, smallest
+
+    def process(self, group: tuple[str, Iterable[str]]) -> Iterator[Edge | _Changed]:
+        node, smaller = group
+        smallest = min(smaller)
+        yield node, smallest
+        changed = 0
+        for neighbour in smaller:
+            if neighbour != smallest:
+                yield neighbour, smallest
+                changed += 1
+        if changed:
+            yield _Changed("changed", changed)
 
 
-def _roles(edge: Edge) -> Iterator[tuple[str, str]]:
-    larger, smaller = edge
-    yield larger, smaller
-    yield smaller, _IS_CENTRE
-
-
-class _Label(beam.DoFn):
-    """Names each node's component; a node that is no leaf of one star is an error."""
-
+class _RequireConverged(beam.DoFn):
     def __init__(self, rounds: int) -> None:
         self._rounds = rounds
 
-    def process(self, group: tuple[str, Iterable[str]]) -> Iterator[tuple[str, str]]:
-        node, roles = group
-        first = None
-        for role in roles:
-            if first is None:
-                first = role
-            elif role != first:
-                raise NotConvergedError(
-                    f"connected components did not converge in {self._rounds} rounds (near "
-                    f"{node!r}): raise component_rounds of NearDedup to {2 * self._rounds}"
-                )
-        yield node, first or node
+    def process(self, edge: Edge, changed: int) -> Iterator[Edge]:
+        if changed:
+            raise NotConvergedError(
+                f"connected components did not converge in {self._rounds} rounds ({changed} links "
+                f"changed in the last one, near {edge[0]!r}): raise component_rounds to "
+                f"{2 * self._rounds}"
+            )
+        yield edge
+
+
+def _label(edge: Edge) -> Iterator[Edge]:
+    larger, smaller = edge
+    yield larger, smaller
+    yield smaller, smaller

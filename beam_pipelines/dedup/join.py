@@ -4,14 +4,18 @@ Deduplication decides on light records (ids, hashes, stars); the texts are shuff
 stage, under a key of their own each, so no key is hot.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.typehints.decorators import no_annotations
 
+from beam_pipelines.dedup.keep_order import KeepOrder, keep_order
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document
+
+DUPLICATE_ID = "duplicate_id"
 
 
 class JoinById(beam.PTransform):
@@ -20,8 +24,16 @@ class JoinById(beam.PTransform):
     Each document comes out once, with an empty string where nothing was decided.
 
     Raises (in the job):
-      InputError: two documents have the same id.
+      InputError: two documents have the same id, and `several` is false.
     """
+
+    def __init__(self, several: bool = False) -> None:
+        """Args:
+        several: of documents with the same id the first by `identity_order` meets the
+          decision and the others come out with `DUPLICATE_ID`.
+        """
+        super().__init__()
+        self._several = several
 
     @no_annotations
     def expand(self, pcollections: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
@@ -30,7 +42,7 @@ class JoinById(beam.PTransform):
         return (
             {"documents": keyed, "decisions": decisions}
             | "GroupById" >> beam.CoGroupByKey()
-            | "Pair" >> beam.FlatMap(_pair).with_output_types(tuple[Document, str])
+            | "Pair" >> beam.FlatMap(_pair, self._several).with_output_types(tuple[Document, str])
         )
 
 
@@ -38,13 +50,34 @@ def _by_id(document: Document) -> tuple[str, Document]:
     return document.id, document
 
 
-def _pair(group: tuple[str, Mapping[str, Iterable[Any]]]) -> Iterator[tuple[Document, str]]:
-    document_id, joined = group
-    documents, decisions = list(joined["documents"]), list(joined["decisions"])
-    if len(documents) != 1 or len(decisions) > 1:
-        places = ", ".join(f"{d.repo}:{d.path}" for d in documents)
-        raise InputError(
-            f"{len(documents)} documents have the id {document_id!r} ({places}): "
-            "ids have to be unique before deduplication"
-        )
-    yield documents[0], decisions[0] if decisions else ""
+def identity_order(document: Document) -> tuple[KeepOrder, str]:
+    """A sort key of documents with the same id; what is equal in it has the same content."""
+    return keep_order(document), document.content_sha256
+
+
+def _pair(
+    group: tuple[str, Mapping[str, Iterable[Any]]], several: bool
+) -> Iterator[tuple[Document, str]]:
+    """Keeps at most two documents of a group in memory, however often an id is used."""
+    _, joined = group
+    decision = next(iter(joined["decisions"]), "")
+    best: Document | None = None
+    for document in joined["documents"]:
+        if best is None:
+            best = document
+            continue
+        if not several:
+            raise InputError(
+                f"two documents have the id {document.id!r} ({best.repo}:{best.path}, "
+                f"{document.repo}:{document.path}): ids have to be unique before deduplication"
+            )
+        first, other = sorted((best, document), key=_total_order)
+        yield other, DUPLICATE_ID
+        best = first
+    if best is None:
+        raise InputError(f"something was decided about document {group[0]!r}, which is not there")
+    yield best, decision
+
+
+def _total_order(document: Document) -> tuple[tuple[KeepOrder, str], tuple[str | int, ...]]:
+    return identity_order(document), dataclasses.astuple(document)

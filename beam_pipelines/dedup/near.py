@@ -21,9 +21,9 @@ from beam_pipelines.accounting import Drop, drop_document
 from beam_pipelines.dedup.cluster import Cluster, Verdict, decide_cluster, describe_cluster
 from beam_pipelines.dedup.components import ConnectedComponents
 from beam_pipelines.dedup.join import JoinById
-from beam_pipelines.dedup.minhash import Banding, band_keys
-from beam_pipelines.dedup.shingles import shingle_hashes
-from opencoder_jax.errors import InputError
+from beam_pipelines.dedup.links import StarEdges
+from beam_pipelines.dedup.minhash import text_band_keys
+from beam_pipelines.dedup.settings import NearSettings
 from opencoder_jax.formats.document import Document
 
 REASON = "near_duplicate"
@@ -63,48 +63,23 @@ class NearDedup(beam.PTransform):
         bands: int = 16,
         rows: int = 128,
         min_jaccard: float | None = None,
-        component_rounds: int = 10,
+        component_rounds: int = 16,
         cluster_members: int = 20,
     ) -> None:
-        """Args:
-        ngram: words a shingle.
-        permutations: of the MinHash; has to be bands × rows.
-        bands, rows: two documents are candidates if all rows of one band agree.
-        min_jaccard: exact similarity from which a document is dropped; None takes what
-          the bands imply, (1/bands)^(1/rows).
-        component_rounds: rounds of `ConnectedComponents`.
-        cluster_members: how many documents a cluster's record names.
-        """
+        """The arguments are those of `NearSettings`."""
         super().__init__()
-        if bands * rows != permutations:
-            raise InputError(
-                f"near deduplication with {bands} bands of {rows} rows uses {bands * rows} "
-                f"permutations, but permutations is {permutations}: change one of the three"
-            )
-        if ngram < 1:
-            raise InputError(f"ngram is {ngram}, expected at least 1")
-        self._banding = Banding(bands, rows)
-        if min_jaccard is None:
-            min_jaccard = self._banding.threshold
-        if not 0 < min_jaccard <= 1:
-            raise InputError(f"min_jaccard is {min_jaccard}, expected more than 0 and at most 1")
-        self._ngram = ngram
-        self._min_jaccard = min_jaccard
-        self._component_rounds = component_rounds
-        self._cluster_members = cluster_members
+        self._settings = NearSettings(
+            ngram, permutations, bands, rows, min_jaccard, component_rounds, cluster_members
+        )
 
     @no_annotations
     def expand(self, documents: beam.PCollection) -> NearSplit:
         clusters = (
             documents
             | "BandKeys"
-            >> beam.ParDo(_BandKeys(self._ngram, self._banding)).with_output_types(
-                tuple[bytes, str]
-            )
-            | "GroupByBand" >> beam.GroupByKey()
-            | "LinkBucket" >> beam.FlatMap(_star_edges).with_output_types(tuple[str, str])
-            | "DistinctEdges" >> beam.Distinct()
-            | "Components" >> ConnectedComponents(self._component_rounds)
+            >> beam.ParDo(_BandKeys(self._settings)).with_output_types(tuple[bytes, str])
+            | "Link" >> StarEdges()
+            | "Components" >> ConnectedComponents(self._settings.component_rounds)
         )
         joined = (
             (documents, clusters)
@@ -115,9 +90,7 @@ class NearDedup(beam.PTransform):
             joined.clustered
             | "GroupByCluster" >> beam.GroupByKey()
             | "Verify"
-            >> beam.ParDo(
-                _Verify(self._ngram, self._min_jaccard, self._cluster_members)
-            ).with_outputs("dropped", "clusters", main="kept")
+            >> beam.ParDo(_Verify(self._settings)).with_outputs("dropped", "clusters", main="kept")
         )
         return NearSplit(
             kept=(joined.single, decided.kept) | "Kept" >> beam.Flatten(),
@@ -127,23 +100,13 @@ class NearDedup(beam.PTransform):
 
 
 class _BandKeys(beam.DoFn):
-    def __init__(self, ngram: int, banding: Banding) -> None:
-        self._ngram = ngram
-        self._banding = banding
+    def __init__(self, settings: NearSettings) -> None:
+        self._settings = settings
 
     def process(self, document: Document) -> Iterator[tuple[bytes, str]]:
-        keys = band_keys(shingle_hashes(document.text, self._ngram), self._banding)
+        keys = text_band_keys(document.text, self._settings.ngram, self._settings.banding)
         for key in keys:
             yield key.tobytes(), document.id
-
-
-def _star_edges(bucket: tuple[bytes, Iterable[str]]) -> Iterator[tuple[str, str]]:
-    """Links every document of a bucket to its smallest id; reads the bucket twice."""
-    _, members = bucket
-    smallest = min(members)
-    for member in members:
-        if member != smallest:
-            yield member, smallest
 
 
 class _SplitClustered(beam.DoFn):
@@ -159,16 +122,15 @@ class _SplitClustered(beam.DoFn):
 
 
 class _Verify(beam.DoFn):
-    def __init__(self, ngram: int, min_jaccard: float, cluster_members: int) -> None:
-        self._ngram = ngram
-        self._min_jaccard = min_jaccard
-        self._cluster_members = cluster_members
+    def __init__(self, settings: NearSettings) -> None:
+        self._settings = settings
 
     def process(
         self, cluster: tuple[str, Iterable[Document]]
     ) -> Iterator[Document | _Dropped | _Clusters]:
         cluster_id, documents = cluster
-        verdicts = decide_cluster(documents, ngram=self._ngram, min_jaccard=self._min_jaccard)
+        settings = self._settings
+        verdicts = decide_cluster(documents, ngram=settings.ngram, min_jaccard=settings.threshold)
         for document in documents:
             verdict: Verdict = verdicts[document.id]
             if verdict.kept_id == document.id:
@@ -178,9 +140,9 @@ class _Verify(beam.DoFn):
                 document,
                 REASON,
                 value=verdict.jaccard,
-                threshold=f">= {self._min_jaccard:.6f}",
+                threshold=f">= {settings.threshold:.6f}",
                 detail=verdict.kept_id,
             )
             yield _Dropped("dropped", drop)
-        record = describe_cluster(cluster_id, documents, verdicts, self._cluster_members)
+        record = describe_cluster(cluster_id, documents, verdicts, settings.cluster_members)
         yield _Clusters("clusters", record)

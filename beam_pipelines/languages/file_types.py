@@ -64,6 +64,19 @@ def identify(path: str, first_line: str = "") -> FileType:
     return table.interpreters.get(_interpreter(first_line), UNKNOWN)
 
 
+def identified_by(path: str, first_line: str = "") -> str:
+    """What tells `identify` the language, e.g. `extension .py`; empty where nothing does."""
+    table = _table()
+    name = path.rsplit("/", 1)[-1]
+    if name in table.file_names:
+        return f"file name {name}"
+    for extension in _extensions(name):
+        if extension in table.extensions or extension.lower() in table.extensions:
+            return f"extension {extension}"
+    interpreter = _interpreter(first_line)
+    return f"interpreter {interpreter}" if interpreter in table.interpreters else ""
+
+
 def languages() -> dict[str, FileType]:
     """Every language of the table by its name."""
     return dict(_table().languages)

@@ -7,12 +7,35 @@ were missing, and a missing signal is never a reason to drop.)
 
 import dataclasses
 
-from beam_pipelines.signals import code, general, human_language, python, text
+from beam_pipelines.signals import (
+    c_family,
+    code,
+    csharp,
+    general,
+    go,
+    html,
+    human_language,
+    java,
+    javascript,
+    python,
+    text,
+)
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.registry import Signal, registered_names, signals_of
 
 # Importing a module of signals is what registers it.
-SIGNAL_MODULES = (general, text, code, python)
+SIGNAL_MODULES = (
+    general,
+    text,
+    code,
+    python,
+    c_family,
+    csharp,
+    go,
+    html,
+    java,
+    javascript,
+)
 _DECIMALS = 8
 
 
@@ -54,7 +77,7 @@ def compute_signals(
         errors["human_language"] = _described(error, document_id)
         return SignalResult(values, "unknown", errors)
     document = ParsedDocument(content, language, doc_type, path, size_bytes, natural)
-    for signal in _signals_for(doc_type, language):
+    for signal in signals_for(doc_type, language):
         try:
             values[signal.name] = _rounded(signal.function(document))
         except Exception as error:  # One bad document must not end the job; it is dropped by name.
@@ -68,7 +91,12 @@ def signal_names() -> tuple[str, ...]:
     return registered_names()
 
 
-def _signals_for(doc_type: str, language: str) -> tuple[Signal, ...]:
+def signals_of_kind(doc_type: str, language: str) -> tuple[str, ...]:
+    """Names of the signals that `compute_signals` gives a document of this kind."""
+    return tuple(signal.name for signal in signals_for(doc_type, language))
+
+
+def signals_for(doc_type: str, language: str) -> tuple[Signal, ...]:
     if doc_type == "text":
         return signals_of("text")
     return signals_of("code") + signals_of(language)

@@ -7,6 +7,7 @@ Each is registered twice, as `qsc_doc_*` for the group `text` and as `qsc_code_*
 import functools
 from typing import Literal
 
+from beam_pipelines.signals.characters import IS_DIGIT, IS_LETTER, REPLACEMENT
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.ngrams import DUPLICATE_LENGTHS, TOP_LENGTHS
 from beam_pipelines.signals.registry import add_signal
@@ -14,8 +15,8 @@ from beam_pipelines.signals.registry import add_signal
 PREFIXES = {"text": "qsc_doc", "code": "qsc_code"}
 
 
-def share(part: float, whole: float, of_nothing: float = 0.0) -> float:
-    """`part / whole`; `of_nothing` where there is nothing to have a share of."""
+def share(part: float, whole: float, of_nothing: float | None = None) -> float | None:
+    """`part / whole`; undefined, or `of_nothing`, where there is nothing to have a share of."""
     return part / whole if whole else of_nothing
 
 
@@ -24,35 +25,35 @@ def num_chars(document: ParsedDocument) -> float:
 
 
 def num_lines(document: ParsedDocument) -> float:
-    return len(document.line_lengths)
+    return document.num_lines
 
 
 def num_words(document: ParsedDocument) -> float:
     return len(document.words)
 
 
-def mean_word_length(document: ParsedDocument) -> float:
-    return share(float(document.word_lengths.sum()), len(document.words))
+def mean_word_length(document: ParsedDocument) -> float | None:
+    return share(int(document.words.lengths.sum()), len(document.words))
 
 
-def frac_words_unique(document: ParsedDocument) -> float:
-    return share(document.num_distinct_words, len(document.words))
+def frac_words_unique(document: ParsedDocument) -> float | None:
+    return share(document.words.num_distinct, len(document.words))
 
 
-def frac_chars_replacement_symbols(document: ParsedDocument) -> float:
+def frac_chars_replacement_symbols(document: ParsedDocument) -> float | None:
     """Share of U+FFFD, which decoders put for what is not text."""
-    return share(document.characters["\ufffd"], len(document.text))
+    return share(int(document.character_counts[REPLACEMENT]), len(document.text))
 
 
-def frac_chars_alphabet(document: ParsedDocument) -> float:
-    return share(document.count_characters(str.isalpha), document.num_visible)
+def frac_chars_alphabet(document: ParsedDocument) -> float | None:
+    return share(document.count_characters(IS_LETTER), document.num_visible, of_nothing=0.0)
 
 
-def frac_chars_digital(document: ParsedDocument) -> float:
-    return share(document.count_characters(str.isdigit), document.num_visible, of_nothing=1.0)
+def frac_chars_digital(document: ParsedDocument) -> float | None:
+    return share(document.count_characters(IS_DIGIT), document.num_visible, of_nothing=1.0)
 
 
-def frac_chars_whitespace(document: ParsedDocument) -> float:
+def frac_chars_whitespace(document: ParsedDocument) -> float | None:
     return share(document.num_whitespace, len(document.text), of_nothing=1.0)
 
 

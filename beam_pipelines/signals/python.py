@@ -47,17 +47,17 @@ def cate_var_zero(document: ParsedDocument) -> float | None:
 
 
 @signal("qsc_codepython_frac_lines_pass", "python")
-def frac_lines_pass(document: ParsedDocument) -> float:
-    return _share_of_lines(document, _PASS)
+def frac_lines_pass(document: ParsedDocument) -> float | None:
+    return _share_of_lines(document, _PASS, of_nothing=0.0)
 
 
 @signal("qsc_codepython_frac_lines_import", "python")
-def frac_lines_import(document: ParsedDocument) -> float:
-    return _share_of_lines(document, _IMPORT)
+def frac_lines_import(document: ParsedDocument) -> float | None:
+    return _share_of_lines(document, _IMPORT, of_nothing=0.0)
 
 
 @signal("qsc_codepython_frac_lines_print", "python")
-def frac_lines_print(document: ParsedDocument) -> float:
+def frac_lines_print(document: ParsedDocument) -> float | None:
     return _share_of_lines(document, _PRINT)
 
 
@@ -92,6 +92,8 @@ def score_lines_no_logic(document: ParsedDocument) -> float | None:
     return share(definitions + attributes + lines, document.num_code_lines)
 
 
-def _share_of_lines(document: ParsedDocument, pattern: re.Pattern[str]) -> float:
+def _share_of_lines(
+    document: ParsedDocument, pattern: re.Pattern[str], of_nothing: float | None = None
+) -> float | None:
     lines = sum(pattern.search(line) is not None for line in document.code_lines)
-    return share(lines, document.num_code_lines)
+    return share(lines, document.num_code_lines, of_nothing)

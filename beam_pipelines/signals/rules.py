@@ -70,6 +70,11 @@ class Rule:
             return None
         return next((c for c in self.comparisons if c.holds(value)), None)
 
+    def __str__(self) -> str:
+        """As a table states it, e.g. `> 0.5 for 80%`."""
+        text = " or ".join(comparison.text for comparison in self.comparisons)
+        return text if self.drop_fraction >= 1 else f"{text} for {100 * self.drop_fraction:g}%"
+
     def applies_to(self, document_id: str) -> bool:
         """Whether the document is in the share that the rule drops."""
         if self.drop_fraction >= 1:

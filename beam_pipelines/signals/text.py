@@ -16,18 +16,21 @@ from beam_pipelines.signals.general import frac_chars_alphabet, share
 from beam_pipelines.signals.registry import signal
 
 _SENTENCE = re.compile(r"\b[^.!?。！？؟]++[.!?。！？؟]*")
-_SENTENCE_BREAK = re.compile(r"[.?!\n]")
-_LINK = re.compile(r"\(https?://[^\s()]*+\)")
-_TAG = re.compile(r"<[^<>\n]++>")
+_SENTENCE_BREAKS = ".?!\n"
+# Up to the last bracket of what has no white space in it.
+_LINK = re.compile(r"\(https?://\S*+")
+# A `<` that no `>` follows takes the rest of its line along, which is then read once.
+_TAG = re.compile(r"<[^>\n]*+>?")
 _HEX_WORD = re.compile(r"0[xX](?<!\w..)[0-9a-fA-F]++\b")
-_CLOSING_BRACKETS = ")]}）】」』》〉"
+_CLOSING_BRACKETS = ")]>】》"
 _READ_MORE = (
     *("...", "…"),
-    *("更多", "全文", "详情", "詳情", "阅读全文"),
-    *("المزيد", "التفاصيل"),
-    *("続きを読む", "もっと見る", "詳細", "詳しく"),
+    *("更多", "全文", "详情", "详细"),
+    *("المزيد", "تفاصيل"),
+    *("もっと", "もっと読む", "詳細"),
 )
-_BULLETS = tuple("•‣⁃⁌⁍∙◦▪▫■□▬●○◉◎◆◇◈◊★☆✦✧✩✪►▶▷▸▹➢➣➤➔➙➜➝➞➥➦✓✔✗✘❖❍❏❐❑❒☐☑☒※")
+_BULLETS = tuple("•‣⁃⁌⁍∙■□▢▣▤▥▦▧▨▩▪▫▬▭▮▯◆◇◈◉◊○●◐◑◒◓◔◕◖◘◙◢◣◤◥◦◯☑☒⦾⬛⬜⬞⬟⬤")
+_ANY_BULLET = re.compile(f"[{''.join(_BULLETS)}]")
 _CODE_RELATED_NAMES = frozenset(("readme", "notes", "todo", "description", "cmakelists"))
 
 
@@ -38,66 +41,71 @@ def alphabet(document: ParsedDocument) -> float | None:
 
 
 @signal("qsc_doc_entropy_unigram", "text")
-def entropy_unigram(document: ParsedDocument) -> float:
+def entropy_unigram(document: ParsedDocument) -> float | None:
     """Entropy of the distribution of words, in nats."""
-    if not document.words:
-        return 0.0
-    probabilities = np.bincount(document.word_ids) / len(document.words)
+    if not len(document.words):
+        return None
+    probabilities = np.bincount(document.words.ids) / len(document.words)
     return max(0.0, -float(np.sum(probabilities * np.log(probabilities))))
 
 
 @signal("qsc_doc_frac_chars_curly_bracket", "text")
-def frac_chars_curly_bracket(document: ParsedDocument) -> float:
-    brackets = document.characters["{"] + document.characters["}"]
-    return share(brackets, len(document.text))
+def frac_chars_curly_bracket(document: ParsedDocument) -> float | None:
+    brackets = sum(int(document.character_counts[ord(bracket)]) for bracket in "{}")
+    return share(brackets, len(document.text), of_nothing=0.0)
 
 
 @signal("qsc_doc_frac_chars_dupe_lines", "text")
-def frac_chars_dupe_lines(document: ParsedDocument) -> float:
-    repeated = document.repeated_lines
-    chars = sum(len(line) * count for line, count in repeated.items())
-    return share(chars, sum(map(len, document.stripped_lines)))
+def frac_chars_dupe_lines(document: ParsedDocument) -> float | None:
+    lines = document.stripped_lines
+    return share(lines.repeated_characters, lines.characters)
 
 
 @signal("qsc_doc_frac_lines_dupe_lines", "text")
-def frac_lines_dupe_lines(document: ParsedDocument) -> float:
-    return share(sum(document.repeated_lines.values()), len(document.stripped_lines))
+def frac_lines_dupe_lines(document: ParsedDocument) -> float | None:
+    return share(document.stripped_lines.repeated, document.stripped_lines.total)
 
 
 @signal("qsc_doc_frac_lines_end_with_readmore", "text")
-def frac_lines_end_with_readmore(document: ParsedDocument) -> float:
+def frac_lines_end_with_readmore(document: ParsedDocument) -> float | None:
+    if not any(words in document.text for words in _READ_MORE):
+        return share(0, document.num_lines)
     ends = sum(
         line.rstrip().rstrip(_CLOSING_BRACKETS).endswith(_READ_MORE) for line in document.lines
     )
-    return share(ends, len(document.lines))
+    return share(ends, document.num_lines)
 
 
 @signal("qsc_doc_frac_lines_start_with_bullet", "text")
-def frac_lines_start_with_bullet(document: ParsedDocument) -> float:
+def frac_lines_start_with_bullet(document: ParsedDocument) -> float | None:
     """Lines that begin with a typographic bullet; `-` and `*` are none."""
+    if not _ANY_BULLET.search(document.text):
+        return share(0, document.num_lines)
     bullets = sum(line.lstrip().startswith(_BULLETS) for line in document.lines)
-    return share(bullets, len(document.lines))
+    return share(bullets, document.num_lines)
 
 
 @signal("qsc_doc_frac_words_all_caps", "text")
-def frac_words_all_caps(document: ParsedDocument) -> float:
-    return share(sum(map(str.isupper, document.raw_words)), len(document.raw_words))
+def frac_words_all_caps(document: ParsedDocument) -> float | None:
+    words = document.raw_word_counts
+    return share(sum(words[word] for word in words if word.isupper()), document.num_raw_words)
 
 
 @signal("qsc_doc_frac_words_full_bracket", "text")
-def frac_words_full_bracket(document: ParsedDocument) -> float:
-    brackets = sum(word in ("【", "】") for word in document.raw_words)
-    return share(brackets, len(document.raw_words))
+def frac_words_full_bracket(document: ParsedDocument) -> float | None:
+    brackets = sum(document.raw_word_counts.get(bracket, 0) for bracket in "【】")
+    return share(brackets, document.num_raw_words)
 
 
 @signal("qsc_doc_frac_words_redpajama_stop", "text")
 def frac_words_redpajama_stop(document: ParsedDocument) -> float | None:
-    """Function words of all words; defined for en, fr, es, it and de."""
+    """Stop words of all words, as written; defined for en, fr, es, it and de."""
     stop_words = _stop_words().get(document.human_language)
     if stop_words is None:
         return None
-    stops = sum(word.lower() in stop_words for word in document.raw_words)
-    return share(stops, len(document.raw_words))
+    words = document.raw_word_counts
+    stops = sum(words[word] for word in words if word in stop_words)
+    return share(stops, document.num_raw_words, of_nothing=0.0)
 
 
 @signal("qsc_doc_num_sentences", "text")
@@ -106,13 +114,13 @@ def num_sentences(document: ParsedDocument) -> float:
 
 
 @signal("qsc_doc_num_chars_sentence_length_mean", "text")
-def num_chars_sentence_length_mean(document: ParsedDocument) -> float:
-    sentences = _SENTENCE_BREAK.split(document.text)
-    return share(sum(map(len, sentences)), len(sentences))
+def num_chars_sentence_length_mean(document: ParsedDocument) -> float | None:
+    breaks = sum(int(document.character_counts[ord(sign)]) for sign in _SENTENCE_BREAKS)
+    return share(len(document.text) - breaks, breaks + 1, of_nothing=0.0)
 
 
 @signal("qsc_doc_frac_chars_hex_words", "text")
-def frac_chars_hex_words(document: ParsedDocument) -> float:
+def frac_chars_hex_words(document: ParsedDocument) -> float | None:
     return share(hex_word_chars(document.text), len(document.text))
 
 
@@ -122,10 +130,11 @@ def hex_word_chars(text: str) -> int:
 
 
 @signal("qsc_doc_frac_chars_hyperlink_html_tag", "text")
-def frac_chars_hyperlink_html_tag(document: ParsedDocument) -> float:
+def frac_chars_hyperlink_html_tag(document: ParsedDocument) -> float | None:
     """Characters of links in parentheses and of tags."""
-    spans = _LINK.findall(document.text) + _TAG.findall(document.text)
-    return share(sum(map(len, spans)), len(document.text))
+    links = sum(link.rfind(")") + 1 for link in _LINK.findall(document.text))
+    tags = sum(len(tag) for tag in _TAG.findall(document.text) if tag[-1] == ">")
+    return share(links + tags, len(document.text))
 
 
 @signal("qsc_doc_cate_code_related_file_name", "text")

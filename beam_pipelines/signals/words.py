@@ -5,69 +5,118 @@ ASCII punctuation and its typographic and full-width forms become spaces, letter
 case, and NFKC folds what is left. Words are runs of letters, digits and marks, or of
 other visible characters; Chinese is cut by jieba after conversion to simplified
 characters, Japanese where the script changes. `document` asks for both kinds of words.
+Where no dictionary is needed, words are cut and told apart by the compiled passes of `scan`.
 """
 
+import collections
+import dataclasses
 import functools
 import re
 import string
 import unicodedata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-# Beyond are ideographs, and selectors that no text has.
-_LAST_MARK = 0x1FFFF
+import numpy as np
+from numpy.typing import NDArray
 
+from beam_pipelines.signals.characters import (
+    IS_SPACE,
+    IS_WORD_OR_MARK,
+    code_points,
+    code_units,
+    folded,
+)
+from beam_pipelines.signals.scan import numbered, runs
 
-def _combining_marks() -> str:
-    """All combining marks (Unicode category M) as ranges of a character set.
-
-    `\\w` leaves them out, and would cut words at every vowel sign in Indic scripts.
-    """
-    marks = [
-        code for code in range(_LAST_MARK + 1) if unicodedata.category(chr(code)).startswith("M")
-    ]
-    ranges: list[list[int]] = []
-    for code in marks:
-        if ranges and code == ranges[-1][1] + 1:
-            ranges[-1][1] = code
-        else:
-            ranges.append([code, code])
-    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
-
-
-_MARKS = _combining_marks()
-_WORD = re.compile(rf"[\w{_MARKS}]+|[^\w\s{_MARKS}]+")
 # A run of one script is near to a word, and needs no dictionary of 50 MB.
 _JAPANESE_WORD = re.compile(
     r"[\u4e00-\u9fff\u3005]+|[\u3040-\u309f]+|[\u30a0-\u30ff]+"
     r"|[^\W\u3005\u3040-\u30ff\u4e00-\u9fff]+|[^\w\s]+"
 )
 _CONTROL = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA1), 0x200B, 0x2060, 0xFEFF]))
-_WIDE_PUNCTUATION = "，。、„”“«»」「『』《》´∶：？！（）；–—．～‘’…━〈〉【】％►‐‑‒―·•‹›‚"
+# Full-width forms of ASCII's, and the quotation marks and stops of Chinese. Dashes are words.
+_WIDE_PUNCTUATION = (
+    "".join(chr(ord(c) + 0xFEE0) for c in string.punctuation) + "。、《》【】「」“”‘’"
+)
 _SEPARATORS = frozenset(string.punctuation + _CONTROL + _WIDE_PUNCTUATION)
 _ASCII_TO_NORMALISED = bytes(
     ord(" ") if chr(code) in _SEPARATORS else ord(chr(code).lower()) for code in range(128)
 ) + bytes(range(128, 256))
-_SEPARATOR = re.compile(f"[{re.escape(''.join(sorted(_SEPARATORS)))}]+")
+# Kinds of characters for `scan.runs`: word characters with marks, other visible ones.
+_WORD_KINDS = np.where(IS_SPACE == 1, 0, np.where(IS_WORD_OR_MARK == 1, 1, 2)).astype(np.uint8)
 
 
-def normalised_words(text: str, human_language: str) -> list[str]:
-    """Words of the normalised text, in order."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Words:
+    """The words of a text, in order.
+
+    Attributes:
+      ids: int32[words], equal for equal words, in order of first occurrence.
+      lengths: int32[words], characters of each word.
+      num_distinct: how many different words there are.
+    """
+
+    ids: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    num_distinct: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def normalised_words(text: str, human_language: str) -> Words:
+    """Words of the normalised text."""
+    normalised = _normalised(text)
+    if not text.isascii() and human_language in ("zh", "ja"):
+        return _from_list(_cut(normalised, human_language))
+    pieces = runs(folded(normalised), _WORD_KINDS)
+    ids, first = numbered(code_units(normalised), pieces)
+    return Words(ids, pieces.lengths, len(first))
+
+
+def raw_word_counts(text: str, human_language: str) -> Mapping[str, int]:
+    """How often each word of the text as it is occurs."""
+    if human_language in ("zh", "ja"):
+        return collections.Counter(_cut(text, human_language))
+    pieces = runs(folded(text), _WORD_KINDS)
+    found = numbered(code_units(text), pieces)
+    starts = pieces.starts[found.first].tolist()
+    ends = pieces.ends[found.first].tolist()
+    words = (text[start:end] for start, end in zip(starts, ends, strict=True))
+    return dict(zip(words, found.counts.tolist(), strict=True))
+
+
+def _normalised(text: str) -> str:
     if text.isascii():
-        return text.encode().translate(_ASCII_TO_NORMALISED).decode().split()
-    normalised = unicodedata.normalize("NFKC", _SEPARATOR.sub(" ", text).lower())
-    return raw_words(normalised, human_language)
+        return text.encode().translate(_ASCII_TO_NORMALISED).decode()
+    codes = _separators_to_spaces()[code_points(text)]
+    return unicodedata.normalize(
+        "NFKC", codes.tobytes().decode("utf-32-le", "surrogatepass").lower()
+    )
 
 
-def raw_words(text: str, human_language: str) -> list[str]:
-    """Words of the text as it is, in order."""
-    if human_language == "zh":
-        to_simplified, cut = _chinese()
-        words = (w for line in text.splitlines() for w in cut(to_simplified(line, "zh-cn")))
-        return [word for word in words if not word.isspace()]
+def _cut(text: str, human_language: str) -> list[str]:
+    """Words of Chinese or Japanese, in order."""
     if human_language == "ja":
         return _JAPANESE_WORD.findall(text)
-    return _WORD.findall(text)
+    to_simplified, cut = _chinese()
+    words = (w for line in text.splitlines() for w in cut(to_simplified(line, "zh-cn")))
+    return [word for word in words if not word.isspace()]
+
+
+def _from_list(words: Sequence[str]) -> Words:
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    ids = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))
+    return Words(ids, np.fromiter(map(len, words), np.int32, len(words)), len(numbers))
+
+
+@functools.cache
+def _separators_to_spaces() -> NDArray[np.uint32]:
+    """uint32[code points]: the code point itself, that of a space for separators."""
+    codes = np.arange(0x110000, dtype=np.uint32)
+    codes[[ord(separator) for separator in _SEPARATORS]] = ord(" ")
+    return codes
 
 
 @functools.cache

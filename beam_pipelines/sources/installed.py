@@ -18,8 +18,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import apache_beam as beam
+
 from beam_pipelines.languages.file_types import identify
-from beam_pipelines.sources.entry import NOT_SOURCE_FOLDERS, FileEntry, make_entry
+from beam_pipelines.sources import local
+from beam_pipelines.sources.entry import NOT_SOURCE_FOLDERS, RawFile
+from beam_pipelines.sources.local import LocalFile, list_file
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.split import hash_fraction
 
@@ -48,7 +52,15 @@ class InstalledPackages:
     megabytes: float
     seed: int = 0
 
-    def entries(self) -> list[FileEntry]:
+    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
+        # The list is in the graph: a few thousand names, of files that only this machine has.
+        return (
+            pipeline
+            | "Packages" >> beam.Create(self.files())
+            | "ReadLocal" >> beam.ParDo(local.ReadLocal(max_file_bytes)).with_output_types(RawFile)
+        )
+
+    def files(self) -> list[LocalFile]:
         """The sampled files, by repository and path.
 
         Raises:
@@ -58,7 +70,7 @@ class InstalledPackages:
             raise InputError(f"megabytes is {self.megabytes}, expected more than 0")
         files = [*_standard_library(), *_distributions()]
         return [
-            make_entry(
+            list_file(
                 _PROVENANCE,
                 file.repo,
                 file.path,
@@ -75,6 +87,15 @@ class InstalledPackages:
             "megabytes": self.megabytes,
             "seed": self.seed,
         }
+
+    def fingerprint(self) -> str:
+        """Of names, sizes, licences and contents of the sampled files.
+
+        Raises:
+          InputError: the budget is not positive.
+        """
+        digest, _ = local.fingerprint(self.files())
+        return digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

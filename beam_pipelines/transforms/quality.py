@@ -3,58 +3,100 @@
 A document that violates any rule of its table is dropped (paper §2.1.1); the drop names
 the first rule and lists all, so that a threshold can be judged by the documents that it
 alone removes (paper App. A.1). One whose signals cannot be computed is dropped as
-`signal_error`, never passed. Next: `beam_pipelines/signals`, `docs/rules.md`.
+`signal_error`, never passed. Every judged document also gives a record of its signals,
+for statistics and `what_if`. Next: `beam_pipelines/signals`, `docs/rules.md`.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split, drop_document
+from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, drop_document
 from beam_pipelines.signals.compute import compute_signals
-from beam_pipelines.signals.rules import RuleTable, decide, select_table
+from beam_pipelines.signals.rules import RuleTable, Violation, decide, select_table
 from opencoder_jax.formats.document import Document
+from opencoder_jax.formats.judged import Judged
 
 RULE = "rule"
 SIGNAL_ERROR = "signal_error"
 _DROPPED = "dropped"
+_JUDGED = "judged"
+
+
+class Judgements(NamedTuple):
+    """What the stage returns.
+
+    Attributes:
+      kept: PCollection[Document], with their signals as JSON.
+      dropped: PCollection[Drop].
+      judged: PCollection[Judged]: kept and dropped, every document that came in.
+    """
+
+    kept: beam.PCollection
+    dropped: beam.PCollection
+    judged: beam.PCollection
 
 
 class JudgeQuality(beam.PTransform):
-    """PCollection[Document] to a `Split`; kept documents carry their signals as JSON."""
+    """PCollection[Document] to `Judgements`."""
 
     def __init__(self, tables: Mapping[str, RuleTable]) -> None:
         super().__init__()
         self._tables = dict(tables)
 
-    def expand(self, documents: beam.PCollection) -> Split:
-        judged = documents | beam.ParDo(_Judge(self._tables)).with_outputs(_DROPPED, main="kept")
-        return Split(judged.kept, judged[_DROPPED])
+    def expand(self, documents: beam.PCollection) -> Judgements:
+        outputs = documents | beam.ParDo(_Judge(self._tables)).with_outputs(
+            _DROPPED, _JUDGED, main="kept"
+        )
+        return Judgements(outputs.kept, outputs[_DROPPED], outputs[_JUDGED])
 
 
-def judge(document: Document, tables: Mapping[str, RuleTable]) -> Document | Drop:
-    """The document with its signals, or why it is dropped."""
+def judge(
+    document: Document, tables: Mapping[str, RuleTable]
+) -> tuple[Document, Judged] | tuple[Drop, Judged]:
+    """The document with its signals, or why it is dropped; and the record of both."""
+    size_bytes = len(document.text.encode("utf-8"))
     result = compute_signals(
         document.text,
         language=document.language,
         doc_type=document.doc_type,
         path=document.path,
-        size_bytes=len(document.text.encode("utf-8")),
+        size_bytes=size_bytes,
         document_id=document.id,
     )
     sample = document.text[:SAMPLE_CHARACTERS]
+    signals = json.dumps(result.values, sort_keys=True)
+
+    def judged(table: str, violations: list[Violation], error: str = "") -> Judged:
+        return Judged(
+            id=document.id,
+            repo=document.repo,
+            path=document.path,
+            language=document.language,
+            doc_type=document.doc_type,
+            human_language=result.human_language,
+            size_bytes=size_bytes,
+            table=table,
+            kept=not violations and not error,
+            signals=signals,
+            violations=json.dumps([dataclasses.asdict(violation) for violation in violations]),
+            error=error,
+        )
+
     if result.errors:
         signal, message = min(result.errors.items())
-        return drop_document(document, SIGNAL_ERROR, signal=signal, detail=message, sample=sample)
+        drop = drop_document(document, SIGNAL_ERROR, signal=signal, detail=message, sample=sample)
+        return drop, judged("", [], f"{signal}: {message}")
     table = select_table(document.doc_type, document.language, result.human_language, tables)
     violations = decide(result.values, table, document.id)
     if not violations:
-        return document.replace(signals=json.dumps(result.values, sort_keys=True))
+        return document.replace(signals=signals), judged(table.name, [])
     first = violations[0]
-    return drop_document(
+    drop = drop_document(
         document,
         RULE,
         signal=first.signal,
@@ -63,6 +105,7 @@ def judge(document: Document, tables: Mapping[str, RuleTable]) -> Document | Dro
         detail=json.dumps({"table": table.name, "rules": [v.signal for v in violations]}),
         sample=sample,
     )
+    return drop, judged(table.name, violations)
 
 
 def violated_rules(drop: Drop) -> list[str]:
@@ -75,5 +118,6 @@ class _Judge(beam.DoFn):
         self._tables = tables
 
     def process(self, document: Document) -> Iterator[Any]:
-        judged = judge(document, self._tables)
-        yield TaggedOutput(_DROPPED, judged) if isinstance(judged, Drop) else judged
+        verdict, judged = judge(document, self._tables)
+        yield TaggedOutput(_DROPPED, verdict) if isinstance(verdict, Drop) else verdict
+        yield TaggedOutput(_JUDGED, judged)

@@ -4,11 +4,14 @@
     totals            stage → {documents, bytes}
     languages         language → stage → {documents, bytes}
     dropped           reason → documents
-    rules             signal → {hits, first, sole}: documents that violate the rule, that it
-                      is the recorded reason of, that violate no other rule
+    rules             signal → {hits, first, sole, hit_bytes, sole_bytes}: documents that violate
+                      the rule, that it is the recorded reason of, that violate no other rule
+    tables, edges     of each table of rules: thresholds, the counts of each rule, and
+                      histograms of all signals (`histograms.TableStatistics`)
     replaced          kind → {documents, replacements}
     clusters          the largest near-duplicate clusters, their members with paths
-    samples           reason, or `rule: signal` → a few drops with the text's beginning
+    samples           reason, `rule: signal` (its first violation), or `sole: signal` (its only
+                      one) → a few drops with the text's beginning
 
 Counts travel with the data (one `CombinePerKey`), not in Beam's metrics, which a retried
 bundle may count twice. Samples are the drops with the smallest hashes, so everything here
@@ -23,13 +26,15 @@ import apache_beam as beam
 
 from beam_pipelines.accounting import Drop
 from beam_pipelines.dedup.cluster import Cluster
-from beam_pipelines.languages.file_types import identify
-from beam_pipelines.sources.entry import FileEntry
+from beam_pipelines.signals.rules import RuleTable
+from beam_pipelines.sources.entry import RawFile, file_type_of
+from beam_pipelines.transforms.histograms import TableStatistics
 from beam_pipelines.transforms.quality import RULE, violated_rules
 from opencoder_jax.formats.document import Document
 from opencoder_jax.formats.split import hash_fraction
 
 LISTED = "listed"
+SOLE = "sole"
 # (kind, name, part) → (documents, bytes or replacements)
 Fact = tuple[tuple[str, str, str], tuple[int, int]]
 _FACT = tuple[tuple[str, str, str], tuple[int, int]]
@@ -38,25 +43,34 @@ _FACT = tuple[tuple[str, str, str], tuple[int, int]]
 class Statistics(beam.PTransform):
     """Adds up the stages of a job.
 
-    Takes `{"entries": ..., "dropped": ..., "replaced": ..., "clusters": ..., stage: ...}`,
-    each stage a PCollection[Document]; yields the one (str, JSON value) set for `WriteJson`.
+    Takes `{"listed": ..., "dropped": ..., "replaced": ..., "clusters": ..., "judged": ...,
+    stage: ...}`, each stage a PCollection[Document]; yields the one (str, JSON value) set for
+    `WriteJson`.
     """
 
-    def __init__(self, stages: Iterable[str], clusters: int, samples: int) -> None:
+    def __init__(
+        self,
+        stages: Iterable[str],
+        clusters: int,
+        samples: int,
+        rule_tables: Mapping[str, RuleTable],
+    ) -> None:
         """Args:
         stages: names of the PCollections of documents, in the order of the job.
         clusters: how many of the largest clusters are described.
         samples: how many drops of each reason.
+        rule_tables: that the documents were judged by.
         """
         super().__init__()
+        self._rule_tables = dict(rule_tables)
         self._stages = tuple(stages)
         self._clusters = clusters
         self._samples = samples
 
     def expand(self, job: Mapping[str, beam.PCollection]) -> beam.PCollection:
         facts = [
-            job["entries"] | "EntryFacts" >> beam.Map(_entry_fact).with_output_types(_FACT),
-            job["dropped"] | "DropFacts" >> beam.FlatMap(_drop_facts).with_output_types(_FACT),
+            job[LISTED] | "FileFacts" >> beam.Map(_file_fact).with_output_types(_FACT),
+            job["dropped"] | "DropFacts" >> beam.Map(_drop_fact).with_output_types(_FACT),
             job["replaced"]
             | "ReplacementFacts" >> beam.Map(_replacement_fact).with_output_types(_FACT),
             *(
@@ -74,7 +88,7 @@ class Statistics(beam.PTransform):
         )
         samples = (
             job["dropped"]
-            | "ByReason" >> beam.Map(_by_reason).with_output_types(tuple[str, Drop])
+            | "ByReason" >> beam.FlatMap(_by_reason).with_output_types(tuple[str, Drop])
             | "FewOfEach" >> beam.combiners.Top.SmallestPerKey(self._samples, key=_sample_order)
             | "AllSamples" >> beam.combiners.ToDict()
             | "Samples" >> beam.Map(_describe_samples)
@@ -84,7 +98,8 @@ class Statistics(beam.PTransform):
             | "Largest" >> beam.combiners.Top.Of(self._clusters, key=_cluster_order)
             | "Clusters" >> beam.Map(_describe_clusters)
         )
-        return (counted, samples, clusters) | "Together" >> beam.Flatten()
+        tables = job["judged"] | "TableStatistics" >> TableStatistics(self._rule_tables)
+        return (counted, samples, clusters, tables) | "Together" >> beam.Flatten()
 
 
 class _SumPairs(beam.CombineFn):
@@ -102,8 +117,8 @@ class _SumPairs(beam.CombineFn):
         return total
 
 
-def _entry_fact(entry: FileEntry) -> Fact:
-    return ("stage", LISTED, identify(entry.path).language), (1, entry.size)
+def _file_fact(file: RawFile) -> Fact:
+    return ("stage", LISTED, file_type_of(file.path, file.language).language), (1, file.size)
 
 
 def _document_fact(document: Document, stage: str) -> Fact:
@@ -117,22 +132,14 @@ def _replacement_fact(replaced: tuple[str, int]) -> Fact:
     return ("replaced", kind, ""), (1, count)
 
 
-def _drop_facts(drop: Drop) -> Iterator[Fact]:
-    yield ("dropped", drop.reason, ""), (1, 0)
-    rules = violated_rules(drop)
-    for rule in rules:
-        yield ("rule", rule, "hits"), (1, 0)
-    if rules:
-        yield ("rule", drop.signal, "first"), (1, 0)
-    if len(rules) == 1:
-        yield ("rule", drop.signal, "sole"), (1, 0)
+def _drop_fact(drop: Drop) -> Fact:
+    return ("dropped", drop.reason, ""), (1, 0)
 
 
 def _tables(facts: list[Fact], stages: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     languages: dict[str, dict[str, dict[str, int]]] = {}
     totals = {stage: {"documents": 0, "bytes": 0} for stage in stages}
     dropped: dict[str, int] = {}
-    rules: dict[str, dict[str, int]] = {}
     replaced: dict[str, dict[str, int]] = {}
     for (kind, name, part), (count, amount) in facts:
         if kind == "stage":
@@ -141,24 +148,24 @@ def _tables(facts: list[Fact], stages: tuple[str, ...]) -> Iterator[tuple[str, A
             totals[name]["bytes"] += amount
         elif kind == "dropped":
             dropped[name] = count
-        elif kind == "rule":
-            rules.setdefault(name, {"hits": 0, "first": 0, "sole": 0})[part] = count
         else:
             replaced[name] = {"documents": count, "replacements": amount}
     yield "stages", list(stages)
     yield "totals", totals
     yield "languages", languages
     yield "dropped", dropped
-    yield "rules", rules
     yield "replaced", replaced
 
 
-def _by_reason(drop: Drop) -> tuple[str, Drop]:
-    return (f"{RULE}: {drop.signal}" if drop.reason == RULE else drop.reason), drop
+def _by_reason(drop: Drop) -> Iterator[tuple[str, Drop]]:
+    yield (f"{RULE}: {drop.signal}" if drop.reason == RULE else drop.reason), drop
+    if violated_rules(drop) == [drop.signal]:
+        yield f"{SOLE}: {drop.signal}", drop
 
 
-def _sample_order(drop: Drop) -> tuple[float, str]:
-    return hash_fraction("sample", drop.id), drop.id
+def _sample_order(drop: Drop) -> tuple[float, str, str, str]:
+    # An id may be there more than once: as a duplicate, or dropped twice for being unreadable.
+    return hash_fraction("sample", drop.id), drop.id, drop.reason, drop.detail
 
 
 def _describe_samples(samples: dict[str, list[Drop]]) -> tuple[str, Any]:

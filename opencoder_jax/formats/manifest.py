@@ -52,12 +52,47 @@ def file_sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def json_text(value: Any) -> str:
+    """The one way in which files of ours hold JSON: sorted, so that equal values are equal."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes `value` under a temporary name, then moves it into place."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    temporary.write_text(json_text(value))
     temporary.replace(path)
+
+
+def make_manifest(
+    *,
+    job: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    counts: Mapping[str, Any],
+    files: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The manifest, with its own `fingerprint` (of the files' hashes).
+
+    Args:
+      job: the command that made the folder, e.g. `refinecode`.
+      config: the operative configuration: binding to value, as JSON.
+      inputs: name to fingerprint of each thing that was read.
+      counts: whatever the job accounts for; must be JSON.
+      files: relative path to SHA-256.
+    """
+    return {
+        "format_version": FORMAT_VERSION,
+        "job": job,
+        "code_version": __version__,
+        "config": dict(config),
+        "config_fingerprint": fingerprint(dict(config)),
+        "inputs": dict(inputs),
+        "counts": dict(counts),
+        "files": dict(files),
+        "fingerprint": fingerprint(dict(files)),
+    }
 
 
 def write_manifest(
@@ -73,38 +108,31 @@ def write_manifest(
 
     Args:
       folder: where the files are.
-      job: the command that made it, e.g. `refinecode`.
-      config: the operative configuration: binding to value, as JSON.
-      inputs: name to fingerprint of each thing that was read.
-      counts: whatever the job accounts for; must be JSON.
+      job, config, inputs, counts: as in `make_manifest`.
       files: relative path to SHA-256; None hashes every file of the folder that is not
         hidden and not in `UNHASHED`.
 
     Returns:
-      The manifest, with its own `fingerprint` (of the files' hashes).
+      The manifest.
     """
     folder = Path(folder)
     if files is None:
-        files = {
-            str(path.relative_to(folder)): file_sha256(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-            and path.name not in UNHASHED
-        }
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "job": job,
-        "code_version": __version__,
-        "config": dict(config),
-        "config_fingerprint": fingerprint(dict(config)),
-        "inputs": dict(inputs),
-        "counts": dict(counts),
-        "files": dict(files),
-        "fingerprint": fingerprint(dict(files)),
-    }
+        files = hash_files(folder)
+    manifest = make_manifest(job=job, config=config, inputs=inputs, counts=counts, files=files)
     write_json(folder / MANIFEST_NAME, manifest)
     return manifest
+
+
+def hash_files(folder: str | os.PathLike) -> dict[str, str]:
+    """Relative path to SHA-256 of every file that is not hidden and not in `UNHASHED`."""
+    folder = Path(folder)
+    return {
+        str(path.relative_to(folder)): file_sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.name not in UNHASHED
+    }
 
 
 def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
@@ -120,8 +148,21 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
         raise ManifestError(
             f"{folder} has no {MANIFEST_NAME}: its job has not finished; run that again"
         )
+    return parse_manifest(path.read_bytes(), path)
+
+
+def parse_manifest(content: bytes, path: str | os.PathLike) -> dict[str, Any]:
+    """The manifest in a file's content.
+
+    Args:
+      content: of the file.
+      path: for messages.
+
+    Raises:
+      ManifestError: it is damaged or of another format.
+    """
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(content)
         version = manifest["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{path} is damaged ({error}); make the folder again") from error

@@ -15,14 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
 
 from beam_pipelines import refinecode
 from beam_pipelines.accounting import Drop, decode_drop
-from beam_pipelines.sources.entry import FileEntry
+from beam_pipelines.corpus import STATISTICS_NAME
+from beam_pipelines.sources.entry import RawFile
 from beam_pipelines.sources.folder import Folder
+from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR, violated_rules
 from opencoder_jax import configuration
 from opencoder_jax.formats.document import Document, decode_document
+from opencoder_jax.formats.judged import decode_judged
 from opencoder_jax.formats.manifest import ManifestError, read_manifest
 from opencoder_jax.formats.shards import read_records
 from tests.beam_pipelines.bad_files import KEPT, make_repositories
@@ -111,8 +115,36 @@ def test_a_drop_by_a_rule_tells_the_value_and_the_threshold(corpus: Path) -> Non
     assert drop.signal in json.loads(drop.detail)["rules"]
 
 
+def test_every_judged_document_has_a_record_of_its_signals(corpus: Path) -> None:
+    records = {r.id: r for r in map(decode_judged, read_records(corpus / "signals", "signals"))}
+    kept = {document.id: document for document in documents_of(corpus)}
+    dropped = {drop.id: drop for drop in drops_of(corpus) if drop.reason in (RULE, SIGNAL_ERROR)}
+    assert records.keys() == kept.keys() | dropped.keys()
+    for id_, document in kept.items():
+        assert (records[id_].kept, records[id_].signals) == (True, document.signals)
+        assert records[id_].size_bytes == len(document.text.encode())
+    for id_, drop in dropped.items():
+        assert not records[id_].kept
+        assert [v["signal"] for v in records[id_].violated()] == violated_rules(drop)
+
+
+def test_statistics_tell_what_each_rule_alone_dropped_with_samples(corpus: Path) -> None:
+    statistics = json.loads((corpus / STATISTICS_NAME).read_text())
+    lists = [violated_rules(drop) for drop in drops_of(corpus) if drop.reason == RULE]
+    for rule, counts in statistics["rules"].items():
+        assert counts["hits"] == sum(rule in rules for rules in lists)
+        assert counts["sole"] == sum(rules == [rule] for rules in lists)
+        samples = statistics["samples"].get(f"sole: {rule}", [])
+        assert len(samples) == min(counts["sole"], 3)
+        assert all(json.loads(sample["detail"])["rules"] == [rule] for sample in samples)
+    tables = statistics["tables"]
+    judged = sum(table["documents"] for table in tables.values())
+    assert judged == len(documents_of(corpus)) + len(lists)
+    assert tables["python"]["rules"]["qsc_code_num_words"]["text"] == "< 30"
+
+
 def test_the_statistics_are_those_of_the_records(corpus: Path) -> None:
-    statistics = json.loads((corpus / refinecode.STATISTICS_NAME).read_text())
+    statistics = json.loads((corpus / STATISTICS_NAME).read_text())
     documents, drops = documents_of(corpus), drops_of(corpus)
     kept = statistics["totals"]["kept"]
     assert kept["documents"] == len(documents)
@@ -135,9 +167,16 @@ def test_the_statistics_are_those_of_the_records(corpus: Path) -> None:
 class Shuffled(Folder):
     """The same files in another order."""
 
-    def entries(self) -> list[FileEntry]:
-        listed = super().entries()
-        return random.Random(1).sample(listed, len(listed))
+    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
+        return (
+            super().read(pipeline, max_file_bytes)
+            | "Together" >> beam.combiners.ToList()
+            | "Shuffle" >> beam.FlatMap(_shuffled).with_output_types(RawFile)
+        )
+
+
+def _shuffled(files: list[RawFile]) -> list[RawFile]:
+    return random.Random(1).sample(files, len(files))
 
 
 @pytest.mark.parametrize(
@@ -179,6 +218,26 @@ def test_an_edited_file_is_another_input(corpus: Path, repositories: Path, tmp_p
         clean(edited, corpus)
 
 
+@dataclasses.dataclass(frozen=True)
+class Twice(Folder):
+    """Every file is handed over twice."""
+
+    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
+        once = super().read(pipeline, max_file_bytes)
+        return once | "Twice" >> beam.FlatMap(lambda file: [file, file]).with_output_types(RawFile)
+
+
+def test_a_file_that_is_listed_twice_is_one_document_and_accounted_for(
+    corpus: Path, repositories: Path, tmp_path: Path
+) -> None:
+    clean(repositories, tmp_path, source=Twice(str(repositories)))
+    assert documents_of(tmp_path) == documents_of(corpus)
+    once, twice = (read_manifest(path)["counts"]["documents"] for path in (corpus, tmp_path))
+    assert twice["input"] == 2 * once["input"]
+    read = json.loads((corpus / STATISTICS_NAME).read_text())["totals"]["read"]
+    assert twice["dropped"]["duplicate_id"] == read["documents"]
+
+
 def test_licence_headers_and_personal_data_are_replaced_and_counted(tmp_path: Path) -> None:
     source = tmp_path / "repositories" / "acme"
     source.mkdir(parents=True)
@@ -188,7 +247,7 @@ def test_licence_headers_and_personal_data_are_replaced_and_counted(tmp_path: Pa
     clean(source.parent, tmp_path / "corpus")
     (document,) = documents_of(tmp_path / "corpus")
     assert document.text == f"{body}\nAUTHOR = '<email>', '<ip>'\n"
-    statistics = json.loads((tmp_path / "corpus" / refinecode.STATISTICS_NAME).read_text())
+    statistics = json.loads((tmp_path / "corpus" / STATISTICS_NAME).read_text())
     once = {"documents": 1, "replacements": 1}
     assert statistics["replaced"] == {"licence_header": once, "<email>": once, "<ip>": once}
 

@@ -22,7 +22,7 @@ def write(folder: Path, words: list[str], num_shards: int = 4) -> beam.Pipeline:
             pipeline
             | beam.Create(words)
             | sinks.WriteShards(folder, "words", num_shards, str.encode, key=lambda word: word)
-            | beam.Map(lambda shard: (shard[0], [shard[1], shard[2]])).with_output_types(
+            | beam.Map(lambda shard: (Path(shard[0]).name, [shard[1], shard[2]])).with_output_types(
                 tuple[str, list]
             )
             | sinks.WriteJson(folder / "shards.json")

@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from beam_pipelines.runner import pipeline
+from beam_pipelines.sources.entry import RawFile, Source
 from opencoder_jax.formats.document import Document
 
 
@@ -34,9 +35,18 @@ def run(
         with pipeline([*options]) as p:
             result = p | beam.Create(list(elements)) | transform
             outputs = result._asdict() if hasattr(result, "_asdict") else {"all": result}
+            outputs = {k: v for k, v in outputs.items() if isinstance(v, beam.PCollection)}
             for name, pcollection in outputs.items():
                 _ = pcollection | f"Write {name}" >> beam.Map(_append(folder, name))
         return {name: _read(Path(folder) / name) for name in outputs}
+
+
+def run_source(source: Source, max_file_bytes: int) -> list[RawFile]:
+    """Everything that a source hands over, in the runner's order."""
+    with tempfile.TemporaryDirectory() as folder:
+        with pipeline() as p:
+            _ = source.read(p, max_file_bytes) | "Write all" >> beam.Map(_append(folder, "all"))
+        return _read(Path(folder) / "all")
 
 
 def _append(folder: str, name: str) -> Callable[[Any], None]:

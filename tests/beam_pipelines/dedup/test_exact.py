@@ -62,6 +62,8 @@ def test_a_document_without_its_hash_is_an_error_and_no_duplicate_of_others() ->
         run([document(1, "x").replace(content_sha256="")], ExactDedup())
 
 
-def test_two_documents_with_one_id_are_an_error_and_never_a_silent_loss() -> None:
-    with pytest.raises(InputError, match="2 documents have the id"):
-        run([document(1, "x"), document(1, "y")], ExactDedup())
+def test_of_documents_with_one_id_the_best_stays_and_the_others_are_accounted_for() -> None:
+    same_id = [document(1, text, stars=stars) for text, stars in (("x", 1), ("y", 2), ("x", 0))]
+    kept, dropped = deduplicated([*same_id, document(2, "x")])
+    assert [(d.id, d.text) for d in kept] == [(same_id[1].id, "y"), (document(2, "x").id, "x")]
+    assert [(d.id, d.reason) for d in dropped] == [(same_id[0].id, "duplicate_id")] * 2

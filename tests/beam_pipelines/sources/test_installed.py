@@ -52,7 +52,7 @@ def test_the_even_cap_is_the_largest_that_fits(sizes: list[int], budget: int, ca
 
 
 def test_this_environment_gives_many_packages_within_the_budget() -> None:
-    entries = InstalledPackages(megabytes=1).entries()
+    entries = InstalledPackages(megabytes=1).files()
     known = [e for e in entries if identify(e.path).doc_type not in ("unknown", "excluded")]
     assert 900_000 < sum(entry.size for entry in known) <= 1_000_000
     repositories = {entry.repo for entry in entries}
@@ -65,4 +65,4 @@ def test_this_environment_gives_many_packages_within_the_budget() -> None:
 
 def test_a_budget_of_nothing_is_bad_input() -> None:
     with pytest.raises(InputError, match="megabytes is 0"):
-        dataclasses.replace(InstalledPackages(1), megabytes=0).entries()
+        dataclasses.replace(InstalledPackages(1), megabytes=0).fingerprint()

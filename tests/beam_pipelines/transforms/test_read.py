@@ -3,36 +3,28 @@
 import os
 from pathlib import Path
 
-import apache_beam as beam
 import pytest
-from apache_beam.testing.util import assert_that, equal_to
 
-from beam_pipelines import runner
-from beam_pipelines.sources.entry import FileEntry, make_entry
-from beam_pipelines.transforms.read import (
-    NotTextError,
-    ReadFiles,
-    content_fingerprint,
-    decode_text,
-    read_document,
-)
+from beam_pipelines.sources.entry import RawFile
+from beam_pipelines.sources.local import LocalFile, fingerprint, list_file, read_file
+from beam_pipelines.transforms.read import NotTextError, decode_text, read_document
 
 CAP = 1000
 
 
-def entry_of(path: Path | str, name: str = "") -> FileEntry:
-    return make_entry("test", "repo", name or Path(path).name, str(path), follow_links=False)
+def entry_of(path: Path | str, name: str = "") -> LocalFile:
+    return list_file("test", "repo", name or Path(path).name, str(path), follow_links=False)
 
 
-def reason(entry: FileEntry) -> str:
+def reason(entry: LocalFile) -> str:
     with pytest.raises(NotTextError) as problem:
-        read_document(entry, CAP)
+        read_document(read_file(entry, CAP), CAP)
     return problem.value.reason
 
 
 def test_a_document_is_its_file(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_bytes("x = 'é'\r\n".encode())
-    document = read_document(entry_of(tmp_path / "a.py"), CAP)
+    document = read_document(read_file(entry_of(tmp_path / "a.py"), CAP), CAP)
     assert (document.text, document.language, document.doc_type) == (
         "x = 'é'\r\n",
         "python",
@@ -44,7 +36,9 @@ def test_a_document_is_its_file(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_bytes(b"\xef\xbb\xbfx = 1\n")
     (tmp_path / "b.py").write_bytes(b"x = 1\n")
-    first, second = (read_document(entry_of(tmp_path / name), CAP) for name in ("a.py", "b.py"))
+    first, second = (
+        read_document(read_file(entry_of(tmp_path / name), CAP), CAP) for name in ("a.py", "b.py")
+    )
     assert first.text == second.text
     assert first.content_sha256 == second.content_sha256
     assert first.id != second.id
@@ -52,11 +46,11 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
 
 def test_a_script_without_extension_is_known_by_its_first_line(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("#!/bin/sh\necho 1\n")
-    assert read_document(entry_of(tmp_path / "run"), CAP).language == "shell"
+    assert read_document(read_file(entry_of(tmp_path / "run"), CAP), CAP).language == "shell"
 
 
 def test_size_is_decided_before_the_file_is_opened(tmp_path: Path) -> None:
-    entry = FileEntry("0", "repo", "a.py", b"/nowhere/a.py", CAP + 1)
+    entry = LocalFile("0", "repo", "a.py", b"/nowhere/a.py", CAP + 1)
     assert reason(entry) == "too_large"
 
 
@@ -90,7 +84,7 @@ def test_a_file_that_became_a_pipe_or_a_link_is_never_waited_for(tmp_path: Path)
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
 def test_an_input_output_error_is_a_drop_with_its_name() -> None:
     with pytest.raises(NotTextError, match="EIO"):
-        read_document(entry_of("/proc/self/mem"), CAP)
+        read_document(read_file(entry_of("/proc/self/mem"), CAP), CAP)
 
 
 @pytest.mark.parametrize(
@@ -117,23 +111,38 @@ def test_odd_but_valid_text_is_kept_exactly(text: str) -> None:
     assert decode_text(text.encode()) == text
 
 
-def test_the_fingerprint_sees_contents_and_not_places(tmp_path: Path) -> None:
-    def fingerprint(folder: str, text: str) -> str:
+def test_the_fingerprint_sees_contents_and_neither_places_nor_order(tmp_path: Path) -> None:
+    def files(folder: str, text: str) -> list[LocalFile]:
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "a.py").write_text(text)
-        return content_fingerprint([entry_of(tmp_path / folder / "a.py")], CAP)
+        (tmp_path / folder / "b.py").write_text("")
+        return [entry_of(tmp_path / folder / name) for name in ("a.py", "b.py")]
 
-    assert fingerprint("one", "x = 1\n") == fingerprint("two", "x = 1\n")
-    assert fingerprint("one", "x = 2\n") != fingerprint("two", "x = 1\n")
+    first = fingerprint(files("one", "x = 1\n"))
+    assert fingerprint(files("two", "x = 1\n")[::-1]) == first
+    assert fingerprint(files("one", "x = 2\n")) != first
 
 
-def test_a_file_that_is_listed_twice_is_one_document_and_one_drop(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "x.py").write_text(f"place = '{folder}'\n")
-    twice = [entry_of(tmp_path / folder / "x.py") for folder in ("b", "a")]
-    with runner.pipeline([]) as pipeline:
-        read = pipeline | beam.Create(twice) | ReadFiles(CAP)
-        assert_that(read.kept | beam.Map(lambda d: d.text), equal_to(["place = 'a'\n"]), "kept")
-        reasons = read.dropped | beam.Map(lambda drop: (drop.id, drop.reason))
-        assert_that(reasons, equal_to([(twice[0].id, "duplicate_id")]), "dropped")
+def test_what_a_name_decides_is_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.svg").write_text("<svg/>")
+    entry = entry_of(tmp_path / "a.svg")
+    (tmp_path / "a.svg").unlink()
+    assert read_file(entry, CAP).content == b""
+    assert reason(entry) == "excluded_language"
+
+
+@pytest.mark.parametrize(
+    ("path", "language", "expected"),
+    [
+        ("a.py", "Ruby", "python"),
+        ("a.unheard", "C++", "cpp"),
+        ("README", "Markdown", "markdown"),
+        ("run", "", "shell"),
+    ],
+)
+def test_a_source_s_language_counts_where_the_name_tells_nothing(
+    path: str, language: str, expected: str
+) -> None:
+    content = b"#!/bin/sh\necho 1\n" if path == "run" else b"text\n"
+    file = RawFile("repo", path, content, len(content), "0", language=language)
+    assert read_document(file, CAP).language == expected

@@ -1,0 +1,216 @@
+"""Parquet as a source, each row a file: row groups in parallel, few rows at a time.
+
+Only the columns that are used are read, page by page, so memory holds some pages and
+four rows, whatever the size of a row group. Text columns are taken as bytes: parquet
+does not promise that they are UTF-8, and `transforms/read.py` decides. Dictionaries,
+large and binary columns mean the same as plain ones.
+Next: `fields` for what a row may hold, `stack_v2` for contents that are kept apart.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_pipelines.sources import containers
+from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
+from beam_pipelines.sources.entry import RawFile
+from beam_pipelines.sources.fields import BadRecordError, Fields, lacking, raw_file
+from opencoder_jax.errors import InputError
+
+_PROVENANCE = "parquet"
+# More at once is not faster by much; a row may be as large as a page allows.
+_ROWS = 4
+_BUFFER = 1 << 20
+_CHECKED_FILES = 20
+_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, EOFError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parquet:
+    """Parquet files with the content in a column.
+
+    Attributes:
+      files: a path, pattern (`*`, `**`) or folder, or several; local, `gs://`, `s3://`.
+      fields: which column keeps what a document needs.
+    """
+
+    files: str | Sequence[str]
+    fields: Fields = dataclasses.field(default_factory=Fields)
+
+    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
+        form = ParquetFormat(self.fields)
+        return pipeline | "Parquet" >> containers.ReadContainers(self.files, form, max_file_bytes)
+
+    def settings(self) -> dict[str, Any]:
+        return {"type": "Parquet", "fields": dataclasses.asdict(self.fields)}
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and contents.
+
+        Raises:
+          InputError: nothing matches.
+        """
+        return containers.fingerprint(self.files, ParquetFormat.suffixes)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParquetFormat:
+    """How parquet is cut and read; without content for rows whose content is elsewhere."""
+
+    fields: Fields
+    provenance: str = _PROVENANCE
+    with_content: bool = True
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".parq")
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        return ("content", "path") if self.with_content else ("path",)
+
+    def split(self, container: Container) -> Iterator[Range]:
+        with opened(container) as file:
+            columns = file.schema_arrow.names
+            if missing := lacking(self.fields, columns, self.required):
+                got = f"the columns {', '.join(columns)}"
+                raise DamagedError("all rows", missing, got)
+            groups = file.num_row_groups
+        for group in range(groups):
+            yield Range(group, group + 1)
+
+    def read(self, container: Container, part: Range, max_file_bytes: int) -> Iterator[Any]:
+        for position, row, is_text in rows(container, part, self.fields, self.with_content):
+            try:
+                if isinstance(row, BadRecordError):
+                    raise row
+                yield self.value(row, container, max_file_bytes, is_text)
+            except BadRecordError as error:
+                yield containers.obstacle_file(
+                    self.provenance,
+                    container,
+                    position,
+                    error.reason,
+                    f"{position}: {error.detail}",
+                    error.repo,
+                    error.path,
+                )
+
+    def value(
+        self, row: Mapping[str, Any], container: Container, max_file_bytes: int, is_text: bool
+    ) -> Any:
+        """What a row becomes.
+
+        Raises:
+          BadRecordError: it gives no file.
+        """
+        return raw_file(
+            row,
+            self.fields,
+            self.provenance,
+            container.name,
+            max_file_bytes,
+            is_text=is_text,
+            with_content=self.with_content,
+        )
+
+    def check(self, containers: Sequence[Container]) -> None:
+        missing, columns = "", []
+        for container in containers[:_CHECKED_FILES]:
+            try:
+                with opened(container) as file:
+                    columns = file.schema_arrow.names
+            except (DamagedError, UnreadableError):
+                continue
+            missing = lacking(self.fields, columns, self.required)
+            if not missing:
+                return
+        if missing:
+            raise InputError(
+                f"{containers[0].location}: expected {missing}, its columns are "
+                f"{', '.join(columns)}; name yours with --gin.Fields.content, Fields.path, ... "
+                "(docs/cleaning.md)"
+            )
+
+
+@contextlib.contextmanager
+def opened(container: Container) -> Iterator[pq.ParquetFile]:
+    """A parquet file whose footer is sound.
+
+    Raises:
+      DamagedError: it is none.
+      UnreadableError: it cannot be opened or read.
+    """
+    with containers.open_container(container) as stored:
+        try:
+            file = pq.ParquetFile(
+                stored, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True
+            )
+        except _DAMAGE as error:
+            raise DamagedError("all rows", "a parquet file", error) from error
+        yield file
+
+
+def rows(
+    container: Container, part: Range, fields: Fields, with_content: bool
+) -> Iterator[tuple[str, Mapping[str, Any] | BadRecordError, bool]]:
+    """(position, row, whether its content column is text) of row groups.
+
+    Raises:
+      DamagedError: a page is damaged; rows before it have been given.
+      UnreadableError: the file cannot be opened or read.
+    """
+    with opened(container) as file:
+        schema = file.schema_arrow
+        columns = fields.present(schema.names)
+        if not with_content:
+            columns = [column for column in columns if column not in fields.content]
+        is_text = any(
+            name in columns and _is_text(schema.field(name).type) for name in fields.content
+        )
+        for group in range(part.start, part.stop):
+            number = 0
+            batches = file.iter_batches(
+                batch_size=_ROWS, row_groups=[group], columns=columns, use_threads=False
+            )
+            while True:
+                try:
+                    batch = next(batches, None)
+                    given = [] if batch is None else _rows_of(batch)
+                except _DAMAGE as error:
+                    position = f"row group {group} from row {number}"
+                    raise DamagedError(position, "parquet data", error) from error
+                if batch is None:
+                    break
+                for row in given:
+                    yield f"row group {group} row {number}", row, is_text
+                    number += 1
+
+
+def _rows_of(batch: pa.RecordBatch) -> list[dict[str, Any] | BadRecordError]:
+    names = batch.schema.names
+    try:
+        values = [_values(column) for column in batch.columns]
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        if batch.num_rows == 1:
+            return [BadRecordError(f"a value cannot be read: {containers.one_line(error)}")]
+        return [row for index in range(batch.num_rows) for row in _rows_of(batch.slice(index, 1))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _is_text(column.type):
+        column = column.cast(pa.large_binary())
+    return column.to_pylist()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
