@@ -12,6 +12,8 @@ data in the global window, which is all that our jobs use; the rest is refused b
 """
 
 import dataclasses
+import itertools
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +32,7 @@ from apache_beam.transforms.sideinputs import SideInputMap
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 from dask import bag as dask_bag
-from dask import distributed
+from dask import delayed, distributed
 
 from opencoder_jax.errors import InputError
 
@@ -122,10 +124,9 @@ class _Translation(PipelineVisitor):
         elif isinstance(transform, beam.ParDo):
             outputs = self._par_do(transform_node, bags[0])
         elif isinstance(transform, beam.GroupByKey):
-            grouped = bags[0].groupby(_key, npartitions=self._partitions)
-            outputs = {None: grouped.map_partitions(_without_keys)}
+            outputs = {None: self._group_by_key(bags[0])}
         elif isinstance(transform, beam.Flatten):
-            outputs = {None: dask_bag.concat(bags)}
+            outputs = {None: self._no_more_partitions(dask_bag.concat(bags))}
         elif isinstance(transform, _Spread):
             outputs = {None: bags[0].repartition(npartitions=self._partitions)}
         else:
@@ -135,6 +136,19 @@ class _Translation(PipelineVisitor):
             )
         for tag, pcollection in transform_node.outputs.items():
             self._bags[pcollection] = outputs[tag if tag in outputs else None]
+
+    def _group_by_key(self, pairs: Any) -> Any:
+        """Dask's own asks Python for hashes, which differ between processes without its nanny."""
+        count = self._partitions
+        split = pairs.map_partitions(_split_by_key, count).to_delayed(optimize_graph=False)
+        gather = delayed(_gather)
+        return dask_bag.from_delayed([gather(*(part[i] for part in split)) for i in range(count)])
+
+    def _no_more_partitions(self, elements: Any) -> Any:
+        """Each flattening adds partitions, and a shuffle has as many tasks as their square."""
+        if elements.npartitions <= self._partitions:
+            return elements
+        return elements.repartition(npartitions=self._partitions)
 
     def _par_do(self, node: AppliedPTransform, elements: Any) -> dict[str | None, Any]:
         transform = node.transform
@@ -238,12 +252,19 @@ def _windowed(value: Any) -> WindowedValue:
     return WindowedValue(value, GlobalWindow().start, (GlobalWindow(),))
 
 
-def _key(pair: tuple[Any, Any]) -> Any:
-    return pair[0]
+def _split_by_key(pairs: Iterable[tuple[Any, Any]], count: int) -> list[list[tuple[Any, Any]]]:
+    """The pairs by partition: keys are text, bytes, numbers and tuples of them."""
+    split: list[list[tuple[Any, Any]]] = [[] for _ in range(count)]
+    for pair in pairs:
+        split[zlib.crc32(repr(pair[0]).encode("utf-8", "surrogatepass")) % count].append(pair)
+    return split
 
 
-def _without_keys(groups: Iterable[tuple[Any, list]]) -> list[tuple[Any, list]]:
-    return [(key, [value for _, value in pairs]) for key, pairs in groups]
+def _gather(*parts: Sequence[tuple[Any, Any]]) -> list[tuple[Any, list]]:
+    groups: dict[Any, list] = {}
+    for key, value in itertools.chain(*parts):
+        groups.setdefault(key, []).append(value)
+    return list(groups.items())
 
 
 def _as_list(elements: Iterable[Any]) -> list[Any]:

@@ -18,8 +18,7 @@ from typing import Any
 from beam_pipelines.accounting import Drop, drop_document, encode_drop
 from beam_pipelines.dedup.cluster import decide_cluster
 from beam_pipelines.dedup.keep_order import keep_order
-from beam_pipelines.dedup.minhash import Banding, band_keys
-from beam_pipelines.dedup.shingles import shingle_hashes
+from beam_pipelines.dedup.minhash import Banding, text_band_keys
 from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.sinks import shard_index
 from beam_pipelines.sources.folder import Folder
@@ -29,6 +28,7 @@ from beam_pipelines.transforms.read import NotTextError, read_document
 from beam_pipelines.transforms.repair import repair
 from opencoder_jax import configuration
 from opencoder_jax.formats.document import Document, encode_document
+from opencoder_jax.formats.judged import Judged, encode_judged
 from opencoder_jax.formats.shards import shard_name, write_shard
 from opencoder_jax.timing import timed
 
@@ -53,17 +53,19 @@ def refinecode(
         documents = _exact(documents, drops)
         documents = _near(documents, drops, ngram, Banding(bands, rows), min_jaccard)
         kept: list[Document] = []
+        signals: list[Judged] = []
         for document in documents:
-            judged = judge(repair(document)[0], rule_tables)
-            (drops if isinstance(judged, Drop) else kept).append(judged)  # type: ignore[arg-type]
+            verdict, judged = judge(repair(document)[0], rule_tables)
+            signals.append(judged)
+            if isinstance(verdict, Drop):
+                drops.append(verdict)
+            else:
+                kept.append(verdict)
+        folder = Path(output_dir)
+        _write(folder, "documents", num_shards, [(d.id, encode_document(d)) for d in kept])
+        _write(folder / "dropped", "dropped", num_shards, [(d.id, encode_drop(d)) for d in drops])
         _write(
-            Path(output_dir), "documents", num_shards, [(d.id, encode_document(d)) for d in kept]
-        )
-        _write(
-            Path(output_dir) / "dropped",
-            "dropped",
-            num_shards,
-            [(drop.id, encode_drop(drop)) for drop in drops],
+            folder / "signals", "signals", num_shards, [(s.id, encode_judged(s)) for s in signals]
         )
 
 
@@ -108,7 +110,7 @@ def _near(
 
     first_of_bucket: dict[int, str] = {}
     for document in documents:
-        for key in band_keys(shingle_hashes(document.text, ngram), banding).tolist():
+        for key in text_band_keys(document.text, ngram, banding).tolist():
             a, b = find(first_of_bucket.setdefault(key, document.id)), find(document.id)
             parents[max(a, b)] = min(a, b)
     clusters = collections.defaultdict(list)
