@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from beam_pipelines.languages.file_types import identified_by, identify
 from beam_pipelines.signals.compute import SignalResult, compute_signals
 from beam_pipelines.signals.rules import Rule, RuleTable, decide, select_table
-from beam_pipelines.sources.entry import make_entry
+from beam_pipelines.sources.local import list_file, read_file
 from beam_pipelines.transforms.licence_header import remove_licence_header
 from beam_pipelines.transforms.read import NotTextError, read_document
 from beam_pipelines.transforms.repair import LICENCE_HEADER, repair
@@ -103,7 +103,7 @@ def explain_file(
       InputError: there is no such file, or it is no regular file.
     """
     _require_file(path)
-    entry = make_entry(_PROVENANCE, ".", path, os.path.abspath(path), follow_links=True)
+    entry = list_file(_PROVENANCE, ".", path, os.path.abspath(path), follow_links=True)
     entry = dataclasses.replace(entry, id=document_id or entry.id)
     by_name = identify(entry.path)
     begun = Explanation(
@@ -114,7 +114,7 @@ def explain_file(
         identified_by=identified_by(entry.path),
     )
     try:
-        document = read_document(entry, max_file_bytes)
+        document = read_document(read_file(entry, max_file_bytes), max_file_bytes)
     except NotTextError as problem:
         return dataclasses.replace(begun, reason=problem.reason, detail=problem.detail)
     first_line = document.text.partition("\n")[0]

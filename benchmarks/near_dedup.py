@@ -1,24 +1,24 @@
-"""Near deduplication beside rensa's own: speed from text to band keys, and who is deleted.
+"""Near deduplication beside the libraries: speed from text to band keys, and who is deleted.
 
-    python -m benchmarks.near_dedup --corpus=DIR [--megabytes=100]
+    python -m benchmarks.near_dedup --corpus=DIR [--megabytes=100] [--peers_python=PYTHON]
 
 DIR holds `code_a.jsonl(.zst)` and `code_b.jsonl(.zst)`: two releases of some packages, one
 JSON object a line with `repo_name, version, path, content, stars, commit_time`. Taken are
-the packages that are in both, files of 100 to 1,000,000 characters. Speed is CPU time of one core.
-The deletions of the Beam job are checked with Python's own sets of 5-grams, not with the
-code under test. The last line is the ratio of the speeds; `docs/dedup.md` has figures.
+the packages that are in both, files of 100 to 1,000,000 characters. Speeds are CPU time of
+one core; a slow library gets a sample of the documents, and ours the same ones beside it.
+PYTHON is one in which the libraries are installed (benchmarks/requirements.txt), this one
+by default; one that is missing is reported. The deletions of the Beam job are checked with
+Python's own sets of 5-grams, not with the code under test. The last line is the ratio of
+the speeds; `docs/dedup.md` has figures.
 """
 
 import argparse
 import collections
 import hashlib
-import importlib
 import itertools
 import json
 import os
 import pickle
-import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -31,42 +31,128 @@ from typing import Any
 import apache_beam as beam
 
 from beam_pipelines.accounting import Drop
-from beam_pipelines.dedup.exact import ExactDedup
+from beam_pipelines.dedup.levels import Deduplicate
 from beam_pipelines.dedup.minhash import Banding, band_keys
-from beam_pipelines.dedup.near import NearDedup
 from beam_pipelines.dedup.shingles import shingle_hashes
 from beam_pipelines.runner import pipeline
+from benchmarks.near_dedup_peers import python_shingles
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document, document_id
-from opencoder_jax.progress import track
+from opencoder_jax.formats.split import hash_fraction
 
 NGRAM = 5
 BANDING = Banding(bands=16, rows=128)
 SIZES = range(100, 1_000_001)  # characters
-_WORD = re.compile(rb"[A-Za-z0-9_\x80-\xff]+")
+LOOSER = ((9, 28), (25, 10))
+# Library → megabytes of text that it is measured on, for seconds each.
+PEERS = {"rensa": 1000.0, "datasketch": 6.0, "text-dedup": 2.0, "datatrove": 1.5}
 
 
-def near_dedup(corpus: Path, megabytes: float) -> None:
+def near_dedup(corpus: Path, megabytes: float, peers_python: str) -> None:
     """Prints the measurements; see the module."""
     documents = read_corpus(corpus, megabytes)
-    size = sum(len(document.text.encode()) for document in documents) / 1e6
+    size = megabytes_of(documents)
     print(f"{len(documents)} documents, {size:.1f} MB of packages with two releases")
+    measure_exact(documents)
+    ratio = measure_peers(documents, peers_python)
+    for bands, rows in ((BANDING.bands, BANDING.rows), *LOOSER):
+        measure_job(documents, Banding(bands, rows))
+    print(f"near_dedup: {ratio:.2f} times rensa" if ratio else "near_dedup: rensa is missing")
 
-    ours, peers = measure_speed(documents)
-    print(f"text to band keys, one core: {size / ours:.1f} MB/s")
-    print(f"rensa, text to LSH index, one core: {size / peers:.1f} MB/s")
 
+def megabytes_of(documents: Sequence[Document]) -> float:
+    return sum(len(document.text.encode()) for document in documents) / 1e6
+
+
+def measure_exact(documents: Sequence[Document]) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        for document in documents:
+            file.write(json.dumps({"path": document.path, "content": document.text}) + "\n")
+        file.flush()
+        measured = _run_apart(
+            sys.executable, "-m", "benchmarks.near_dedup_core", "exact", file.name
+        )
+    speed = megabytes_of(documents) / measured["seconds"]
+    print(f"exact: JSON to SHA-256 of the text {speed:.0f} MB/s")
+
+
+def measure_peers(documents: Sequence[Document], peers_python: str) -> float | None:
+    """Prints a row for each library; returns our speed over rensa's."""
+    ratio = None
+    print("text to band keys or LSH index, 16 x 128; one core, same documents in a row:")
+    print(
+        f"  {'library':<18}{'MB':>7}{'MB/s':>8}{'MiB':>7}"
+        f"{'ours MB/s':>11}{'ours MiB':>9}{'ratio':>8}"
+    )
+    for peer, limit in PEERS.items():
+        chosen = sample(documents, limit)
+        size = megabytes_of(chosen)
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+            file.writelines(json.dumps(document.text) + "\n" for document in chosen)
+            file.flush()
+            core = ("-m", "benchmarks.near_dedup_core", "near", file.name)
+            ours = min(
+                (_run_apart(sys.executable, *core) for _ in range(2)), key=lambda m: m["seconds"]
+            )
+            script = str(Path(__file__).with_name("near_dedup_peers.py"))
+            theirs = _run_apart(peers_python, script, peer, file.name)
+        ours_speed = f"{size / ours['seconds']:>11.1f}{ours['peak_mib']:>9.0f}"
+        if "missing" in theirs:
+            print(f"  {peer:<18}{size:>7.1f}  not installed{ours_speed}")
+            continue
+        times = theirs["seconds"] / ours["seconds"]
+        speed = f"{size / theirs['seconds']:>8.2f}{theirs['peak_mib']:>7.0f}"
+        print(f"  {peer + ' ' + theirs['version']:<18}{size:>7.1f}{speed}{ours_speed}{times:>8.1f}")
+        if peer == "rensa":
+            ratio = times
+    return ratio
+
+
+def sample(documents: Sequence[Document], megabytes: float) -> list[Document]:
+    """Documents by a hash of their ids, up to a size; the same on every run."""
+    chosen, size = [], 0
+    for document in sorted(documents, key=lambda d: hash_fraction(d.id, "near_dedup")):
+        if size >= megabytes * 1e6:
+            break
+        chosen.append(document)
+        size += len(document.text)
+    return chosen
+
+
+def measure_job(documents: Sequence[Document], banding: Banding) -> None:
+    """Runs the Beam job at one setting and prints what it deletes, checked."""
     started = time.process_time()
-    kept, dropped = run_job(documents)
-    print(f"Beam job, one core: {size / (time.process_time() - started):.1f} MB/s")
-    below, missed, pairs = check_deletions(documents, kept, dropped)
-    reasons = collections.Counter(drop.reason for drop in dropped)
-    print(f"kept {len(kept)}, " + ", ".join(f"{k} {v}" for k, v in sorted(reasons.items())))
-    print(f"deletions below Jaccard {BANDING.threshold:.4f}: {below}")
-    print(f"pairs that share a band and reach it: {pairs}, both kept: {missed}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory, corpus included: {peak:.0f} MiB")
-    print(f"near_dedup: {peers / ours:.2f} times rensa")
+    job = run_job(documents, banding)
+    speed = megabytes_of(documents) / (time.process_time() - started)
+    reasons = collections.Counter(drop.reason for drop in job["dropped"])
+    print(f"{banding.bands} x {banding.rows}, Jaccard {banding.threshold:.4f}:")
+    print(
+        f"  Beam job {speed:.1f} MB/s; kept {len(job['kept'])}, "
+        + ", ".join(f"{k} {v}" for k, v in sorted(reasons.items()))
+    )
+    texts = {document.id: document.text for document in documents}
+    near = [drop for drop in job["dropped"] if drop.reason == "near_duplicate"]
+    below = sum(similarity(texts[d.id], texts[d.detail]) < banding.threshold for d in near)
+    chained = sum(cluster.size - 1 for cluster in job["clusters"])
+    print(
+        f"  deletions below the threshold: {below}; "
+        f"spared, though chained to a cluster: {chained - len(near)} of {chained}"
+    )
+    if banding == BANDING:
+        missed, pairs = missed_pairs(documents, job["kept"], near)
+        print(f"  pairs that share a band and reach the threshold: {pairs}, both kept: {missed}")
+
+
+def _run_apart(python: str, *arguments: str) -> dict[str, Any]:
+    """The JSON that a process of its own prints last."""
+    environment = {**os.environ, "RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [python, *arguments], capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"{python} {' '.join(arguments)} failed: {last}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def read_corpus(folder: Path, megabytes: float) -> list[Document]:
@@ -97,33 +183,8 @@ def read_corpus(folder: Path, megabytes: float) -> list[Document]:
     return chosen
 
 
-def measure_speed(documents: Sequence[Document]) -> tuple[float, float]:
-    """CPU seconds of our band keys and of rensa's shingles, signatures and index."""
-    rensa = importlib.import_module("rensa")
-    texts = [document.text for document in documents]
-    band_keys(shingle_hashes(texts[0], NGRAM), BANDING)  # compile or load the cache
-    with track("text to band keys", len(texts), "documents") as advance:
-        started = time.process_time()
-        for text in texts:
-            band_keys(shingle_hashes(text, NGRAM), BANDING)
-            advance()
-        ours = time.process_time() - started
-    with track("rensa", len(texts), "documents") as advance:
-        started = time.process_time()
-        index = rensa.RMinHashLSH(0.98, BANDING.bands * BANDING.rows, BANDING.bands)
-        for batch in itertools.batched(enumerate(texts), 128):
-            shingles = [python_shingles(text) for _, text in batch]
-            matrix = rensa.RMinHash.digest_matrix_from_token_byte_sets(
-                shingles, BANDING.bands * BANDING.rows, 0
-            )
-            index.insert_matrix(matrix, batch[0][0])
-            advance(len(batch))
-        peers = time.process_time() - started
-    return ours, peers
-
-
-def run_job(documents: Sequence[Document]) -> tuple[list[Document], list[Drop]]:
-    """What the two transforms keep and drop, run as a pipeline on this machine."""
+def run_job(documents: Sequence[Document], banding: Banding) -> dict[str, list[Any]]:
+    """What the two transforms keep and drop, and clusters, run as a pipeline on this machine."""
     with tempfile.TemporaryDirectory() as folder:
         source = f"{folder}/documents"
         _save(source)(documents)
@@ -133,47 +194,38 @@ def run_job(documents: Sequence[Document]) -> tuple[list[Document], list[Drop]]:
                 | beam.Create([source])
                 | "Read" >> beam.FlatMap(_load).with_output_types(Document)
             )
-            exact = read | "Exact" >> ExactDedup()
-            near = exact.kept | "Near" >> NearDedup(NGRAM, bands=16, rows=128)
-            dropped = (exact.dropped, near.dropped) | beam.Flatten()
-            for name, records in (("kept", near.kept), ("dropped", dropped)):
+            result = read | "Dedup" >> Deduplicate(
+                ["file"], NGRAM, banding.bands * banding.rows, banding.bands, banding.rows
+            )
+            outputs = {"kept": result.kept, "dropped": result.dropped, "clusters": result.clusters}
+            for name, records in outputs.items():
                 _ = (
                     records
                     | f"List {name}" >> beam.combiners.ToList()
                     | f"Save {name}" >> (beam.Map(_save(f"{folder}/{name}")))
                 )
-        return _load(f"{folder}/kept"), _load(f"{folder}/dropped")
+        return {name: _load(f"{folder}/{name}") for name in outputs}
 
 
-def check_deletions(
-    documents: Sequence[Document], kept: Sequence[Document], dropped: Sequence[Drop]
-) -> tuple[int, int, int]:
-    """(deletions below the threshold, reachable pairs both kept, reachable pairs)."""
-    near = [drop for drop in dropped if drop.reason == "near_duplicate"]
+def missed_pairs(
+    documents: Sequence[Document], kept: Sequence[Document], near: Sequence[Drop]
+) -> tuple[int, int]:
+    """(pairs that share a band, reach the threshold and are both kept; such pairs at all)."""
     texts = {document.id: document.text for document in documents}
-    below = sum(similarity(texts[d.id], texts[d.detail]) < BANDING.threshold for d in near)
-
     staying = {document.id for document in kept}
-    candidates = staying | {drop.id for drop in near}
     buckets = collections.defaultdict(list)
-    for document_id_ in sorted(candidates):
+    for document_id_ in sorted(staying | {drop.id for drop in near}):
         for key in band_keys(shingle_hashes(texts[document_id_], NGRAM), BANDING):
             buckets[int(key)].append(document_id_)
     met = {pair for bucket in buckets.values() for pair in itertools.combinations(bucket, 2)}
     reachable = [(a, b) for a, b in met if similarity(texts[a], texts[b]) >= BANDING.threshold]
-    missed = sum(a in staying and b in staying for a, b in reachable)
-    return below, missed, len(reachable)
+    return sum(a in staying and b in staying for a, b in reachable), len(reachable)
 
 
 def similarity(a: str, b: str) -> float:
     """Jaccard of the two texts' word 5-grams, by Python's sets."""
     left, right = set(python_shingles(a)), set(python_shingles(b))
     return len(left & right) / len(left | right)
-
-
-def python_shingles(text: str) -> list[bytes]:
-    words = _WORD.findall(text.encode().lower())
-    return [b" ".join(words[i : i + NGRAM]) for i in range(max(1, len(words) - NGRAM + 1))]
 
 
 def _package(row: dict[str, Any]) -> str:
@@ -223,12 +275,12 @@ def _load(path: str) -> Any:
 
 
 if __name__ == "__main__":
-    os.environ["RAYON_NUM_THREADS"] = "1"  # rensa's
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--megabytes", type=float, default=100.0)
+    parser.add_argument("--peers_python", default=sys.executable)
     arguments = parser.parse_args()
     try:
-        near_dedup(arguments.corpus, arguments.megabytes)
+        near_dedup(arguments.corpus, arguments.megabytes, arguments.peers_python)
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -61,6 +61,8 @@ class Cluster:
       size: number of documents.
       dropped: how many of them were dropped.
       members: the first few in `keep_order`.
+      level: of what it is a cluster: `file`, `repository` or `chunk`. Ids are those of
+        documents, of repositories (members have no path), or of chunks.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Cluster:
     size: int
     dropped: int
     members: tuple[ClusterMember, ...]
+    level: str = "file"
 
 
 class _Held(NamedTuple):

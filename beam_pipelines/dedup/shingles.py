@@ -49,6 +49,13 @@ def shingle_hashes(text: str, ngram: int = 5) -> NDArray[np.uint64]:
     return found[: _drop_repeats(found)].copy()
 
 
+def word_ends(data: bytes) -> NDArray[np.int64]:
+    """int64[words]: where each word of UTF-8 text ends, with what follows up to the next one."""
+    inside = np.append(_WORD_BYTES[np.frombuffer(data, np.uint8)] != 0, False)
+    starts = np.flatnonzero(inside & ~np.roll(inside, 1))
+    return np.append(starts[1:], len(data)) if starts.size else starts
+
+
 def utf8_bytes(text: str) -> NDArray[np.uint8]:
     return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
 
@@ -64,7 +71,7 @@ def jaccard(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
     """|a ∩ b| / |a ∪ b| of two sorted sets; 0 where both are empty."""
     if not a.size or not b.size:
         return 0.0
-    common = _intersection_size(a, b)
+    common = intersection_size(a, b)
     return common / (a.size + b.size - common)
 
 
@@ -137,7 +144,8 @@ def _drop_repeats(values: NDArray[np.uint64]) -> int:
 
 
 @compiled
-def _intersection_size(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> int:
+def intersection_size(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> int:
+    """How many elements two sorted sets share."""
     i = j = common = 0
     while i < a.size and j < b.size:
         if a[i] == b[j]:

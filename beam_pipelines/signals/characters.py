@@ -10,14 +10,12 @@ import functools
 import re
 import string
 import unicodedata
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beam_pipelines.dedup.compiled import compiled
-
-Array = TypeVar("Array", bound=NDArray[Any])
 
 # Kinds of characters that are not ASCII, as Python's `str` and `re` tell them.
 NOT_ASCII = 128
@@ -30,7 +28,7 @@ _JOINERS = "\u200c\u200d"
 REPLACEMENT = NOT_ASCII | _REPLACEMENT  # U+FFFD, which decoders put for what is not text
 
 
-def _table(ascii_characters: str, kinds: int) -> NDArray[np.uint8]:
+def table(ascii_characters: str, kinds: int = 0) -> NDArray[np.uint8]:
     """uint8[256]: 1 for these characters of ASCII and for bytes of any of these kinds."""
     return np.array(
         [
@@ -43,13 +41,13 @@ def _table(ascii_characters: str, kinds: int) -> NDArray[np.uint8]:
 
 _ASCII_SPACE = "".join(filter(str.isspace, map(chr, range(128))))
 _ASCII_WORD = string.ascii_letters + string.digits + "_"
-IS_SPACE = _table(_ASCII_SPACE, _SPACE)
-IS_LETTER = _table(string.ascii_letters, _LETTER)
-IS_DIGIT = _table(string.digits, _DIGIT)
+IS_SPACE = table(_ASCII_SPACE, _SPACE)
+IS_LETTER = table(string.ascii_letters, _LETTER)
+IS_DIGIT = table(string.digits, _DIGIT)
 # What a run of word characters is made of; with the combining marks, without which `\w`
 # would cut words at every vowel sign in Indic scripts.
-IS_WORD = _table(_ASCII_WORD, _WORD)
-IS_WORD_OR_MARK = _table(_ASCII_WORD, _WORD | _MARK)
+IS_WORD = table(_ASCII_WORD, _WORD)
+IS_WORD_OR_MARK = table(_ASCII_WORD, _WORD | _MARK)
 
 
 def folded(text: str) -> NDArray[np.uint8]:
@@ -72,7 +70,7 @@ def code_units(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:
     return np.frombuffer(text.encode(), np.uint8) if text.isascii() else code_points(text)
 
 
-def read_only(array: Array) -> Array:
+def read_only[Array: NDArray[Any]](array: Array) -> Array:
     """The array itself; compiled functions are compiled for read-only ones, not for both."""
     array.flags.writeable = False
     return array

@@ -1,7 +1,7 @@
 """Runs of encoded data: base64, lists of bytes in hex, `\\u` escapes.
 
-A compiled pass finds the base64 and counts what may be hex bytes; few texts have enough
-of either to be searched with the patterns.
+A compiled pass finds the base64 and tells whether there may be a list of bytes; few texts
+have to be searched with the patterns.
 """
 
 import re
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_pipelines.dedup.compiled import compiled
+from beam_pipelines.signals import characters
 
 _BASE64_RUN = 64
 _HEX = "[0-9a-fA-F]"
@@ -22,18 +23,14 @@ _HEX_BYTES = re.compile(
 _MIN_HEX_BYTES = 8
 _UNICODE_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4}){8,}+")
 
+# What a character may be part of, as bits. `x` is part of no word: hex digits may follow it.
+_BASE64, _HEX_DIGIT, _WORD, _BETWEEN_BYTES = 1, 2, 4, 8
 _ALPHANUMERIC = string.ascii_letters + string.digits
-# Bits of a character's class, so that one pass over the text tells them all. `x` is none of
-# a word's: hex digits may follow it.
-_BASE64, _HEX_DIGIT, _WORD = 1, 2, 4
-_CLASSES = np.array(
-    [
-        _BASE64 * (chr(code) in _ALPHANUMERIC + "+/=\n")
-        | _HEX_DIGIT * (chr(code) in string.hexdigits)
-        | _WORD * (chr(code) in _ALPHANUMERIC.replace("x", "") + "_")
-        for code in range(256)
-    ],
-    np.uint8,
+_KINDS = (
+    _BASE64 * characters.table(_ALPHANUMERIC + "+/=\n")
+    | _HEX_DIGIT * characters.table(string.hexdigits)
+    | _WORD * characters.table(_ALPHANUMERIC.replace("x", "") + "_")
+    | _BETWEEN_BYTES * (characters.table(",\\x0") | characters.IS_SPACE)
 )
 
 
@@ -44,9 +41,9 @@ def encoded_runs(text: str, codes: NDArray[np.uint8]) -> tuple[int, int]:
       text: any text.
       codes: uint8[chars], the text as `characters` folds it.
     """
-    longest, total, hex_pairs = _scan(codes, _CLASSES, _BASE64_RUN)
+    longest, total, hex_bytes = _scan(codes, _KINDS, _BASE64_RUN)
     others: list[int] = []
-    if hex_pairs >= _MIN_HEX_BYTES:
+    if hex_bytes >= _MIN_HEX_BYTES:
         others += (match.end() - match.start() for match in _HEX_BYTES.finditer(text))
     if "\\u" in text:
         others += map(len, _UNICODE_ESCAPES.findall(text))
@@ -55,15 +52,16 @@ def encoded_runs(text: str, codes: NDArray[np.uint8]) -> tuple[int, int]:
 
 @compiled
 def _scan(
-    codes: NDArray[np.uint8], classes: NDArray[np.uint8], shortest: int
+    codes: NDArray[np.uint8], kinds: NDArray[np.uint8], shortest: int
 ) -> tuple[int, int, int]:
     """(longest, total) of the runs of base64 of at least `shortest` characters, newlines
-    included; and how many words are two hex digits."""
-    longest = total = hex_pairs = 0
-    run = word = 0  # lengths of the run and of the word that end here
-    digits = 0  # how many of the word's characters are hex digits
-    for i in range(codes.size):
-        kind = classes[codes[i]]
+    included; and how many words of two hex digits stand in a row at most, with nothing
+    between them that may not stand between bytes."""
+    longest = total = row = longest_row = 0
+    run = word = digits = 0  # lengths of the run and the word that end here; its hex digits
+    between = False  # whether all of the word may stand between bytes
+    for i in range(codes.size + 1):
+        kind = kinds[codes[i]] if i < codes.size else np.uint8(0)
         if kind & _BASE64:
             run += 1
         elif run:
@@ -72,13 +70,16 @@ def _scan(
                 total += run
             run = 0
         if kind & _WORD:
+            between = (between or word == 0) and kind & _BETWEEN_BYTES != 0
             word += 1
             digits += (kind & _HEX_DIGIT) >> 1
-        elif word:
-            hex_pairs += word == 2 and digits == 2
-            word = digits = 0
-    if run >= shortest:
-        longest = max(longest, run)
-        total += run
-    hex_pairs += word == 2 and digits == 2
-    return longest, total, hex_pairs
+            continue
+        if word == 2 and digits == 2:
+            row += 1
+            longest_row = max(longest_row, row)
+        elif word and not between:
+            row = 0
+        if not kind & _BETWEEN_BYTES:
+            row = 0
+        word = digits = 0
+    return longest, total, longest_row

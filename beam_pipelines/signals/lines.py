@@ -1,26 +1,25 @@
 """Repeated lines of a text, compared without white space at the ends or without any.
 
-Lines are cut and numbered by the compiled passes of `scan`; none becomes a string.
+Lines are cut, numbered and counted by compiled passes; none becomes a string.
 """
 
-import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_pipelines.signals.characters import IS_SPACE, code_units, read_only
-from beam_pipelines.signals.scan import Numbered, Runs, numbered, runs, trimmed
+from beam_pipelines.dedup.compiled import compiled
+from beam_pipelines.signals.characters import IS_SPACE, code_points, code_units, read_only, table
+from beam_pipelines.signals.scan import numbered, runs, trimmed
 
 _LINE = np.ones(256, np.uint8)
 _LINE[ord("\n")] = 0
-_DELETED = bytes(code for code in range(128) if IS_SPACE[code] and code != ord("\n"))
-_KEPT = (IS_SPACE == 0) | (np.arange(256) == ord("\n"))
-# A line that repeats in any code.
-_CLOSER = [ord(character) for character in "},"]
+_KEPT = np.maximum(1 - IS_SPACE, table("\n"))
+_ASCII_DELETED = bytes(np.flatnonzero(_KEPT[:128] == 0).tolist())
+_BRACE, _COMMA = np.uint8(ord("}")), np.uint8(ord(","))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Lines:
+class Lines(NamedTuple):
     """The lines of a text that are not empty.
 
     Attributes:
@@ -39,33 +38,61 @@ class Lines:
 def stripped_lines(text: str, codes: NDArray[np.uint8]) -> Lines:
     """Lines without surrounding white space."""
     lines = trimmed(codes, runs(codes, _LINE))
-    found = numbered(code_units(text), lines)
-    return _lines(lines, found, found.counts > 1)
+    ids, first = numbered(code_units(text), lines)
+    return Lines(*_count(codes, ids, len(first), *lines, shortest=1))
 
 
 def compact_lines(text: str, codes: NDArray[np.uint8]) -> Lines:
     """Lines with all white space deleted; `},` and lines of one character never repeat."""
+    units: NDArray[np.uint8] | NDArray[np.uint32]
     if text.isascii():
-        codes = units = np.frombuffer(codes.tobytes().translate(None, _DELETED), np.uint8)
+        codes = units = np.frombuffer(codes.tobytes().translate(None, _ASCII_DELETED), np.uint8)
     else:
-        kept = _KEPT[codes]
-        units = read_only(code_units(text)[kept])
-        codes = read_only(codes[kept])
+        units, codes = _without_space(code_points(text), codes, _KEPT)
+        units, codes = read_only(units), read_only(codes)
     lines = runs(codes, _LINE)
-    found = numbered(units, lines)
-    repeated = found.counts > 1
-    for number in np.flatnonzero(repeated & (lines.lengths[found.first] <= len(_CLOSER))):
-        first = found.first[number]
-        line = units[lines.starts[first] : lines.ends[first]].tolist()
-        repeated[number] = len(line) > 1 and line != _CLOSER
-    return _lines(lines, found, repeated)
+    ids, first = numbered(units, lines)
+    return Lines(*_count(codes, ids, len(first), *lines, shortest=2))
 
 
-def _lines(lines: Runs, found: Numbered, repeated: NDArray[np.bool_]) -> Lines:
-    counts = found.counts[repeated]
-    return Lines(
-        total=len(lines.starts),
-        characters=int(lines.lengths.sum()),
-        repeated=int(counts.sum()),
-        repeated_characters=int(counts @ lines.lengths[found.first[repeated]]),
-    )
+@compiled
+def _without_space(
+    units: NDArray[np.uint32], codes: NDArray[np.uint8], kept: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    size = 0
+    for i in range(codes.size):
+        size += kept[codes[i]]
+    kept_units, kept_codes = np.empty(size, np.uint32), np.empty(size, np.uint8)
+    k = 0
+    for i in range(codes.size):
+        if kept[codes[i]]:
+            kept_units[k], kept_codes[k] = units[i], codes[i]
+            k += 1
+    return kept_units, kept_codes
+
+
+@compiled
+def _count(
+    codes: NDArray[np.uint8],
+    ids: NDArray[np.int32],
+    distinct: int,
+    starts: NDArray[np.int32],
+    ends: NDArray[np.int32],
+    shortest: int,
+) -> tuple[int, int, int, int]:
+    """The attributes of `Lines`; lines that are shorter, or `},` where `shortest` is 2, are
+    not repeated."""
+    counts = np.zeros(distinct, np.int32)
+    for line in range(ids.size):
+        counts[ids[line]] += 1
+    characters = repeated = repeated_characters = 0
+    for line in range(ids.size):
+        length = ends[line] - starts[line]
+        characters += length
+        if counts[ids[line]] > 1 and length >= shortest:
+            first = starts[line]
+            closer = length == 2 and codes[first] == _BRACE and codes[first + 1] == _COMMA
+            if shortest < 2 or not closer:
+                repeated += 1
+                repeated_characters += length
+    return ids.size, characters, repeated, repeated_characters

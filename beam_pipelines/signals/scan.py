@@ -67,10 +67,7 @@ def runs(codes: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> Runs:
       codes: uint8[chars].
       kinds: uint8[256], each byte's kind; what is of kind 0 is in no run.
     """
-    starts = np.empty(_count_runs(codes, kinds), np.int32)
-    ends = np.empty_like(starts)
-    _find_runs(codes, kinds, starts, ends)
-    return Runs(starts, ends)
+    return Runs(*_find_runs(codes, kinds))
 
 
 def trimmed(codes: NDArray[np.uint8], pieces: Runs) -> Runs:
@@ -129,36 +126,30 @@ def _line_sizes(codes: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 @compiled
-def _count_runs(codes: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> int:
+def _find_runs(
+    codes: NDArray[np.uint8], kinds: NDArray[np.uint8]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     count = 0
     before = np.uint8(0)
     for i in range(codes.size):
         kind = kinds[codes[i]]
         count += kind != before and kind != 0
         before = kind
-    return count
-
-
-@compiled
-def _find_runs(
-    codes: NDArray[np.uint8],
-    kinds: NDArray[np.uint8],
-    starts: NDArray[np.int32],
-    ends: NDArray[np.int32],
-) -> None:
-    count = 0
+    starts, ends = np.empty(count, np.int32), np.empty(count, np.int32)
+    found = -1
     before = np.uint8(0)
     for i in range(codes.size):
         kind = kinds[codes[i]]
         if kind != before:
             if before:
-                ends[count] = i
-                count += 1
+                ends[found] = i
             if kind:
-                starts[count] = i
+                found += 1
+                starts[found] = i
             before = kind
     if before:
-        ends[count] = codes.size
+        ends[found] = codes.size
+    return starts, ends
 
 
 @compiled

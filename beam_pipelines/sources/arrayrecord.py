@@ -20,7 +20,7 @@ from beam_pipelines.sources import containers
 from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
 from beam_pipelines.sources.entry import RawFile
 from beam_pipelines.sources.fields import BadRecordError, Fields, lacking, raw_file
-from beam_pipelines.sources.remote import is_remote
+from beam_pipelines.stores import is_remote
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import decode_document
 from opencoder_jax.formats.example import RecordError, decode_example

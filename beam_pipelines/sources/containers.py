@@ -25,7 +25,7 @@ from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.sources.entry import RawFile, file_id, readable
 from beam_pipelines.sources.local import digest_number, open_regular, short_digest
-from beam_pipelines.sources.remote import is_remote
+from beam_pipelines.stores import is_remote
 from opencoder_jax.errors import InputError
 
 _PIECE = 1 << 20

@@ -70,21 +70,37 @@ class Reason:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RuleHits:
-    """Documents that violate a rule, and those that violate no other."""
+    """Documents that violate a rule, and those that violate no other.
+
+    Attributes:
+      name: of the signal.
+      hits: documents that violate it.
+      first: documents that it is the recorded reason of.
+      sole: documents that violate no other rule: what it alone drops.
+      hit_bytes, sole_bytes: of their texts.
+      samples: of those that it is the recorded reason of.
+      sole_samples: of those that it alone drops.
+    """
 
     name: str
     hits: int
+    first: int
     sole: int
+    hit_bytes: int
+    sole_bytes: int
     samples: tuple[DroppedSample, ...]
+    sole_samples: tuple[DroppedSample, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
-    """A document of a cluster; `jaccard` is its similarity to the one kept for it."""
+    """A document of a cluster; `jaccard` is its similarity to `kept_id`, which stays for it."""
 
     source: str
     stays: bool
     jaccard: float
+    id: str
+    kept_id: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -173,6 +189,7 @@ _REPLACEMENT_TITLES = {
     "<password>": "Passwords to <password>",
 }
 _RULE = "rule"
+_SOLE = "sole"
 
 
 def read_corpus(folder: Path) -> Corpus | None:
@@ -212,7 +229,8 @@ def _corpus(statistics: Mapping[str, Any]) -> Corpus:
 
 
 def _stage(name: str, total: Mapping[str, int]) -> Stage:
-    title, short = _STAGE_TITLES.get(name, (name, name))
+    plain = name.replace("_", " ").capitalize()
+    title, short = _STAGE_TITLES.get(name, (plain, plain))
     return Stage(title, short, Amount(**total))
 
 
@@ -229,7 +247,16 @@ def _reasons(statistics: Mapping[str, Any]) -> tuple[Reason, ...]:
 
 def _rules(statistics: Mapping[str, Any]) -> tuple[RuleHits, ...]:
     rules = [
-        RuleHits(name, counts["hits"], counts["sole"], _samples(statistics, f"{_RULE}: {name}"))
+        RuleHits(
+            name=name,
+            hits=counts["hits"],
+            first=counts["first"],
+            sole=counts["sole"],
+            hit_bytes=counts["hit_bytes"],
+            sole_bytes=counts["sole_bytes"],
+            samples=_samples(statistics, f"{_RULE}: {name}"),
+            sole_samples=_samples(statistics, f"{_SOLE}: {name}"),
+        )
         for name, counts in statistics["rules"].items()
     ]
     return tuple(sorted(rules, key=lambda rule: (-rule.hits, rule.name)))
@@ -255,6 +282,8 @@ def _cluster(cluster: Mapping[str, Any]) -> Cluster:
             source=f"{member['repo']} / {member['path']}",
             stays=member["kept_id"] == member["id"],
             jaccard=member["jaccard"],
+            id=member["id"],
+            kept_id=member["kept_id"],
         )
         for member in cluster["members"]
     )

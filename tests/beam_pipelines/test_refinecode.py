@@ -20,6 +20,7 @@ import pytest
 
 from beam_pipelines import refinecode
 from beam_pipelines.accounting import Drop, decode_drop
+from beam_pipelines.corpus import STATISTICS_NAME
 from beam_pipelines.sources.entry import RawFile
 from beam_pipelines.sources.folder import Folder
 from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR, violated_rules
@@ -128,7 +129,7 @@ def test_every_judged_document_has_a_record_of_its_signals(corpus: Path) -> None
 
 
 def test_statistics_tell_what_each_rule_alone_dropped_with_samples(corpus: Path) -> None:
-    statistics = json.loads((corpus / refinecode.STATISTICS_NAME).read_text())
+    statistics = json.loads((corpus / STATISTICS_NAME).read_text())
     lists = [violated_rules(drop) for drop in drops_of(corpus) if drop.reason == RULE]
     for rule, counts in statistics["rules"].items():
         assert counts["hits"] == sum(rule in rules for rules in lists)
@@ -143,7 +144,7 @@ def test_statistics_tell_what_each_rule_alone_dropped_with_samples(corpus: Path)
 
 
 def test_the_statistics_are_those_of_the_records(corpus: Path) -> None:
-    statistics = json.loads((corpus / refinecode.STATISTICS_NAME).read_text())
+    statistics = json.loads((corpus / STATISTICS_NAME).read_text())
     documents, drops = documents_of(corpus), drops_of(corpus)
     kept = statistics["totals"]["kept"]
     assert kept["documents"] == len(documents)
@@ -233,7 +234,7 @@ def test_a_file_that_is_listed_twice_is_one_document_and_accounted_for(
     assert documents_of(tmp_path) == documents_of(corpus)
     once, twice = (read_manifest(path)["counts"]["documents"] for path in (corpus, tmp_path))
     assert twice["input"] == 2 * once["input"]
-    read = json.loads((corpus / refinecode.STATISTICS_NAME).read_text())["totals"]["read"]
+    read = json.loads((corpus / STATISTICS_NAME).read_text())["totals"]["read"]
     assert twice["dropped"]["duplicate_id"] == read["documents"]
 
 
@@ -246,7 +247,7 @@ def test_licence_headers_and_personal_data_are_replaced_and_counted(tmp_path: Pa
     clean(source.parent, tmp_path / "corpus")
     (document,) = documents_of(tmp_path / "corpus")
     assert document.text == f"{body}\nAUTHOR = '<email>', '<ip>'\n"
-    statistics = json.loads((tmp_path / "corpus" / refinecode.STATISTICS_NAME).read_text())
+    statistics = json.loads((tmp_path / "corpus" / STATISTICS_NAME).read_text())
     once = {"documents": 1, "replacements": 1}
     assert statistics["replaced"] == {"licence_header": once, "<email>": once, "<ip>": once}
 

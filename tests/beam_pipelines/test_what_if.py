@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from beam_pipelines import refinecode
+from beam_pipelines.corpus import STATISTICS_NAME
 from beam_pipelines.transforms.rejudge import rejudge
 from beam_pipelines.what_if import what_if
 from opencoder_jax import configuration
@@ -100,7 +101,7 @@ def test_a_rerun_with_the_other_rules_keeps_exactly_what_was_said(
             expected = sum(d.language == language for d in kept.values())
             assert comparison["languages"][language][side]["documents"] == expected
     # The rerun's own statistics count the same hits of each rule.
-    statistics = json.loads((tmp_path / "after" / refinecode.STATISTICS_NAME).read_text())
+    statistics = json.loads((tmp_path / "after" / STATISTICS_NAME).read_text())
     for rule, counts in statistics["rules"].items():
         assert comparison["rules"][rule]["after"]["documents"] == counts["hits"]
         assert comparison["rules"][rule]["sole_after"]["documents"] == counts["sole"]

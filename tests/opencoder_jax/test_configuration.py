@@ -152,6 +152,29 @@ def test_help_lists_what_can_be_bound(gin_folder):
     assert "command.count: int = 3" in help_text
 
 
+def test_base_files_flags_and_words_reach_the_function(gin_folder, capsys):
+    def main(*arguments):
+        return configuration.main(
+            command_under_test.command,
+            [*arguments, f"--gin_search_paths={gin_folder}"],
+            base_gin_files=["run.gin"],
+            flags={"output": "OUTPUT", "count": "command.count"},
+            words="extra",
+        )
+
+    (gin_folder / "mine.gin").write_text("command.count = 8\n")
+    given = ["a b", "--output=5", f"--gin_file={gin_folder / 'mine.gin'}", "c"]
+    assert main(*given) == 0
+    # The base file is read first, a flag of text stays text, words stand anywhere.
+    assert capsys.readouterr().out == "7 scoped 5 8 ['a b', 'c']\n"
+    assert main(*given, "--count=9") == 0
+    assert capsys.readouterr().out == "7 scoped 5 9 ['a b', 'c']\n"
+    assert main(*given, "--count=many") == 2
+    assert "--count: invalid int value: 'many'" in capsys.readouterr().err
+    assert main(*given, "--unknown") == 2
+    assert "unknown flags: --unknown" in capsys.readouterr().err
+
+
 def test_equal_configurations_have_one_canonical_form():
     first = configuration.canonical({"b": (1, 2), "a": Settings(size=2)})
     second = configuration.canonical({"a": Settings(2, "plain"), "b": [1, 2]})

@@ -35,6 +35,7 @@ def run(
         with pipeline([*options]) as p:
             result = p | beam.Create(list(elements)) | transform
             outputs = result._asdict() if hasattr(result, "_asdict") else {"all": result}
+            outputs = {k: v for k, v in outputs.items() if isinstance(v, beam.PCollection)}
             for name, pcollection in outputs.items():
                 _ = pcollection | f"Write {name}" >> beam.Map(_append(folder, name))
         return {name: _read(Path(folder) / name) for name in outputs}

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from beam_pipelines.signals import ngrams, registry
-from beam_pipelines.signals.compute import compute_signals
+from beam_pipelines.signals.compute import compute_signals, signal_names
 from beam_pipelines.signals.document import ParsedDocument
 
 TEXT = "def f(x):\n    return x\n"
@@ -27,7 +27,7 @@ def test_a_failing_signal_is_an_error_by_name_and_the_others_are_computed(monkey
     result = compute("c", "code")
     assert result.errors == {name: "document id7: RuntimeError: broken"}
     assert result.values[name] is None
-    assert sum(value is not None for value in result.values.values()) == 32
+    assert sum(value is not None for value in result.values.values()) == 32 + 8
 
 
 def test_a_text_that_is_no_unicode_is_an_error_of_the_document():
@@ -35,6 +35,26 @@ def test_a_text_that_is_no_unicode_is_an_error_of_the_document():
         "a\ud800", language="c", doc_type="code", path="a", size_bytes=1, document_id="id7"
     )
     assert result.errors["human_language"].startswith("document id7: ")
+
+
+def test_every_signal_of_the_released_filter_is_there():
+    own = {
+        "python": 8,
+        "c": 8,
+        "cpp": 8,
+        "csharp": 4,
+        "go": 5,
+        "html": 3,
+        "java": 8,
+        "javascript": 9,
+    }
+    counts = {group: len(registry.signals_of(group)) for group in ("text", "code", *own)}
+    assert counts == {"text": 32, "code": 33, **own}
+    assert len(signal_names()) == 118
+    assert all(
+        name.startswith("qsc_") and entry.group in counts
+        for name, entry in registry._SIGNALS.items()
+    )
 
 
 def test_a_new_languages_signals_need_only_be_registered(monkeypatch):
@@ -46,7 +66,8 @@ def test_a_new_languages_signals_need_only_be_registered(monkeypatch):
 
 def test_ngram_shares_equal_those_counted_one_by_one():
     words = list("abcabcabdabcabcabcdefabcabc")
-    ids, lengths = ngrams.word_ids(words), np.ones(len(words), int)
+    ids = np.unique(words, return_inverse=True)[1].astype(np.int32)
+    lengths = np.ones(len(words), np.int32)
     shares = ngrams.ngram_shares(ids, lengths)
     for n in ngrams.DUPLICATE_LENGTHS:
         grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.sources.entry import make_entry
+from beam_pipelines.sources.local import list_file, read_file
 from beam_pipelines.transforms.notebook import BadNotebookError, structured_notebook
 from beam_pipelines.transforms.read import NotTextError, read_document
 
@@ -120,11 +120,11 @@ def test_a_notebook_file_becomes_a_document_or_a_drop(tmp_path: Path) -> None:
     (tmp_path / "b.ipynb").write_bytes(b"{")
 
     def entry(name: str) -> Any:
-        return make_entry("test", "repo", name, str(tmp_path / name), follow_links=False)
+        return list_file("test", "repo", name, str(tmp_path / name), follow_links=False)
 
-    document = read_document(entry("a.ipynb"), 1000)
+    document = read_document(read_file(entry("a.ipynb"), 1000), 1000)
     assert (document.language, document.doc_type) == ("jupyter notebook", "code")
     assert document.text == "<jupyter_code>\nx = 1\n"
     with pytest.raises(NotTextError, match="no JSON") as problem:
-        read_document(entry("b.ipynb"), 1000)
+        read_document(read_file(entry("b.ipynb"), 1000), 1000)
     assert problem.value.reason == "bad_notebook"

@@ -78,8 +78,8 @@ def write_corpus(folder: Path) -> None:
             "dropped": {"rule": lost - 30, "exact_duplicate": 20, "not_utf8": 10},
             "samples": {"rule: qsc_code_num_words": [drop, drop], "not_utf8": [undecodable]},
             "rules": {
-                "qsc_code_num_words": {"hits": 180, "first": 100, "sole": 44},
-                "qsc_code_frac_chars_digit": {"hits": 70, "first": 20, "sole": 12},
+                "qsc_code_num_words": rule_counts(180, 100, 44),
+                "qsc_code_frac_chars_digit": rule_counts(70, 20, 12),
             },
             "clusters": [{"id": "a", "kept": "a", "size": 4, "dropped": 3, "members": members}],
             "replaced": {
@@ -89,6 +89,11 @@ def write_corpus(folder: Path) -> None:
         },
     )
     finish(folder, "refinecode")
+
+
+def rule_counts(hits: int, first: int, sole: int) -> dict[str, int]:
+    sizes = {"hit_bytes": 900 * hits, "sole_bytes": 800 * sole}
+    return {"hits": hits, "first": first, "sole": sole, **sizes}
 
 
 def write_tokenizer(folder: Path) -> None:
