@@ -14,7 +14,7 @@ data in the global window, which is all that our jobs use; the rest is refused b
 import dataclasses
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -76,7 +76,7 @@ class DaskResult(DaskRunnerResult):
 
 
 class _NoMetrics(MetricResults):
-    def query(self, filter: Any = None) -> Mapping[str, list]:
+    def query(self, filter: Any = None) -> dict[str, list[Any]]:
         return {self.COUNTERS: [], self.DISTRIBUTIONS: [], self.GAUGES: [], self.STRINGSETS: []}
 
 
@@ -119,6 +119,7 @@ class _Translation(PipelineVisitor):
         inputs = [value for value in transform_node.inputs if value in self._bags]
         bags = [self._bags[value] for value in inputs]
         self._read.update(inputs)
+        outputs: dict[str | None, Any]
         if isinstance(transform, Impulse):
             outputs = {None: dask_bag.from_sequence([b""], npartitions=1)}
         elif isinstance(transform, beam.ParDo):
@@ -130,12 +131,9 @@ class _Translation(PipelineVisitor):
         elif isinstance(transform, _Spread):
             outputs = {None: bags[0].repartition(npartitions=self._partitions)}
         else:
-            raise InputError(
-                f"--runner=DaskRunner cannot run {transform_node.full_label}"
-                f" ({type(transform).__name__}): choose another runner (docs/runners.md)"
-            )
+            raise _refusal(transform_node, type(transform).__name__)
         for tag, pcollection in transform_node.outputs.items():
-            self._bags[pcollection] = outputs[tag if tag in outputs else None]
+            self._bags[pcollection] = outputs[str(tag) if str(tag) in outputs else None]
 
     def _group_by_key(self, pairs: Any) -> Any:
         """Dask's own asks Python for hashes, which differ between processes without its nanny."""
@@ -151,7 +149,12 @@ class _Translation(PipelineVisitor):
         return elements.repartition(npartitions=self._partitions)
 
     def _par_do(self, node: AppliedPTransform, elements: Any) -> dict[str | None, Any]:
-        transform = node.transform
+        transform: Any = node.transform
+        signature = DoFnSignature(transform.fn)
+        if signature.is_stateful_dofn() or signature.is_splittable_dofn():
+            raise _refusal(node, "a stateful or splittable DoFn")
+        if isinstance(transform, beam.WindowInto):
+            raise _refusal(node, "windows")
         args, kwargs = transform.raw_side_inputs
         sides = []
         for view in node.side_inputs:
@@ -159,7 +162,7 @@ class _Translation(PipelineVisitor):
             whole = self._bags[view.pvalue].repartition(npartitions=1)
             (side,) = whole.map_partitions(_as_list).to_delayed(optimize_graph=False)
             sides.append(side)
-        names = tuple(tag if tag != "None" else None for tag in node.outputs)
+        names = tuple(None if tag in (None, "None") else str(tag) for tag in node.outputs)
         work: _Work = (
             node.full_label,
             pickler.dumps((transform.fn, list(args), dict(kwargs))),
@@ -170,6 +173,13 @@ class _Translation(PipelineVisitor):
         if len(names) == 1:
             return {names[0]: everything.map_partitions(_only, None)}
         return {name: everything.map_partitions(_only, name) for name in names}
+
+
+def _refusal(node: AppliedPTransform, what: str) -> InputError:
+    return InputError(
+        f"--runner=DaskRunner cannot run {node.full_label} ({what}): "
+        "choose another runner (docs/runners.md)"
+    )
 
 
 @dataclasses.dataclass

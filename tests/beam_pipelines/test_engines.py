@@ -7,6 +7,7 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 from apache_beam.pvalue import AsList, TaggedOutput
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from beam_pipelines import refinecode, runner
 from opencoder_jax import configuration
@@ -83,6 +84,7 @@ def _write(value: object, path: Path) -> None:
     path.write_text(str(value))
 
 
+@pytest.mark.slow
 def test_dask_keeps_outputs_apart_and_computes_every_branch(tmp_path: Path) -> None:
     """All that Beam's own DaskRunner loses: see `beam_pipelines.dask_runner`."""
     pytest.importorskip("distributed")
@@ -106,11 +108,33 @@ def test_dask_keeps_outputs_apart_and_computes_every_branch(tmp_path: Path) -> N
     assert found == {"even": 2450, "odd": 2500, "all": 100, "side": 92}
 
 
+_SEEN = beam.DoFn.StateParam(ReadModifyWriteStateSpec("seen", beam.coders.VarIntCoder()))
+
+
+class _Stateful(beam.DoFn):
+    def process(self, pair: tuple[str, int], seen=_SEEN):
+        yield pair
+
+
+@pytest.mark.slow
 def test_dask_refuses_what_it_cannot_run_by_name(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     with (
         dask_cluster(tmp_path, workers=1) as flags,
-        pytest.raises(InputError, match=r"DaskRunner cannot run .*Read"),
+        pytest.raises(InputError, match=r"DaskRunner cannot run Remember .*stateful"),
         runner.pipeline(flags) as p,
     ):
-        _ = p | beam.io.ReadFromText(str(tmp_path / "scheduler"))
+        _ = p | beam.Create([("a", 1)]) | "Remember" >> beam.ParDo(_Stateful())
+
+
+def test_dask_is_chosen_by_its_short_name_or_says_what_is_missing() -> None:
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        with pytest.raises(InputError, match="needs dask and distributed"):
+            runner.pipeline(["--runner=DaskRunner"])
+    else:
+        from beam_pipelines.dask_runner import DaskRunner
+
+        chosen = runner.pipeline(["--runner=DaskRunner", "--dask_npartitions=3"]).runner
+        assert isinstance(chosen, DaskRunner)
