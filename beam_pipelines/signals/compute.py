@@ -7,12 +7,35 @@ were missing, and a missing signal is never a reason to drop.)
 
 import dataclasses
 
-from beam_pipelines.signals import code, general, human_language, python, text
+from beam_pipelines.signals import (
+    c_family,
+    code,
+    csharp,
+    general,
+    go,
+    html,
+    human_language,
+    java,
+    javascript,
+    python,
+    text,
+)
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.registry import Signal, registered_names, signals_of
 
 # Importing a module of signals is what registers it.
-SIGNAL_MODULES = (general, text, code, python)
+SIGNAL_MODULES = (
+    general,
+    text,
+    code,
+    python,
+    c_family,
+    csharp,
+    go,
+    html,
+    java,
+    javascript,
+)
 _DECIMALS = 8
 
 

@@ -9,7 +9,8 @@ import ast
 import dataclasses
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,11 +113,6 @@ class ParsedDocument:
     def _comment_spans(self) -> list[tuple[int, int]]:
         return list(comment_spans(self.text, self.language))
 
-    @property
-    def num_comment_chars(self) -> int:
-        """Characters of all comments, with their markers."""
-        return sum(end - start for start, end in self._comment_spans)
-
     @functools.cached_property
     def comments(self) -> list[str]:
         """Every comment with its markers."""
@@ -137,9 +133,7 @@ class ParsedDocument:
     @functools.cached_property
     def code_codes(self) -> NDArray[np.uint8]:
         """uint8[chars of the code]: each character as `characters` folds it."""
-        if not self._comment_spans:
-            return self.codes
-        return folded(self.code)
+        return self.codes if self.code is self.text else folded(self.code)
 
     @functools.cached_property
     def compact_code_lines(self) -> Lines:
@@ -186,3 +180,13 @@ class ParsedDocument:
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         nodes = (node for node in self.python_nodes if isinstance(node, documented))
         return list(filter(None, map(ast.get_docstring, nodes)))
+
+    @functools.cached_property
+    def _derived(self) -> dict[Callable[..., Any], Any]:
+        return {}
+
+    def once[T](self, function: Callable[["ParsedDocument"], T]) -> T:
+        """`function(self)`, computed when first asked for: what only one language needs."""
+        if function not in self._derived:
+            self._derived[function] = function(self)
+        return self._derived[function]

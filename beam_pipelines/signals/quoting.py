@@ -168,7 +168,7 @@ def _joins_quotes(codes: NDArray[np.uint8], is_space: NDArray[np.uint8]) -> bool
     joined = False  # whether then a `+` came
     for i in range(size):
         code = codes[i]
-        if code == _DOUBLE or code == _SINGLE:
+        if code in (_DOUBLE, _SINGLE):
             if joined:
                 return True
             quote = code

@@ -1,0 +1,62 @@
+"""Signals of Go alone: the `qsc_codego_*` rules.
+
+Every line of an import block is an import; methods with any receiver and functions with
+type parameters count. Variables are declared ones, constants, struct fields aside, and
+parameters.
+"""
+
+import re
+
+from beam_pipelines.signals.declarations import count, share_of_lines
+from beam_pipelines.signals.document import ParsedDocument
+from beam_pipelines.signals.general import share
+from beam_pipelines.signals.registry import signal
+
+_FUNCTION = re.compile(r"^func\s++(?:\([^()\n]*+\)\s*+)?\w++\s*+[\[(]", re.MULTILINE)
+_IMPORT = re.compile(r'^import\s++(?:[\w.]++\s++)?["`]', re.MULTILINE)
+_IMPORT_BLOCK = re.compile(r"^import\s*+\([^)]*+\)?", re.MULTILINE)
+_TYPE_BLOCK = re.compile(
+    r"^[^\S\n]*+type\s++\w++(?:\[[^\]\n]*+\])?\s++(?:struct|interface)\s*+\{", re.MULTILINE
+)
+_RETURN = re.compile(r"^[^\S\n]*+return(?:[^\S\n]++[^;\n]++)?+[^\S\n]*+;?[^\S\n]*+$", re.MULTILINE)
+_PLAIN_VARIABLE = re.compile(
+    r"^[^\S\n]*+var[^\S\n]++\w++[^\S\n]++\w++[^\S\n]*+;?[^\S\n]*+$", re.MULTILINE
+)
+_VARIABLE = re.compile(
+    r":=|^[^\S\n]*+(?:var|const)\b|^func\s++(?:\([^()\n]*+\)\s*+)?\w++(?:\[[^\]\n]*+\])?\(\s*+\w",
+    re.MULTILINE,
+)
+_PRINT = re.compile(r"\bfmt\.Print(?:ln|f)?\b")
+
+
+@signal("qsc_codego_cate_testfile", "go")
+def cate_testfile(document: ParsedDocument) -> float:
+    return float(document.path.lower().endswith("_test.go"))
+
+
+@signal("qsc_codego_frac_lines_func_ratio", "go")
+def frac_lines_func_ratio(document: ParsedDocument) -> float | None:
+    """Functions and methods with a name."""
+    return share(count(document, _FUNCTION), document.num_code_lines)
+
+
+@signal("qsc_codego_cate_var_zero", "go")
+def cate_var_zero(document: ParsedDocument) -> float:
+    """Whether there is no variable, constant or parameter."""
+    return float(_VARIABLE.search(document.code) is None)
+
+
+@signal("qsc_codego_score_lines_no_logic", "go")
+def score_lines_no_logic(document: ParsedDocument) -> float | None:
+    """Functions, imports, struct and interface types, returns, plain variables of all lines."""
+    counted = (_FUNCTION, _IMPORT, _TYPE_BLOCK, _RETURN, _PLAIN_VARIABLE)
+    lines = sum(count(document, pattern) for pattern in counted)
+    for block in _IMPORT_BLOCK.findall(document.code):
+        lines += sum(not line.isspace() for line in block.split("\n") if line)
+    return share(lines, document.num_code_lines)
+
+
+@signal("qsc_codego_frac_lines_print", "go")
+def frac_lines_print(document: ParsedDocument) -> float | None:
+    """To standard output."""
+    return share_of_lines(document, _PRINT)
