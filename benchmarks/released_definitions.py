@@ -15,7 +15,6 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 import pygments
 import regex
@@ -52,7 +51,6 @@ class SplitDocument(ParsedDocument):
         return [self.split[1]]
 
 
-Copy = TypeVar("Copy", bound=ParsedDocument)
 View = Callable[[ParsedDocument], ParsedDocument | None]
 Functions = Mapping[str, SignalFunction]
 
@@ -192,7 +190,7 @@ def _normalised(line: str) -> str:
     return unicodedata.normalize("NFKC", " ".join(line.lower().split()))
 
 
-def _copied_as(kind: type[Copy]) -> Callable[[ParsedDocument], Copy]:
+def _copied_as[Copy: ParsedDocument](kind: type[Copy]) -> Callable[[ParsedDocument], Copy]:
     def view(document: ParsedDocument) -> Copy:
         fields = {f.name: getattr(document, f.name) for f in dataclasses.fields(ParsedDocument)}
         return kind(**fields)
@@ -200,22 +198,24 @@ def _copied_as(kind: type[Copy]) -> Callable[[ParsedDocument], Copy]:
     return view
 
 
-def _share(part: float, whole: float) -> float | None:
+def share(part: float, whole: float) -> float | None:
+    """`part / whole`, undefined of nothing."""
     return part / whole if whole else None
 
 
-def _code_lines(document: ParsedDocument) -> list[str]:
+def code_lines(document: ParsedDocument) -> list[str]:
+    """Lines of the code that are not blank."""
     return [line for line in document.code.split("\n") if line.strip()]
 
 
-def _lines_with(*needles: str, ignore_case: bool = False) -> SignalFunction:
+def lines_with(*needles: str, ignore_case: bool = False) -> SignalFunction:
     """Share of the code lines that contain a text anywhere, within words too."""
 
     def function(document: ParsedDocument) -> float | None:
-        lines = _code_lines(document)
+        lines = code_lines(document)
         if ignore_case:
             lines = [line.lower() for line in lines]
-        return _share(sum(any(n in line for n in needles) for line in lines), len(lines))
+        return share(sum(any(n in line for n in needles) for line in lines), len(lines))
 
     return function
 
@@ -228,7 +228,7 @@ def _autogen(document: ParsedDocument) -> float:
 def _prompts(document: ParsedDocument) -> float | None:
     lines = [line for comment in document.comments for line in comment.lower().split("\n")]
     marked = sum(any(m in line for m in ("your code here", "fixme", "todo")) for line in lines)
-    return _share(marked, len(_lines(document.text)))
+    return share(marked, len(_lines(document.text)))
 
 
 def _strings(document: ParsedDocument, within_lines: bool) -> list[str]:
@@ -239,24 +239,24 @@ def _strings(document: ParsedDocument, within_lines: bool) -> list[str]:
 
 
 def _string_length(document: ParsedDocument) -> float | None:
-    return _share(sum(map(len, _strings(document, True))), len(document.code))
+    return share(sum(map(len, _strings(document, True))), len(document.code))
 
 
 def _long_words(document: ParsedDocument) -> float | None:
     words = [word for text in _strings(document, True) for word in text.split() if len(word) > 20]
     chars = sum(len(word) for word in words if not re.search(r"https?://\S", word))
-    return _share(chars, len(document.code))
+    return share(chars, len(document.code))
 
 
 def _long_strings(document: ParsedDocument) -> float | None:
     pieces = [p for text in _strings(document, False) for p in text.split("\n")]
-    return _share(sum(len(_WORD.findall(p)) > 20 for p in pieces), len(_code_lines(document)))
+    return share(sum(len(_WORD.findall(p)) > 20 for p in pieces), len(code_lines(document)))
 
 
 def _string_concat(document: ParsedDocument) -> float | None:
     joined = re.compile(r"""=\s*["'].+?["']\s*\+\s*["'].+?["']""")
-    lines = _code_lines(document)
-    return _share(sum(joined.search(line) is not None for line in lines), len(lines))
+    lines = code_lines(document)
+    return share(sum(joined.search(line) is not None for line in lines), len(lines))
 
 
 def _encoded(document: ParsedDocument) -> float:
@@ -272,7 +272,7 @@ def _python(count: Callable[[ParsedDocument], float]) -> SignalFunction:
     def function(document: ParsedDocument) -> float | None:
         if document.python_tree is None:
             return None
-        return _share(count(document), len(_code_lines(document)))
+        return share(count(document), len(code_lines(document)))
 
     return function
 
@@ -290,7 +290,7 @@ def _simple_functions(document: ParsedDocument) -> int:
 
 def _python_without_logic(import_word: bool) -> Callable[[ParsedDocument], float]:
     def count(document: ParsedDocument) -> float:
-        lines = _code_lines(document)
+        lines = code_lines(document)
         classes = [node for node in document.python_nodes if isinstance(node, ast.ClassDef)]
         attributes = _attributes_of_outer_classes(document)
         imports = sum(
@@ -301,6 +301,15 @@ def _python_without_logic(import_word: bool) -> Callable[[ParsedDocument], float
         return len(_plain_functions(document)) + imports + len(classes) + returns + attributes
 
     return count
+
+
+def _plain_docstrings(document: ParsedDocument) -> float | None:
+    """Comments of Python without the docstrings of `async def`."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = (node for node in document.python_nodes if isinstance(node, documented))
+    texts = list(filter(None, map(ast.get_docstring, nodes)))
+    hashes = "".join(c.replace("#", "").strip("\r") for c in document.comments if c[0] == "#")
+    return share(len("\n".join([*texts, hashes]).strip()), len(document.text))
 
 
 def _attributes_of_outer_classes(document: ParsedDocument) -> int:
@@ -395,7 +404,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "undefined where the splitter by hand finds no code (a lexer's code ends with a newline)",
         "0",
         functions={
-            "qsc_code_frac_chars_hex_words": lambda d: _share(hex_word_chars(d.code), len(d.code))
+            "qsc_code_frac_chars_hex_words": lambda d: share(hex_word_chars(d.code), len(d.code))
         },
     ),
     Deviation(
@@ -409,9 +418,9 @@ DEVIATIONS: tuple[Deviation, ...] = (
         '"pass", "import" and "print" as parts of words',
         "whole words",
         functions={
-            "qsc_codepython_frac_lines_pass": _lines_with("pass", ignore_case=True),
-            "qsc_codepython_frac_lines_import": _lines_with("import", ignore_case=True),
-            "qsc_codepython_frac_lines_print": _lines_with("print"),
+            "qsc_codepython_frac_lines_pass": lines_with("pass", ignore_case=True),
+            "qsc_codepython_frac_lines_import": lines_with("import", ignore_case=True),
+            "qsc_codepython_frac_lines_print": lines_with("print"),
             "qsc_codepython_score_lines_no_logic": _python(_python_without_logic(False)),
         },
     ),
@@ -424,6 +433,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
             "qsc_codepython_frac_lines_simplefunc": _python(_simple_functions),
             "qsc_codepython_score_lines_no_logic": _python(_python_without_logic(True)),
             "qsc_codepython_cate_var_zero": _python_variables,
+            "qsc_code_frac_chars_comments": _plain_docstrings,
         },
     ),
 )

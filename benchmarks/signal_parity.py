@@ -31,11 +31,14 @@ from beam_pipelines.signals.compute import signals_for
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.registry import Signal
 from beam_pipelines.signals.rules import RuleTable, decide, select_table
-from benchmarks.released_definitions import DEVIATIONS, Deviation
+from benchmarks.released_definitions import DEVIATIONS as GENERAL_DEVIATIONS
+from benchmarks.released_definitions import Deviation
+from benchmarks.released_languages import LANGUAGE_DEVIATIONS
 from opencoder_jax.configuration import configure
 from opencoder_jax.errors import InputError
 from opencoder_jax.progress import track
 
+DEVIATIONS = GENERAL_DEVIATIONS + LANGUAGE_DEVIATIONS
 TOLERANCE = 1e-6
 _CORPUS_FILES = ("code_a", "code_b", "web")
 _KEEP_EXTENSION = ("c", "cpp")  # A signal asks whether the file is a header.

@@ -5,7 +5,6 @@ prototypes, methods outside their class too; calls, macros and preprocessor line
 none. The languages differ in how they print.
 """
 
-import functools
 import re
 
 from beam_pipelines.signals.declarations import (
@@ -30,7 +29,7 @@ _FUNCTION = re.compile(
     r"((?:[A-Za-z_]\w*+(?:<[\w, ]*+>)?::)*+~?\w++)\("
 )
 _VARIABLE = re.compile(
-    r"\b([A-Za-z_]\w*+)(?:\s*+[*&]++\s*+|\s++)\w++(?:\s*+\[[^\]\n]*+\])*+"
+    r"\b([A-Za-z_]\w*+)(?:\s*+[*&]++\s*+|\s++)\w++(?:\s*+\[[^\]\n]{0,200}+\])*+"
     r"(?:\s*+,\s*+\**+\w++)*+\s*+(?:=(?!=)|;)"
 )
 _MAIN = re.compile(r"\bmain\s*+\([^()]*+\)\s*+\{")
@@ -125,4 +124,4 @@ for _language, _prefix in PREFIXES.items():
         frac_lines_preprocessor_directives,
         frac_lines_print,
     ):
-        add_signal(f"{_prefix}_{_function.__name__}", _language, functools.partial(_function))
+        add_signal(f"{_prefix}_{_function.__name__}", _language, _function)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.general import share
 
-_STRING = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"' r"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'")
+# A quote that its line does not close takes the line's rest along, which is then read once.
+_STRING = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|\'(?:\\[^\n]{1,8}?|[^\'\\\n])\'')
 _WORD = re.compile(r"\w+")
 
 
@@ -49,7 +50,7 @@ _METHOD = re.compile(
 )
 _VARIABLE = re.compile(
     r"(?:\b([A-Za-z_]\w*+)(?:\.\w++)*+|[\w?>\]]>)"  # The type, or the end of its arguments.
-    r"(?:\[[\],\s]*+)*+\??(?:\.\.\.)?[ \t]+"
+    r"(?:\[[,\s]*+\])*+\??(?:\.\.\.)?[ \t]+"
     r"([A-Za-z_]\w*+)(?:[ \t]*+\[\s*+\])*+"
     r"(?=[ \t]*+(?:=(?![=>])|[;,:)])|\s*+\{\s*+(?:get|set|init)\b)"
 )
@@ -75,14 +76,14 @@ def methods(document: ParsedDocument) -> list[tuple[str, str]]:
 
 def variables(document: ParsedDocument) -> Iterator[str]:
     """Names declared with a type: fields, locals, parameters, C# properties."""
-    for kind, name in _VARIABLE.findall(document.once(without_strings)):
-        if kind not in _STATEMENT_WORDS and kind not in _MODIFIERS:
-            yield name
+    for match in _VARIABLE.finditer(document.once(without_strings)):
+        if match[1] not in _STATEMENT_WORDS and match[1] not in _MODIFIERS:
+            yield match[2]
 
 
 def count(document: ParsedDocument, pattern: re.Pattern[str]) -> int:
     """How often the pattern occurs in the code."""
-    return sum(1 for _ in pattern.finditer(document.code))
+    return len(pattern.findall(document.code))
 
 
 def share_of_lines(document: ParsedDocument, pattern: re.Pattern[str]) -> float | None:

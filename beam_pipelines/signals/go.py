@@ -1,8 +1,7 @@
 """Signals of Go alone: the `qsc_codego_*` rules.
 
 Every line of an import block is an import; methods with any receiver and functions with
-type parameters count. Variables are declared ones, constants, struct fields aside, and
-parameters.
+type parameters count. Variables are declared ones, constants, fields and parameters.
 """
 
 import re
@@ -23,7 +22,10 @@ _PLAIN_VARIABLE = re.compile(
     r"^[^\S\n]*+var[^\S\n]++\w++[^\S\n]++\w++[^\S\n]*+;?[^\S\n]*+$", re.MULTILINE
 )
 _VARIABLE = re.compile(
-    r":=|^[^\S\n]*+(?:var|const)\b|^func\s++(?:\([^()\n]*+\)\s*+)?\w++(?:\[[^\]\n]*+\])?\(\s*+\w",
+    r":=|^[^\S\n]*+(?:var|const)\b"
+    r"|^func\s++(?:\([^()\n]*+\)\s*+)?\w++(?:\[[^\]\n]*+\])?\(\s*+\w"
+    r"|^[^\S\n]++\w++\(\s*+\w++(?:,\s*+\w++)*+\s++[\w*\[.]"  # A method of an interface.
+    r"|\bstruct\s*+\{\s*+[\w*]",
     re.MULTILINE,
 )
 _PRINT = re.compile(r"\bfmt\.Print(?:ln|f)?\b")
@@ -42,18 +44,23 @@ def frac_lines_func_ratio(document: ParsedDocument) -> float | None:
 
 @signal("qsc_codego_cate_var_zero", "go")
 def cate_var_zero(document: ParsedDocument) -> float:
-    """Whether there is no variable, constant or parameter."""
+    """Whether there is no variable, constant, field or parameter."""
     return float(_VARIABLE.search(document.code) is None)
 
 
 @signal("qsc_codego_score_lines_no_logic", "go")
 def score_lines_no_logic(document: ParsedDocument) -> float | None:
     """Functions, imports, struct and interface types, returns, plain variables of all lines."""
-    counted = (_FUNCTION, _IMPORT, _TYPE_BLOCK, _RETURN, _PLAIN_VARIABLE)
-    lines = sum(count(document, pattern) for pattern in counted)
-    for block in _IMPORT_BLOCK.findall(document.code):
-        lines += sum(not line.isspace() for line in block.split("\n") if line)
+    counted = (_FUNCTION, _TYPE_BLOCK, _RETURN, _PLAIN_VARIABLE)
+    lines = num_imports(document) + sum(count(document, pattern) for pattern in counted)
     return share(lines, document.num_code_lines)
+
+
+def num_imports(document: ParsedDocument) -> int:
+    """Lines of imports, those with the brackets of a block too."""
+    blocks = _IMPORT_BLOCK.findall(document.code)
+    lines = [line for block in blocks for line in block.split("\n")]
+    return count(document, _IMPORT) + sum(bool(line.strip()) for line in lines)
 
 
 @signal("qsc_codego_frac_lines_print", "go")

@@ -13,6 +13,7 @@ from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.general import share
 from beam_pipelines.signals.registry import signal
 
+_WHITE_SPACE = " \t\n\r\f"  # HTML's own: a no-break space is text.
 # What opens and never closes takes the rest along, which is then read once.
 _ATTRIBUTES = r"""(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+(?:>|\Z)"""
 _MARKUP = re.compile(
@@ -62,7 +63,7 @@ def visible_text(text: str) -> list[str]:
 
 
 def _shown(piece: str) -> str:
-    if piece and piece.isspace():
+    if piece and not piece.strip(_WHITE_SPACE):
         return "\n" if "\n" in piece else " "
     return html.unescape(piece)
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from beam_pipelines.signals import ngrams, registry
-from beam_pipelines.signals.compute import compute_signals
+from beam_pipelines.signals.compute import compute_signals, signal_names
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.words import words_of
 
@@ -26,7 +26,7 @@ def test_a_failing_signal_is_an_error_by_name_and_the_others_are_computed(monkey
     result = compute("c", "code")
     assert result.errors == {name: "document id7: RuntimeError: broken"}
     assert result.values[name] is None
-    assert sum(value is not None for value in result.values.values()) == 32
+    assert sum(value is not None for value in result.values.values()) == 32 + 8
 
 
 def test_a_text_that_is_no_unicode_is_an_error_of_the_document():
@@ -34,6 +34,26 @@ def test_a_text_that_is_no_unicode_is_an_error_of_the_document():
         "a\ud800", language="c", doc_type="code", path="a", size_bytes=1, document_id="id7"
     )
     assert result.errors["human_language"].startswith("document id7: ")
+
+
+def test_every_signal_of_the_released_filter_is_there():
+    own = {
+        "python": 8,
+        "c": 8,
+        "cpp": 8,
+        "csharp": 4,
+        "go": 5,
+        "html": 3,
+        "java": 8,
+        "javascript": 9,
+    }
+    counts = {group: len(registry.signals_of(group)) for group in ("text", "code", *own)}
+    assert counts == {"text": 32, "code": 33, **own}
+    assert len(signal_names()) == 118
+    assert all(
+        name.startswith("qsc_") and entry.group in counts
+        for name, entry in registry._SIGNALS.items()
+    )
 
 
 def test_a_new_languages_signals_need_only_be_registered(monkeypatch):
