@@ -92,7 +92,7 @@ def test_workers_are_as_the_flags_say(sent: Sent) -> None:
 def test_the_graph_does_not_grow_with_the_corpus(sent: Sent, store: Store, tmp_path: Path) -> None:
     larger = launch(store, 200, tmp_path)
     assert abs(larger.size - sent.size) < 200  # the lengths of two paths, pickled a few times
-    assert sent.size < 2_000_000  # Dataflow takes a graph of at most 20 MB
+    assert sent.size < 2_000_000  # Dataflow limits a request
     assert len(larger.graph.components.transforms) == len(sent.graph.components.transforms)
 
 
