@@ -20,8 +20,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, WorkerOptions
 
-from beam_pipelines import dataflow
-from beam_pipelines import coders
+from beam_pipelines import coders, dataflow
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import MANIFEST_NAME
 
