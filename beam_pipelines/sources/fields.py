@@ -159,20 +159,20 @@ def decoded(content: bytes, encoding: str) -> bytes:
     """Content in a declared encoding as UTF-8; what is UTF-8 already stays as it is.
 
     Raises:
-      BadRecordError: reason `not_utf8`: the encoding is unknown, or not that of the content.
+      BadRecordError: reason `not_utf8`: neither, or the encoding is unknown.
     """
     try:
         name = codecs.lookup(encoding).name
     except (LookupError, ValueError):
         name = ""
-    if not name or name in _NO_ENCODINGS:
-        raise BadRecordError(f"src_encoding {one_line(encoding, 40)!r} is unknown", "not_utf8")
     if not name.startswith(_SEVEN_BIT):
         try:
             content.decode("utf-8")
             return content
         except UnicodeDecodeError:
             pass
+    if not name or name in _NO_ENCODINGS:
+        raise BadRecordError(f"src_encoding {one_line(encoding, 40)!r} is unknown", "not_utf8")
     try:
         return content.decode(name).encode("utf-8")
     except (UnicodeError, LookupError) as error:

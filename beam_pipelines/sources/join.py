@@ -30,6 +30,24 @@ class Sides(NamedTuple):
     contents: beam.PCollection
 
 
+class Parts(NamedTuple):
+    """What can be joined, and the `RawFile`s with an obstacle, as PCollections."""
+
+    sound: beam.PCollection
+    obstacles: beam.PCollection
+
+
+class PartObstacles(beam.PTransform):
+    """PCollection of rows or `RawFile`s to `Parts`."""
+
+    @no_annotations
+    def expand(self, values: beam.PCollection) -> Parts:
+        return Parts(
+            values | "Sound" >> beam.Filter(lambda value: not _has_obstacle(value)),
+            values | "Obstacles" >> beam.Filter(_has_obstacle).with_output_types(RawFile),
+        )
+
+
 class JoinContents(beam.PTransform):
     """`Sides` to PCollection[RawFile].
 
@@ -74,6 +92,10 @@ def name_key(repo: str, path: str) -> bytes:
     path = path.lstrip("/").removeprefix("./")
     text = f"{repo}\0{path}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).digest()[:16]
+
+
+def _has_obstacle(value: Any) -> bool:
+    return isinstance(value, RawFile) and bool(value.obstacle)
 
 
 def _tagged(keyed: tuple[bytes, Any], tag: str) -> tuple[bytes, tuple[str, Any]]:

@@ -8,16 +8,15 @@ rows and files both add up. Next: `join`, `parquet`, `jsonl`.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.entry import RawFile, Source, decided_unread
 from beam_pipelines.sources.fields import Fields
-from beam_pipelines.sources.join import JoinContents, Sides, name_key
+from beam_pipelines.sources.join import JoinContents, PartObstacles, Sides, name_key
 from beam_pipelines.sources.jsonl import JsonLinesFormat
 from beam_pipelines.sources.parquet import ParquetFormat
 from opencoder_jax.errors import InputError
@@ -43,11 +42,9 @@ class RefineCodeMetadata:
         listed = (
             pipeline
             | "Metadata" >> containers.ReadContainers(self.files, self._form(), max_file_bytes)
-            | "BadRows" >> beam.ParDo(_Part()).with_outputs("obstacles", main="sound")
+            | "BadRows" >> PartObstacles()
         )
-        given = self.contents.read(pipeline, max_file_bytes) | "BadContents" >> beam.ParDo(
-            _Part()
-        ).with_outputs("obstacles", main="sound")
+        given = self.contents.read(pipeline, max_file_bytes) | "BadContents" >> PartObstacles()
         files = Sides(
             listed.sound | "KeyRows" >> beam.Map(_keyed).with_output_types(tuple[bytes, RawFile]),
             given.sound
@@ -82,17 +79,6 @@ class RefineCodeMetadata:
         raise InputError(
             f"input files {self.files}: parquet and other files in one set of metadata"
         )
-
-
-class _Part(beam.DoFn):
-    """Obstacles apart from what can be joined."""
-
-    @no_annotations
-    def process(self, file: RawFile) -> Iterator[Any]:
-        if file.obstacle:
-            yield beam.pvalue.TaggedOutput("obstacles", file)
-        else:
-            yield file
 
 
 def _keyed(file: RawFile) -> tuple[bytes, RawFile]:

@@ -12,17 +12,16 @@ import dataclasses
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.containers import Container, UnreadableError
 from beam_pipelines.sources.entry import RawFile, Source, decided_unread
 from beam_pipelines.sources.fields import BadRecordError, Fields, decoded, first, text_of
-from beam_pipelines.sources.join import JoinContents, Sides
+from beam_pipelines.sources.join import JoinContents, PartObstacles, Sides
 from beam_pipelines.sources.parquet import ParquetFormat
 from opencoder_jax.errors import InputError
 
@@ -64,23 +63,21 @@ class StackV2:
             >> containers.ReadContainers(
                 self.files, BlobRows(self.fields, _PROVENANCE, with_content=False), max_file_bytes
             )
-            | "Obstacles" >> beam.ParDo(_Part()).with_outputs("obstacles", main="rows")
+            | "Obstacles" >> PartObstacles()
         )
         if self.contents is None:
             # Opening takes longer than listing: blobs go to all workers.
             files = (
-                listed.rows
+                listed.sound
                 | "SpreadRows" >> beam.Reshuffle()
                 | "Open"
                 >> beam.Map(_open_blob, self.blobs, max_file_bytes).with_output_types(RawFile)
             )
             return (files, listed.obstacles) | "StackFiles" >> beam.Flatten()
-        given = self.contents.read(pipeline, max_file_bytes) | "BadContents" >> beam.ParDo(
-            _Part()
-        ).with_outputs("obstacles", main="rows")
+        given = self.contents.read(pipeline, max_file_bytes) | "BadContents" >> PartObstacles()
         files = Sides(
-            listed.rows | "KeyRows" >> beam.Map(_row_key).with_output_types(tuple[bytes, BlobRow]),
-            given.rows
+            listed.sound | "KeyRows" >> beam.Map(_row_key).with_output_types(tuple[bytes, BlobRow]),
+            given.sound
             | "KeyContents" >> beam.Map(_content_key).with_output_types(tuple[bytes, RawFile]),
         ) | "Join" >> JoinContents(_filled, _without_content, _unlisted)
         return (files, listed.obstacles, given.obstacles) | "StackFiles" >> beam.Flatten()
@@ -134,17 +131,6 @@ class BlobRows(ParquetFormat):
         return BlobRow(file, blob, encoding)
 
 
-class _Part(beam.DoFn):
-    """Obstacles apart from rows and files."""
-
-    @no_annotations
-    def process(self, value: BlobRow | RawFile) -> Iterator[Any]:
-        if isinstance(value, RawFile) and value.obstacle:
-            yield beam.pvalue.TaggedOutput("obstacles", value)
-        else:
-            yield value
-
-
 def _open_blob(row: BlobRow, blobs: str, max_file_bytes: int) -> RawFile:
     """The row with its blob, which has to be the one that the row names."""
     if decided_unread(row.file.path, 0, None, row.file.language):
@@ -178,6 +164,9 @@ def _is_blob(content: bytes, blob: str) -> bool:
 
 
 def _filled(row: BlobRow, content: RawFile) -> RawFile:
+    # What is not the blob has been made text by whoever keeps it.
+    if content.content and not _is_blob(content.content, row.blob):
+        return dataclasses.replace(row.file, content=content.content, size=content.size)
     return _with_bytes(row, content.content, content.size)
 
 

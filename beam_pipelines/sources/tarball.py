@@ -136,14 +136,16 @@ class _Member(tarfile.TarInfo):
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
-            position = f"from byte {archive.fileobj.tell()}"
+            position = f"from byte {archive.offset}"
             raise DamagedError(position, "a tar header or the end mark", error) from error
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _HEADERS and self.size > _LONGEST_HEADER:
-            position = f"from byte {self.offset}"
-            got = f"{self.size} bytes"
-            raise DamagedError(position, f"a header of at most {_LONGEST_HEADER} bytes", got)
+            raise DamagedError(
+                f"from byte {archive.offset}",
+                f"a header of at most {_LONGEST_HEADER} bytes",
+                f"{self.size} bytes",
+            )
         return super()._proc_member(archive)  # type: ignore[misc]
 
 

@@ -1,6 +1,7 @@
 """The cleaning job: every file accounted for, the same result however it is run."""
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -277,6 +278,49 @@ def test_a_job_killed_while_it_writes_is_done_again_with_the_same_result(
     assert (output / "manifest.json").read_bytes() == (corpus / "manifest.json").read_bytes()
     assert not work.exists()
     shutil.rmtree(output)
+
+
+def worker_processes(group: int) -> list[int]:
+    """Ids of the Beam workers, their shells left out, of a process group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            is_worker = b"apache_beam.runners.worker.sdk_worker_main" in words
+            if is_worker and os.getpgid(int(folder.name)) == group:
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_worker_killed_while_it_writes_leaves_nothing_visible_and_the_next_run_all(
+    corpus: Path, repositories: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "corpus"
+    command = [sys.executable, "-m", "beam_pipelines.refinecode", f"--gin_file={GIN_FILES[0]}"]
+    command += [f"--gin.SOURCE_DIR={repositories}", f"--gin.OUTPUT_DIR={output}"]
+    command += ["--gin.NUM_SHARDS=3"]
+    several = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    job = subprocess.Popen(
+        [*command, *several],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while not any((output / ".incomplete").rglob("*.arrayrecord*")):
+            assert job.poll() is None, "the job ended before it wrote anything"
+            time.sleep(0.02)
+        os.kill(worker_processes(job.pid)[0], signal.SIGKILL)
+        assert job.wait(timeout=120) != 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+    assert [path.name for path in output.iterdir()] == [".incomplete"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (output / "manifest.json").read_bytes() == (corpus / "manifest.json").read_bytes()
+    assert not (output / ".incomplete").exists()
 
 
 def test_the_command_says_in_one_line_what_is_wrong(
