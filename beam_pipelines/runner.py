@@ -2,10 +2,9 @@
 
 `FnApiRunner` is named as the default because Beam's own default, `DirectRunner`, first
 tries to download another runner. Any other is chosen with `--runner=...`, with its own
-flags after it; docs/runners.md says which were tried. For a local job in several processes
-say `--direct_running_mode=multi_processing --direct_num_workers=2`; Beam leaves those idle
-if the launcher dies by SIGKILL. `working_folder` keeps unfinished files apart, so a killed
-job leaves nothing that looks finished.
+flags after it; docs/runners.md says which were tried, and with which traps.
+`working_folder` keeps unfinished files apart, so a killed job leaves nothing that looks
+finished.
 """
 
 import contextlib
