@@ -12,7 +12,9 @@ data in the global window, which is all that our jobs use; the rest is refused b
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -30,7 +32,7 @@ from apache_beam.transforms.sideinputs import SideInputMap
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 from dask import bag as dask_bag
-from dask import distributed
+from dask import delayed, distributed
 
 from opencoder_jax.errors import InputError
 
@@ -74,7 +76,7 @@ class DaskResult(DaskRunnerResult):
 
 
 class _NoMetrics(MetricResults):
-    def query(self, filter: Any = None) -> Mapping[str, list]:
+    def query(self, filter: Any = None) -> dict[str, list[Any]]:
         return {self.COUNTERS: [], self.DISTRIBUTIONS: [], self.GAUGES: [], self.STRINGSETS: []}
 
 
@@ -117,27 +119,42 @@ class _Translation(PipelineVisitor):
         inputs = [value for value in transform_node.inputs if value in self._bags]
         bags = [self._bags[value] for value in inputs]
         self._read.update(inputs)
+        outputs: dict[str | None, Any]
         if isinstance(transform, Impulse):
             outputs = {None: dask_bag.from_sequence([b""], npartitions=1)}
         elif isinstance(transform, beam.ParDo):
             outputs = self._par_do(transform_node, bags[0])
         elif isinstance(transform, beam.GroupByKey):
-            grouped = bags[0].groupby(_key, npartitions=self._partitions)
-            outputs = {None: grouped.map_partitions(_without_keys)}
+            outputs = {None: self._group_by_key(bags[0])}
         elif isinstance(transform, beam.Flatten):
-            outputs = {None: dask_bag.concat(bags)}
+            outputs = {None: self._no_more_partitions(dask_bag.concat(bags))}
         elif isinstance(transform, _Spread):
             outputs = {None: bags[0].repartition(npartitions=self._partitions)}
         else:
-            raise InputError(
-                f"--runner=DaskRunner cannot run {transform_node.full_label}"
-                f" ({type(transform).__name__}): choose another runner (docs/runners.md)"
-            )
+            raise _refusal(transform_node, type(transform).__name__)
         for tag, pcollection in transform_node.outputs.items():
-            self._bags[pcollection] = outputs[tag if tag in outputs else None]
+            self._bags[pcollection] = outputs[str(tag) if str(tag) in outputs else None]
+
+    def _group_by_key(self, pairs: Any) -> Any:
+        """Dask's own asks Python for hashes, which differ between processes without its nanny."""
+        count = self._partitions
+        split = pairs.map_partitions(_split_by_key, count).to_delayed(optimize_graph=False)
+        gather = delayed(_gather)
+        return dask_bag.from_delayed([gather(*(part[i] for part in split)) for i in range(count)])
+
+    def _no_more_partitions(self, elements: Any) -> Any:
+        """Each flattening adds partitions, and a shuffle has as many tasks as their square."""
+        if elements.npartitions <= self._partitions:
+            return elements
+        return elements.repartition(npartitions=self._partitions)
 
     def _par_do(self, node: AppliedPTransform, elements: Any) -> dict[str | None, Any]:
-        transform = node.transform
+        transform: Any = node.transform
+        signature = DoFnSignature(transform.fn)
+        if signature.is_stateful_dofn() or signature.is_splittable_dofn():
+            raise _refusal(node, "a stateful or splittable DoFn")
+        if isinstance(transform, beam.WindowInto):
+            raise _refusal(node, "windows")
         args, kwargs = transform.raw_side_inputs
         sides = []
         for view in node.side_inputs:
@@ -145,7 +162,7 @@ class _Translation(PipelineVisitor):
             whole = self._bags[view.pvalue].repartition(npartitions=1)
             (side,) = whole.map_partitions(_as_list).to_delayed(optimize_graph=False)
             sides.append(side)
-        names = tuple(tag if tag != "None" else None for tag in node.outputs)
+        names = tuple(None if tag in (None, "None") else str(tag) for tag in node.outputs)
         work: _Work = (
             node.full_label,
             pickler.dumps((transform.fn, list(args), dict(kwargs))),
@@ -156,6 +173,13 @@ class _Translation(PipelineVisitor):
         if len(names) == 1:
             return {names[0]: everything.map_partitions(_only, None)}
         return {name: everything.map_partitions(_only, name) for name in names}
+
+
+def _refusal(node: AppliedPTransform, what: str) -> InputError:
+    return InputError(
+        f"--runner=DaskRunner cannot run {node.full_label} ({what}): "
+        "choose another runner (docs/runners.md)"
+    )
 
 
 @dataclasses.dataclass
@@ -238,12 +262,19 @@ def _windowed(value: Any) -> WindowedValue:
     return WindowedValue(value, GlobalWindow().start, (GlobalWindow(),))
 
 
-def _key(pair: tuple[Any, Any]) -> Any:
-    return pair[0]
+def _split_by_key(pairs: Iterable[tuple[Any, Any]], count: int) -> list[list[tuple[Any, Any]]]:
+    """The pairs by partition: keys are text, bytes, numbers and tuples of them."""
+    split: list[list[tuple[Any, Any]]] = [[] for _ in range(count)]
+    for pair in pairs:
+        split[zlib.crc32(repr(pair[0]).encode("utf-8", "surrogatepass")) % count].append(pair)
+    return split
 
 
-def _without_keys(groups: Iterable[tuple[Any, list]]) -> list[tuple[Any, list]]:
-    return [(key, [value for _, value in pairs]) for key, pairs in groups]
+def _gather(*parts: Sequence[tuple[Any, Any]]) -> list[tuple[Any, list]]:
+    groups: dict[Any, list] = {}
+    for key, value in itertools.chain(*parts):
+        groups.setdefault(key, []).append(value)
+    return list(groups.items())
 
 
 def _as_list(elements: Iterable[Any]) -> list[Any]:

@@ -89,6 +89,7 @@ def refinecode(
     """
     require_at_least(1, num_shards=num_shards, max_file_bytes=max_file_bytes)
     pipeline = runner.pipeline(pipeline_args)
+    runner.require_shared_folders(pipeline, output_dir=output_dir)
     config = configuration.canonical(
         {
             "source": source.settings(),

@@ -2,9 +2,8 @@
 
 `FnApiRunner` is named as the default because Beam's own default, `DirectRunner`, first
 tries to download another runner. Any other is chosen with `--runner=...`, with its own
-flags after it; docs/runners.md says which were tried. For a local job in several processes
-say `--direct_running_mode=multi_processing --direct_num_workers=2`; Beam leaves those idle
-if the launcher dies by SIGKILL. `working_folder` keeps unfinished files apart, so a killed job leaves nothing that looks
+flags after it; docs/runners.md says which were tried, and with which traps.
+`working_folder` keeps unfinished files apart, so a killed job leaves nothing that looks
 finished.
 """
 
@@ -21,8 +20,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, WorkerOptions
 
-from beam_pipelines import dataflow
-from beam_pipelines import coders
+from beam_pipelines import coders, dataflow
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import MANIFEST_NAME
 

@@ -41,7 +41,8 @@ def beam_overhead(corpus: Path, megabytes: float) -> None:
         both = clean(JOB, folder / "sample", folder / "both", *BOTH_CORES)
         for other in ("job", "both"):
             same = shard_bytes(folder / "loop") == shard_bytes(folder / other)
-            print(f"documents of loop and {other}: {'the same bytes' if same else 'DIFFERENT'}")
+            verdict = "the same bytes" if same else "DIFFERENT"
+            print(f"documents and signals of loop and {other}: {verdict}")
     in_loop, in_job = loop.cpu_seconds - loop_start, job.cpu_seconds - job_start
     print(f"start-up, CPU s: loop {loop_start:.1f}, job {job_start:.1f}")
     for title, seconds, usage in (("loop", in_loop, loop), ("job, one process", in_job, job)):
@@ -61,12 +62,15 @@ def clean(module: str, source: Path, output: Path, *flags: str) -> Usage:
     """One run of a command that takes the cleaning job's configuration."""
     command = [sys.executable, "-m", module, "--gin_file=refinecode/paper.gin"]
     command += [f"--gin.SOURCE_DIR={source}", f"--gin.OUTPUT_DIR={output}", "--gin.NUM_SHARDS=4"]
+    # Every language whole: the plain loop does not sample.
+    command += [f"--gin.{name}/sample.Budget.fraction=1.0" for name in ("java", "html")]
     return measure([*command, *flags])
 
 
 def shard_bytes(output: Path) -> dict[str, bytes]:
-    """The documents' shards, by name."""
-    return {path.name: path.read_bytes() for path in output.glob("documents-*")}
+    """The shards of documents and signals, by name."""
+    found = [*output.glob("documents-*.arrayrecord"), *output.glob("signals/*.arrayrecord")]
+    return {path.name: path.read_bytes() for path in found}
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from typing import Any
 from beam_pipelines.accounting import Drop, drop_document, encode_drop
 from beam_pipelines.dedup.cluster import decide_cluster
 from beam_pipelines.dedup.keep_order import keep_order
-from beam_pipelines.dedup.minhash import Banding, band_keys
-from beam_pipelines.dedup.shingles import shingle_hashes
+from beam_pipelines.dedup.minhash import Banding, text_band_keys
 from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.sinks import shard_index
 from beam_pipelines.sources.folder import Folder
@@ -56,23 +55,17 @@ def refinecode(
         kept: list[Document] = []
         signals: list[Judged] = []
         for document in documents:
-            judged, record = judge(repair(document)[0], rule_tables)
-            (drops if isinstance(judged, Drop) else kept).append(judged)  # type: ignore[arg-type]
-            signals.append(record)
+            verdict, judged = judge(repair(document)[0], rule_tables)
+            signals.append(judged)
+            if isinstance(verdict, Drop):
+                drops.append(verdict)
+            else:
+                kept.append(verdict)
+        folder = Path(output_dir)
+        _write(folder, "documents", num_shards, [(d.id, encode_document(d)) for d in kept])
+        _write(folder / "dropped", "dropped", num_shards, [(d.id, encode_drop(d)) for d in drops])
         _write(
-            Path(output_dir) / "signals",
-            "signals",
-            num_shards,
-            [(record.id, encode_judged(record)) for record in signals],
-        )
-        _write(
-            Path(output_dir), "documents", num_shards, [(d.id, encode_document(d)) for d in kept]
-        )
-        _write(
-            Path(output_dir) / "dropped",
-            "dropped",
-            num_shards,
-            [(drop.id, encode_drop(drop)) for drop in drops],
+            folder / "signals", "signals", num_shards, [(s.id, encode_judged(s)) for s in signals]
         )
 
 
@@ -117,7 +110,7 @@ def _near(
 
     first_of_bucket: dict[int, str] = {}
     for document in documents:
-        for key in band_keys(shingle_hashes(document.text, ngram), banding).tolist():
+        for key in text_band_keys(document.text, ngram, banding).tolist():
             a, b = find(first_of_bucket.setdefault(key, document.id)), find(document.id)
             parents[max(a, b)] = min(a, b)
     clusters = collections.defaultdict(list)

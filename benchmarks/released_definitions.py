@@ -8,6 +8,7 @@ released filter's behaviour and are written anew. `docs/rules.md` says why each 
 """
 
 import ast
+import collections
 import dataclasses
 import functools
 import re
@@ -23,6 +24,7 @@ from pygments import lexers, token, util
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.registry import SignalFunction
 from beam_pipelines.signals.text import hex_word_chars
+from beam_pipelines.signals.words import Words, words_of
 
 _COMMENT_TOKENS = frozenset(
     (
@@ -164,12 +166,14 @@ class WordDocument(ParsedDocument):
     """A document whose words are cut as the released filter cuts them."""
 
     @functools.cached_property
-    def words(self) -> list[str]:
-        return [word for line in _lines(self.text) for word in _WORD.findall(_normalised(line))]
+    def words(self) -> Words:
+        lines = map(_normalised, _lines(self.text))
+        return words_of([word for line in lines for word in _WORD.findall(line)])
 
     @functools.cached_property
-    def raw_words(self) -> list[str]:
-        return [word for line in _lines(self.text) for word in _WORD.findall(line)]
+    def raw_word_counts(self) -> Mapping[str, int]:
+        lines = _lines(self.text)
+        return collections.Counter(word for line in lines for word in _WORD.findall(line))
 
 
 _WORD = regex.compile(r"\w+|[^\w\s]+")

@@ -71,7 +71,7 @@ def frac_lines_dupe_lines(document: ParsedDocument) -> float | None:
 def frac_chars_comments(document: ParsedDocument) -> float | None:
     """Of Python the docstrings, one below the other, and the `#` comments without `#`."""
     if document.language != "python":
-        return share(document.num_comment_chars, len(document.text))
+        return share(sum(map(len, document.comments)), len(document.text))
     hashes = "".join(c.replace("#", "").strip("\r") for c in document.comments if c[0] == "#")
     return share(len("\n".join([*document.docstrings, hashes]).strip()), len(document.text))
 

@@ -113,11 +113,6 @@ class ParsedDocument:
     def _comment_spans(self) -> list[tuple[int, int]]:
         return list(comment_spans(self.text, self.language))
 
-    @property
-    def num_comment_chars(self) -> int:
-        """Characters of all comments, with their markers."""
-        return sum(end - start for start, end in self._comment_spans)
-
     @functools.cached_property
     def comments(self) -> list[str]:
         """Every comment with its markers."""
@@ -138,9 +133,7 @@ class ParsedDocument:
     @functools.cached_property
     def code_codes(self) -> NDArray[np.uint8]:
         """uint8[chars of the code]: each character as `characters` folds it."""
-        if not self._comment_spans:
-            return self.codes
-        return folded(self.code)
+        return self.codes if self.code is self.text else folded(self.code)
 
     @functools.cached_property
     def compact_code_lines(self) -> Lines:

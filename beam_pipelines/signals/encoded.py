@@ -72,7 +72,7 @@ def _scan(
         if kind & _WORD:
             between = (between or word == 0) and kind & _BETWEEN_BYTES != 0
             word += 1
-            digits += (kind & _HEX_DIGIT) >> 1
+            digits += kind & _HEX_DIGIT != 0
             continue
         if word == 2 and digits == 2:
             row += 1

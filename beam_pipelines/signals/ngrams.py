@@ -106,8 +106,7 @@ def _lengthen(
     """
     size = _table_size(num_places)
     mask = np.uint64(size - 1)
-    for slot in range(size):
-        table[slot] = -1
+    table[:size] = -1
     distinct = 0
     for k in range(num_places):
         i = places[k]

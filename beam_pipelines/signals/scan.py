@@ -210,7 +210,7 @@ def _number(
 def _equal(data: NDArray[np.uint8], start: int, end: int, other: int, other_end: int) -> bool:
     if end - start != other_end - other:
         return False
-    for i in range(end - start):
+    for i in range(end - start):  # noqa: SIM110 - Numba compiles no generators
         if data[start + i] != data[other + i]:
             return False
     return True

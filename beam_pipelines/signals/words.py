@@ -69,10 +69,17 @@ def normalised_words(text: str, human_language: str) -> Words:
     """Words of the normalised text."""
     normalised = _normalised(text)
     if not text.isascii() and human_language in ("zh", "ja"):
-        return _from_list(_cut(normalised, human_language))
+        return words_of(_cut(normalised, human_language))
     pieces = runs(folded(normalised), _WORD_KINDS)
     ids, first = numbered(code_units(normalised), pieces)
     return Words(ids, pieces.lengths, len(first))
+
+
+def words_of(words: Sequence[str]) -> Words:
+    """The words of a text that is cut already."""
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    ids = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))
+    return Words(ids, np.fromiter(map(len, words), np.int32, len(words)), len(numbers))
 
 
 def raw_word_counts(text: str, human_language: str) -> Mapping[str, int]:
@@ -103,12 +110,6 @@ def _cut(text: str, human_language: str) -> list[str]:
     to_simplified, cut = _chinese()
     words = (w for line in text.splitlines() for w in cut(to_simplified(line, "zh-cn")))
     return [word for word in words if not word.isspace()]
-
-
-def _from_list(words: Sequence[str]) -> Words:
-    numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
-    ids = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))
-    return Words(ids, np.fromiter(map(len, words), np.int32, len(words)), len(numbers))
 
 
 @functools.cache

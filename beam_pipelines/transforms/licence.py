@@ -9,7 +9,7 @@ Next: `select` applies an allow list in a job.
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import license_expression
@@ -80,22 +80,33 @@ _ALIASES = {
 }
 
 
-def document_licence(document: Document, of_repository: str) -> tuple[str, str]:
+def document_licence(document: Document, of_folders: Mapping[str, str]) -> tuple[str, str]:
     """(SPDX expression, where it was found) of a document; two empty strings if nowhere.
 
     Args:
       document: as it was read, its header not yet removed.
-      of_repository: `licence_of_file` of its repository.
+      of_folders: folder of its repository (empty for the root) to what the licence files
+        in it say.
     """
     for origin, expression in (
         ("tag", tagged_licence(document.text)),
         ("header", header_licence(document.text, document.language)),
-        ("repository", of_repository),
+        ("licence file", _nearest_above(document.path, of_folders)),
         ("declared", normalised(document.licence)),
     ):
         if expression:
             return expression, origin
     return "", ""
+
+
+def _nearest_above(path: str, of_folders: Mapping[str, str]) -> str:
+    """The licence of the nearest folder above a file: a vendored one holds for its folder only."""
+    folder = path
+    while folder and of_folders:
+        folder = folder.rpartition("/")[0]
+        if folder in of_folders:
+            return of_folders[folder]
+    return ""
 
 
 def tagged_licence(text: str) -> str:
@@ -104,7 +115,7 @@ def tagged_licence(text: str) -> str:
         return ""
     tags = _TAG.findall(text, 0, _TAG_REACH)
     found = {normalised(_COMMENT_END.sub("", tag).strip(" \t\"'`")) for tag in tags}
-    return _all_of(found)
+    return all_of(found)
 
 
 def header_licence(text: str, language: str) -> str:
@@ -112,7 +123,7 @@ def header_licence(text: str, language: str) -> str:
     notice = licence_notice(text, language)[:_LONGEST_NOTICE]
     if not notice:
         return ""
-    return _all_of({_known(match.id) for match in identify_license(notice, _NOTICE_COVERAGE)})
+    return all_of({_known(match.id) for match in identify_license(notice, _NOTICE_COVERAGE)})
 
 
 def is_licence_file(path: str) -> bool:
@@ -123,7 +134,13 @@ def is_licence_file(path: str) -> bool:
 def licence_of_file(text: str) -> str:
     """The expression of a licence file: all texts in it hold."""
     found = identify_license(text[:_LONGEST_LICENCE_FILE])
-    return _all_of({_known(match.id) for match in found}) or tagged_licence(text)
+    return all_of({_known(match.id) for match in found}) or tagged_licence(text)
+
+
+def all_of(expressions: Iterable[str]) -> str:
+    """One expression for several that all hold."""
+    found = sorted(set(expressions) - {""})
+    return " AND ".join(f"({e})" if " OR " in e and len(found) > 1 else e for e in found)
 
 
 def normalised(declared: str) -> str:
@@ -201,8 +218,3 @@ def _parsed(expression: str) -> Any:
 def _known(identifier: str) -> str:
     """An identifier as SPDX has it today (`GPL-2.0` is `GPL-2.0-only`)."""
     return normalised(identifier) or f"LicenseRef-{identifier}"
-
-
-def _all_of(expressions: set[str]) -> str:
-    found = sorted(expressions - {""})
-    return " AND ".join(f"({e})" if " OR " in e and len(found) > 1 else e for e in found)

@@ -21,7 +21,8 @@ _HINT_REACH = 4000
 _BEFORE_NOTICE = re.compile(
     r"""(?:\s|<\?php\b|<\?hh\b|declare\s*\(strict_types\s*=\s*1\);|<\?xml[^>]{0,200}\?>
     |<!DOCTYPE[^>]{0,200}>|<%@[^%]{0,200}%>|---\n|@charset\ [^;\n]{0,40};|['"]use\ strict['"];?
-    |\#(?:region|pragma|ifndef|ifdef|if|define|endif)\b[^\n]{0,120}|@?echo\ off\b|@?setlocal\b
+    |\#[ \t]*(?:(?:region|pragma|ifndef|ifdef|if|else|define|endif)\b|include\ ")[^\n]{0,120}
+    |@?echo\ off\b|@?setlocal\b
     |@?rem\b|dnl\b|exec\ (?:wish|tclsh)[^\n]{0,80}|\ufeff)*""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -65,9 +66,10 @@ _NOTICE_IN_DOCSTRING = re.compile(
 # What may stand between two paragraphs of a notice and be part of it.
 _LEGAL = re.compile(
     r"licen[sc]|redistribut|warrant|liab|permi[ts]|rights|conditions|copies|copyright|notice|terms"
-    r"|authors?\b|contribut|https?:|agreement|\blaw|provided|trademark|patent|disclaim",
+    r"|\(c\)|authors?\b|contribut|https?:|agreement|\blaw|provided|trademark|patent|disclaim",
     re.IGNORECASE,
 )
+_ONLY_A_LINK = re.compile(r"\W*(?:https?://|www\.)\S+\s*")
 _WORD = re.compile(r"\w")
 _OPENING = re.compile(r"[^\w\n]*")
 _CLOSING = re.compile(r"[^\w\n]*$")
@@ -175,6 +177,11 @@ def _notice_lines(lines: list[str], notice: re.Pattern[str]) -> set[int]:
     notices = [n for n, text in enumerate(texts) if text and notice.search(text)]
     if not notices:
         return set()
+    # "... is available at", and the link as a paragraph of its own.
+    while notices[-1] + 1 < len(texts) and (
+        not texts[notices[-1] + 1] or _ONLY_A_LINK.fullmatch(texts[notices[-1] + 1])
+    ):
+        notices.append(notices[-1] + 1)
     found: set[int] = set()
     for n in range(notices[0], notices[-1] + 1):
         if n in notices or _LEGAL.search(texts[n]):

@@ -20,17 +20,22 @@ _WORD = r"[^\W\d_](?:[^\W\d_]|['’\-](?=[^\W\d_])){1,30}"
 _INITIAL = r"[^\W\d_]\."
 _CJK = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 _NAME = re.compile(
-    rf"(?:{_WORD}|{_INITIAL})(?:(?:[ \t]{{1,2}}|(?<=\.))(?:{_PARTICLE}(?=[ \t])|{_WORD}|{_INITIAL})){{1,4}}"
+    rf"(?:{_WORD}|{_INITIAL})"
+    # The particle of a list ends a name; other small words are cut off later.
+    rf"(?:(?:[ \t]{{1,2}}|(?<=\.))(?!(?:and|und|et|or|with|for|from)\b)"
+    rf"(?:{_PARTICLE}(?=[ \t])|{_WORD}|{_INITIAL})){{1,4}}"
     rf"|{_CJK}{{2,5}}(?!{_CJK})"
 )
 _BACKWARDS = re.compile(
     rf"({_NAME.pattern})[\"']?[ \t]{{0,4}},?[ \t]{{0,2}}[<(\[{{\"']*(?:mailto:)?$"
 )
-_AFTER_EMAIL = re.compile(rf"[>\"']?[ \t]{{1,2}}\(({_NAME.pattern})\)")
+_AFTER_EMAIL = re.compile(
+    rf"[>\"']?[ \t]{{1,2}}\((?P<in>{_NAME.pattern})\)|[\"']>(?P<link>{_NAME.pattern})</a>"
+)
 _LONGEST_BEFORE_EMAIL = 80
 
 # (literal that is in every match, pattern up to the first name)
-_SEPARATOR = r"[\"'}\])]{0,2}[ \t]{0,16}(?:=>|[:=>]|\()?[ \t]{0,16}[\"'\[({]{0,3}[ \t]{0,2}"
+_SEPARATOR = r"[\"'}\])]{0,2}[ \t]{0,16}(?:=>|==?|[:>]|\()?[ \t]{0,16}[\"'\[({]{0,3}[ \t]{0,2}"
 _INTRODUCED = tuple(
     (literal, re.compile(pattern + _SEPARATOR))
     for literal, pattern in (
@@ -94,8 +99,10 @@ def find_names(text: str, emails: Iterable[tuple[int, int]]) -> Iterator[Span]:
         line = max(window, text.rfind("\n", window, start) + 1)
         if (match := _BACKWARDS.search(text[line:start])) and (name := _person(match[1])):
             yield Span(line + match.start(1) + name[0], line + match.start(1) + name[1], NAME)
-        elif (match := _AFTER_EMAIL.match(text, end)) and _person(match[1]):
-            yield Span(match.start(1), match.end(1), NAME)
+        elif match := _AFTER_EMAIL.match(text, end):
+            group = match.lastgroup or 0
+            if _person(match[group]):
+                yield Span(match.start(group), match.end(group), NAME)
     for literal, pattern in _INTRODUCED:
         position = text.find(literal)
         while position != -1:

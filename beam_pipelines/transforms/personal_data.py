@@ -34,6 +34,9 @@ _EXAMPLE_DOMAIN = re.compile(
     r"(?:.+\.)?(?:example\.(?:com|org|net|edu)|[\w-]+\.(?:test|invalid|example|localhost|local))",
     re.IGNORECASE,
 )
+# `jane at acme dot org`.
+_DOT = re.compile(r"dot(?<=[ (\[]dot)[ )\]]{1,2}(?:com|org|net|edu|[a-z]{2})\b")
+_AT_BEFORE = re.compile(r"(?<![\w.+-])[\w.+-]{2,40} ?[ (\[]at[ )\]] ?[\w-]{2,40} ?[ (\[]$")
 # `user:password@host` in a URL is no address, nor is `pkg@1.2`, nor `icon@2x.png`.
 _URL_BEFORE = re.compile(r"://[^\s/\"'<>]{0,64}$")
 
@@ -46,6 +49,8 @@ _VERSION_BEFORE = re.compile(
     r"(?:version|release|revision|build|assembly|section|\bv|\bver|[=<>~!]=|\brfc|§)[^\n\d]{0,12}$",
     re.IGNORECASE,
 )
+# A vector graphic's path leaves out what it can: `.63-.01 1.23.82.72 1.21 1.87.87`.
+_NUMBERS_AFTER = re.compile(r"[ -]\.?\d+(?:\.\d+){0,2}(?=[ -])")
 _CONTEXT = 24
 # Public resolvers, in every networking tutorial.
 _WELL_KNOWN = frozenset({"8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9"})
@@ -77,7 +82,7 @@ def replace_personal_data(text: str) -> Replacements:
 
 def personal_spans(text: str) -> list[Span]:
     """Where a text holds personal data, in order and without overlaps."""
-    emails = list(_emails(text)) if "@" in text else []
+    emails = [*_emails(text), *_spelled_out(text)]
     names = find_names(text, [(span.start, span.end) for span in emails])
     return without_overlaps([*find_secrets(text), *emails, *_addresses(text), *names])
 
@@ -98,6 +103,14 @@ def _emails(text: str) -> Iterator[Span]:
         yield Span(start, match.end(), EMAIL)
 
 
+def _spelled_out(text: str) -> Iterator[Span]:
+    for match in _DOT.finditer(text):
+        window = max(0, match.start() - 90)
+        before = _AT_BEFORE.search(text[window : match.start()])
+        if before:
+            yield Span(window + before.start(), match.end(), EMAIL)
+
+
 def _is_personal(local: str, match: re.Match[str]) -> bool:
     top = match["top"]
     return bool(
@@ -112,7 +125,8 @@ def _is_personal(local: str, match: re.Match[str]) -> bool:
 def _addresses(text: str) -> Iterator[Span]:
     for match in _IPV4_MIDDLE.finditer(text):
         first = _IPV4_FIRST.search(text, max(0, match.start() - 4), match.start())
-        if first and _is_personal_ipv4(text, first.start(), first[0] + match[0]):
+        address = first[0] + match[0] if first else ""
+        if first and _is_personal_ipv4(text, first.start(), address):
             yield Span(first.start(), match.end(), IP)
     for match in _IPV6.finditer(text):
         first = _IPV6_BEFORE.search(text, max(0, match.start() - 5), match.start())
@@ -126,6 +140,7 @@ def _is_personal_ipv4(text: str, start: int, address: str) -> bool:
         and sum(map(int, address.split("."))) >= _SMALLEST_LIKELY_SUM
         and _is_global(address)
         and not _VERSION_BEFORE.search(text[max(0, start - _CONTEXT) : start])
+        and not _NUMBERS_AFTER.match(text, start + len(address))
     )
 
 

@@ -48,8 +48,8 @@ class SampleByLanguage(beam.PTransform):
     A document stays if the hash of its id, a number in [0, 1), is below its language's rate:
     the fraction, or budget / volume where that is below 1. The sample's size is therefore
     the budget in expectation, not exactly: its standard deviation is at most
-    √(budget × largest document), 0.04 % of 200 GB with documents of 8 MB... and a larger
-    sample holds every document of a smaller one.
+    √(budget × largest document), 0.6 % of 200 GB if all documents had 8 MB. A larger sample
+    holds every document of a smaller one.
 
     Budgets in bytes need the volumes first (one sum a language, combined in the workers and
     handed round as a side input of a few numbers), so the documents wait for the sum.

@@ -15,6 +15,7 @@ from apache_beam.pvalue import AsMultiMap, TaggedOutput
 from beam_pipelines.accounting import Drop, Split, drop_document
 from beam_pipelines.transforms.licence import (
     AllowList,
+    all_of,
     document_licence,
     is_licence_file,
     licence_of_file,
@@ -25,8 +26,11 @@ from opencoder_jax.formats.document import Document
 TOO_FEW_STARS = "too_few_stars"
 LICENCE_NOT_ALLOWED = "licence_not_allowed"
 _DROPPED = "dropped"
-# (folders above it, expression) of a licence file
-_File = tuple[int, str]
+# (its folder, expression) of a licence file
+_File = tuple[str, str]
+_Folders = dict[str, frozenset[str]]
+# A repository with more has vendored a registry; those nearest its root stay.
+_MOST_FOLDERS = 10_000
 
 
 class SelectByStars(beam.PTransform):
@@ -49,8 +53,7 @@ class SelectByLicence(beam.PTransform):
 
     `Document.licence` becomes the SPDX expression that was found (empty where none was),
     from the first of: `SPDX-License-Identifier` tags of the file, the notice in its header,
-    the licence files of its repository, what the source declares. Of a repository's licence
-    files those nearest its root count, all of them.
+    the licence files in the nearest folder above it (all of them), what the source declares.
 
     Texts are not shuffled: what licence files say is combined by repository, one short string
     each, and looked up by key as a side input. A runner with state-backed side inputs
@@ -71,7 +74,7 @@ class SelectByLicence(beam.PTransform):
         repositories = (
             documents
             | "LicenceFiles" >> beam.FlatMap(_licence_files).with_output_types(tuple[str, _File])
-            | "NearestRoot" >> beam.CombinePerKey(_NearestRoot())
+            | "ByFolder" >> beam.CombinePerKey(_ByFolder())
         )
         chosen = documents | "Choose" >> beam.ParDo(
             _ByLicence(self._allowed), AsMultiMap(repositories)
@@ -99,7 +102,7 @@ class _ByLicence(beam.DoFn):
         self._allowed = allowed
 
     def process(
-        self, document: Document, repositories: Mapping[str, Iterable[str]]
+        self, document: Document, repositories: Mapping[str, Iterable[dict[str, str]]]
     ) -> Iterator[Any]:
         chosen = choose_by_licence(
             document, _of_repository(repositories, document.repo), self._allowed
@@ -108,59 +111,58 @@ class _ByLicence(beam.DoFn):
 
 
 def choose_by_licence(
-    document: Document, of_repository: str, allowed: AllowList
+    document: Document, of_folders: Mapping[str, str], allowed: AllowList
 ) -> Document | Drop:
     """The document with its licence, or why it is dropped.
 
     Args:
       document: as it was read.
-      of_repository: what its repository's licence files say; empty where there are none.
+      of_folders: what the licence files of its repository say (`document_licence`).
       allowed: what may stay.
     """
-    licence, origin = document_licence(document, of_repository)
+    licence, origin = document_licence(document, of_folders)
     if allowed.allows(licence):
         return document.replace(licence=licence)
     detail = f"{licence} ({origin})" if licence else "unknown"
     return drop_document(document, LICENCE_NOT_ALLOWED, detail=detail)
 
 
-def _of_repository(repositories: Mapping[str, Iterable[str]], repo: str) -> str:
+def _of_repository(
+    repositories: Mapping[str, Iterable[dict[str, str]]], repo: str
+) -> dict[str, str]:
     # A state-backed map has no `get`, and nothing under a key that is missing.
     try:
-        return next(iter(repositories[repo]), "")
+        return next(iter(repositories[repo]), {})
     except KeyError:
-        return ""
+        return {}
 
 
 def _licence_files(document: Document) -> Iterator[tuple[str, _File]]:
     if is_licence_file(document.path):
         expression = licence_of_file(document.text)
         if expression:
-            yield document.repo, (document.path.count("/"), expression)
+            yield document.repo, (document.path.rpartition("/")[0], expression)
 
 
-class _NearestRoot(beam.CombineFn):
-    """The expressions of the files that are nearest the root, joined by AND."""
+class _ByFolder(beam.CombineFn):
+    """Folder to the expression of its licence files, of one repository."""
 
-    def create_accumulator(self) -> tuple[int, frozenset[str]]:
-        return 1 << 30, frozenset()
+    def create_accumulator(self) -> _Folders:
+        return {}
 
-    def add_input(
-        self, best: tuple[int, frozenset[str]], file: _File
-    ) -> tuple[int, frozenset[str]]:
-        depth, expression = file
-        return self.merge_accumulators((best, (depth, frozenset((expression,)))))
+    def add_input(self, folders: _Folders, file: _File) -> _Folders:
+        folder, expression = file
+        return self.merge_accumulators((folders, {folder: frozenset((expression,))}))
 
-    def merge_accumulators(
-        self, accumulators: Iterable[tuple[int, frozenset[str]]]
-    ) -> tuple[int, frozenset[str]]:
-        best, expressions = self.create_accumulator()
-        for depth, more in accumulators:
-            if depth < best:
-                best, expressions = depth, more
-            elif depth == best:
-                expressions |= more
-        return best, expressions
+    def merge_accumulators(self, accumulators: Iterable[_Folders]) -> _Folders:
+        merged: _Folders = {}
+        for folders in accumulators:
+            for folder, expressions in folders.items():
+                merged[folder] = merged.get(folder, frozenset()) | expressions
+        if len(merged) <= _MOST_FOLDERS:
+            return merged
+        nearest_root = sorted(merged, key=lambda folder: (folder.count("/"), folder))
+        return {folder: merged[folder] for folder in nearest_root[:_MOST_FOLDERS]}
 
-    def extract_output(self, best: tuple[int, frozenset[str]]) -> str:
-        return " AND ".join(f"({e})" if " " in e else e for e in sorted(best[1]))
+    def extract_output(self, folders: _Folders) -> dict[str, str]:
+        return {folder: all_of(expressions) for folder, expressions in sorted(folders.items())}

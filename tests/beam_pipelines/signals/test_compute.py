@@ -3,11 +3,10 @@
 import subprocess
 import sys
 
-import numpy as np
-
 from beam_pipelines.signals import ngrams, registry
 from beam_pipelines.signals.compute import compute_signals, signal_names
 from beam_pipelines.signals.document import ParsedDocument
+from beam_pipelines.signals.words import words_of
 
 TEXT = "def f(x):\n    return x\n"
 
@@ -66,9 +65,8 @@ def test_a_new_languages_signals_need_only_be_registered(monkeypatch):
 
 def test_ngram_shares_equal_those_counted_one_by_one():
     words = list("abcabcabdabcabcabcdefabcabc")
-    ids = np.unique(words, return_inverse=True)[1].astype(np.int32)
-    lengths = np.ones(len(words), np.int32)
-    shares = ngrams.ngram_shares(ids, lengths)
+    numbered = words_of(words)
+    shares = ngrams.ngram_shares(numbered.ids, numbered.lengths)
     for n in ngrams.DUPLICATE_LENGTHS:
         grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
         marked = {i + k for i, g in enumerate(grams) if grams.count(g) > 1 for k in range(n)}

@@ -46,6 +46,7 @@ def test_the_body_of_a_private_key_is_replaced() -> None:
         "nameserver 8.8.8.8",
         "version 93.184.216.34 and v93.184.216.34, ==93.184.216.34",
         "1.2.3.4 and 2.5.29.15",
+        "d='M-.52.28 1.23.82.72 1.21 1.87.87 2.33'",
         "93.184.216.34.5 and 999.184.216.34",
         "std::vector<int> a::b; fe80::1; 2001:db8::1; ::1",
         'password = "password"; passwd = ""; pwd = "/home/x1"',

@@ -67,13 +67,26 @@ def test_repositories_with_enough_stars_stay() -> None:
 
 def test_the_nearest_statement_counts() -> None:
     declared = document("a.py", licence="BSD-3-Clause")
-    assert document_licence(declared, "") == ("BSD-3-Clause", "declared")
-    assert document_licence(declared, "MIT") == ("MIT", "repository")
+    assert document_licence(declared, {}) == ("BSD-3-Clause", "declared")
+    assert document_licence(declared, {"": "MIT"}) == ("MIT", "licence file")
     header = declared.replace(text=APACHE_HEADER + "x = 1\n")
-    assert document_licence(header, "MIT") == ("Apache-2.0", "header")
+    assert document_licence(header, {"": "MIT"}) == ("Apache-2.0", "header")
     tagged = declared.replace(text="# SPDX-License-Identifier: ISC\n" + APACHE_HEADER)
-    assert document_licence(tagged, "MIT") == ("ISC", "tag")
-    assert document_licence(document("a.py"), "") == ("", "")
+    assert document_licence(tagged, {"": "MIT"}) == ("ISC", "tag")
+    assert document_licence(document("a.py"), {}) == ("", "")
+
+
+def test_a_vendored_licence_holds_for_its_folder_only() -> None:
+    folders = {"": "MIT", "vendor/x": "GPL-3.0-only"}
+    for path, expected in (
+        ("a.py", "MIT"),
+        ("vendor/y/a.py", "MIT"),
+        ("vendor/x/a.py", "GPL-3.0-only"),
+        ("vendor/x/deep/a.py", "GPL-3.0-only"),
+        ("vendor/xy/a.py", "MIT"),
+    ):
+        assert document_licence(document(path), folders) == (expected, "licence file")
+    assert document_licence(document("a.py"), {"vendor/x": "MIT"}) == ("", "")
 
 
 def test_headers_and_tags_are_read_in_any_comment() -> None:
