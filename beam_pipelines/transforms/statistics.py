@@ -13,16 +13,19 @@
     samples           reason, `rule: signal` (its first violation), or `sole: signal` (its only
                       one) → a few drops with the text's beginning
 
-Counts travel with the data (one `CombinePerKey`), not in Beam's metrics, which a retried
+Counts travel with the data (summed by bundle, then by key), not in Beam's metrics, which a retried
 bundle may count twice. Samples are the drops with the smallest hashes, so everything here
 is the same on every run.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.accounting import Drop
 from beam_pipelines.dedup.cluster import Cluster
@@ -69,13 +72,11 @@ class Statistics(beam.PTransform):
 
     def expand(self, job: Mapping[str, beam.PCollection]) -> beam.PCollection:
         facts = [
-            job[LISTED] | "FileFacts" >> beam.Map(_file_fact).with_output_types(_FACT),
-            job["dropped"] | "DropFacts" >> beam.Map(_drop_fact).with_output_types(_FACT),
-            job["replaced"]
-            | "ReplacementFacts" >> beam.Map(_replacement_fact).with_output_types(_FACT),
+            job[LISTED] | "FileFacts" >> AddUp(_file_fact),
+            job["dropped"] | "DropFacts" >> AddUp(_drop_fact),
+            job["replaced"] | "ReplacementFacts" >> AddUp(_replacement_fact),
             *(
-                job[stage]
-                | f"Facts {stage}" >> beam.Map(_document_fact, stage).with_output_types(_FACT)
+                job[stage] | f"Facts {stage}" >> AddUp(functools.partial(_document_fact, stage))
                 for stage in self._stages
             ),
         ]
@@ -102,6 +103,38 @@ class Statistics(beam.PTransform):
         return (counted, samples, clusters, tables) | "Together" >> beam.Flatten()
 
 
+class AddUp(beam.PTransform):
+    """Elements to the sums of their facts, one for each key and bundle.
+
+    A runner sends every element to where several stages' facts come together, before it
+    combines them; sums of a bundle are few.
+    """
+
+    def __init__(self, fact: Callable[[Any], Fact]) -> None:
+        super().__init__()
+        self._fact = fact
+
+    def expand(self, elements: beam.PCollection) -> beam.PCollection:
+        return elements | beam.ParDo(_AddUp(self._fact)).with_output_types(_FACT)
+
+
+class _AddUp(beam.DoFn):
+    def __init__(self, fact: Callable[[Any], Fact]) -> None:
+        self._fact = fact
+
+    def start_bundle(self) -> None:
+        self._sums: dict[tuple[str, str, str], tuple[int, int]] = {}
+
+    def process(self, element: Any) -> None:
+        key, (count, amount) = self._fact(element)
+        counts, amounts = self._sums.get(key, (0, 0))
+        self._sums[key] = counts + count, amounts + amount
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for fact in self._sums.items():
+            yield GlobalWindows.windowed_value(fact)
+
+
 class _SumPairs(beam.CombineFn):
     def create_accumulator(self) -> tuple[int, int]:
         return 0, 0
@@ -121,7 +154,7 @@ def _file_fact(file: RawFile) -> Fact:
     return ("stage", LISTED, file_type_of(file.path, file.language).language), (1, file.size)
 
 
-def _document_fact(document: Document, stage: str) -> Fact:
+def _document_fact(stage: str, document: Document) -> Fact:
     text = document.text
     size = len(text) if text.isascii() else len(text.encode("utf-8"))
     return ("stage", stage, document.language), (1, size)
