@@ -41,10 +41,10 @@ def run(
         return {name: _read(Path(folder) / name) for name in outputs}
 
 
-def run_source(source: Source, max_file_bytes: int) -> list[RawFile]:
+def run_source(source: Source, max_file_bytes: int, options: Iterable[str] = ()) -> list[RawFile]:
     """Everything that a source hands over, in the runner's order."""
     with tempfile.TemporaryDirectory() as folder:
-        with pipeline() as p:
+        with pipeline([*options]) as p:
             _ = source.read(p, max_file_bytes) | "Write all" >> beam.Map(_append(folder, "all"))
         return _read(Path(folder) / "all")
 
