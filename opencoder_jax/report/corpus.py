@@ -176,17 +176,25 @@ def _share(amounts: Sequence[Amount]) -> float:
 _STAGE_TITLES = {
     "listed": ("Files found", "Found"),
     "read": ("Text in a known language", "Read"),
+    "starred": ("Repositories with enough stars", "Starred"),
+    "licensed": ("Allowed licences", "Licensed"),
     "exact_dedup": ("Exact deduplication", "Exact"),
     "near_dedup": ("Near deduplication", "Near"),
+    "repository_dedup": ("Repository deduplication", "Repository"),
+    "chunk_dedup": ("Chunk deduplication", "Chunk"),
     "repaired": ("Headers and secrets out", "Repaired"),
     "kept": ("Quality rules", "Kept"),
+    "sampled": ("Sampled by language", "Sampled"),
 }
 _REPLACEMENT_TITLES = {
     "licence_header": "Licence headers removed",
+    "<name>": "Names to <name>",
     "<email>": "E-mail addresses to <email>",
     "<ip>": "IP addresses to <ip>",
     "<key>": "Keys and tokens to <key>",
     "<password>": "Passwords to <password>",
+    "duplicate_chunks": "Chunks removed that another document keeps",
+    "duplicate_chunk_bytes": "Bytes of these chunks",
 }
 _RULE = "rule"
 _SOLE = "sole"

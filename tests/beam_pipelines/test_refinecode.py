@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow.parquet
 import pytest
 
 from beam_pipelines import refinecode
@@ -25,6 +26,7 @@ from beam_pipelines.corpus import STATISTICS_NAME
 from beam_pipelines.sources.entry import RawFile
 from beam_pipelines.sources.folder import Folder
 from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR, violated_rules
+from beam_pipelines.transforms.sample import Budget
 from opencoder_jax import configuration
 from opencoder_jax.formats.document import Document, decode_document
 from opencoder_jax.formats.judged import decode_judged
@@ -237,6 +239,43 @@ def test_a_file_that_is_listed_twice_is_one_document_and_accounted_for(
     assert twice["input"] == 2 * once["input"]
     read = json.loads((corpus / STATISTICS_NAME).read_text())["totals"]["read"]
     assert twice["dropped"]["duplicate_id"] == read["documents"]
+
+
+def test_options_choose_sample_and_write_parquet(repositories: Path, tmp_path: Path) -> None:
+    """All of them at once: what they leave out is accounted for, under names of their own."""
+    clean(
+        repositories,
+        tmp_path / "starred",
+        min_stars=0,
+        allowed_licences=["unknown"],
+        sample={"python": Budget(fraction=0.5)},
+        parquet=True,
+    )
+    folder = tmp_path / "starred"
+    statistics = json.loads((folder / STATISTICS_NAME).read_text())
+    assert statistics["stages"] == [
+        *("listed", "read", "starred", "licensed", "exact_dedup", "near_dedup"),
+        *("repaired", "kept", "sampled"),
+    ]
+    kept, sampled = (statistics["totals"][stage]["documents"] for stage in ("kept", "sampled"))
+    assert 0 < sampled < kept
+    assert statistics["dropped"]["sampled_out"] == kept - sampled
+    files = sorted((folder / "parquet").glob("documents-*"))
+    rows = [row for file in files for row in pyarrow.parquet.read_table(file).to_pylist()]
+    assert [Document(**row) for row in rows] == documents_of(folder)
+    names = read_manifest(folder)["files"]
+    assert {f"parquet/{file.name}" for file in files} <= names.keys()
+
+
+def test_a_star_filter_leaves_out_before_anything_else_sees_it(
+    repositories: Path, tmp_path: Path
+) -> None:
+    clean(repositories, tmp_path, min_stars=1)
+    statistics = json.loads((tmp_path / STATISTICS_NAME).read_text())
+    read = statistics["totals"]["read"]["documents"]
+    assert statistics["dropped"]["too_few_stars"] == read
+    assert statistics["totals"]["exact_dedup"]["documents"] == 0
+    assert documents_of(tmp_path) == []
 
 
 def test_licence_headers_and_personal_data_are_replaced_and_counted(tmp_path: Path) -> None:

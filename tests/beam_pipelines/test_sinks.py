@@ -6,11 +6,15 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
+from pyarrow import parquet
 
 from beam_pipelines import runner, sinks
+from beam_pipelines.accounting import Drop, decode_drop, encode_drop
+from beam_pipelines.parquet import Table
 from opencoder_jax.errors import InputError
+from opencoder_jax.formats.document import Document, decode_document, encode_document
 from opencoder_jax.formats.manifest import file_sha256
-from opencoder_jax.formats.shards import count_records, list_shards, read_records
+from opencoder_jax.formats.shards import count_records, list_shards, read_records, read_shard
 
 WORDS = [f"word-{i}" for i in range(200)]
 
@@ -60,6 +64,37 @@ def test_a_sink_tells_the_name_the_digest_and_the_count_of_each_shard(tmp_path: 
     }
     assert sum(count for _, count in told.values()) == len(WORDS)
     assert sinks.committed_records(pipeline.result, "words") == len(WORDS)
+
+
+def test_a_parquet_file_has_the_rows_of_its_shard_in_bounded_groups(tmp_path: Path) -> None:
+    documents = [
+        Document(id=f"{i:032x}", text="日本 x = 1\n" * 700_000, repo="r", path="p", stars=i)
+        for i in range(5)
+    ]
+    table = Table(str(tmp_path / "parquet"), Document, decode_document)
+    with runner.pipeline([]) as pipeline:
+        _ = (
+            pipeline
+            | beam.Create(documents)
+            | sinks.WriteShards(
+                tmp_path, "documents", 2, encode_document, lambda document: document.id, table=table
+            )
+        )
+    for shard in list_shards(tmp_path, "documents"):
+        file = parquet.ParquetFile(tmp_path / "parquet" / f"{shard.stem}.parquet")
+        rows = [Document(**row) for row in file.read().to_pylist()]
+        assert rows == [decode_document(record) for record in read_shard(shard)]
+        assert file.num_row_groups >= len(rows) / 3
+
+
+def test_a_value_that_is_not_there_is_null_in_parquet(tmp_path: Path) -> None:
+    drops = [Drop("1", "r", "p", "python", "rule", value=0.1), Drop("2", "r", "p", "", "empty")]
+    table = Table(str(tmp_path), Drop, decode_drop)
+    table.write(tmp_path / "dropped.parquet", [encode_drop(drop) for drop in drops])
+    rows = parquet.read_table(tmp_path / "dropped.parquet").to_pylist()
+    assert [Drop(**row) for row in rows] == drops
+    table.write(tmp_path / "none.parquet", [])
+    assert parquet.read_table(tmp_path / "none.parquet").schema.names == list(Drop.__slots__)
 
 
 def test_a_record_without_a_key_stops_the_job(tmp_path: Path) -> None:
