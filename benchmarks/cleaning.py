@@ -18,6 +18,7 @@ import importlib
 import io
 import json
 import multiprocessing
+import operator
 import os
 import re
 import subprocess
@@ -34,7 +35,7 @@ from beam_pipelines.signals.compute import compute_signals, signals_for
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.human_language import identify as identify_human_language
 from beam_pipelines.signals.rules import RuleTable, decide, select_table
-from beam_pipelines.transforms.read import decode_text
+from beam_pipelines.transforms.read import NotTextError, decode_text
 from beam_pipelines.transforms.repair import repair
 from opencoder_jax.configuration import configure
 from opencoder_jax.errors import InputError
@@ -202,7 +203,10 @@ def judged(document: Document, tables: Mapping[str, RuleTable]) -> bool:
 def cleaned(document: Document, tables: Mapping[str, RuleTable]) -> bool:
     """From the file's bytes to the verdict."""
     content = document.text.encode()
-    text = decode_text(content)
+    try:
+        text = decode_text(content)
+    except NotTextError:
+        return False
     digest = hashlib.sha256(content).hexdigest()
     repaired, _ = repair(document.replace(text=text, content_sha256=digest))
     return judged(repaired, tables)
@@ -241,11 +245,11 @@ def print_languages(documents: Sequence[Document], seconds: Sequence[float]) -> 
 
 def print_views(documents: Sequence[Document]) -> None:
     """Time of each view of a document and of what the signals do with them."""
-    seconds: collections.Counter[str] = collections.Counter()
+    seconds: dict[str, float] = collections.defaultdict(float)
 
-    def timed(name: str, function: Callable[[], Any]) -> Any:
+    def timed[T, R](name: str, function: Callable[[T], R], argument: T) -> R:
         started = time.thread_time()
-        result = function()
+        result = function(argument)
         seconds[name] += time.thread_time() - started
         return result
 
@@ -253,19 +257,19 @@ def print_views(documents: Sequence[Document]) -> None:
         size = len(d.text.encode())
         human = "en"
         if d.doc_type == "text" or not d.text.isascii():
-            human = timed("human language", lambda text=d.text: identify_human_language(text))
+            human = timed("human language", identify_human_language, d.text)
         parsed = ParsedDocument(d.text, d.language, d.doc_type, d.path, size, human)
         views = _TEXT_VIEWS if d.doc_type == "text" else _CODE_VIEWS
         for view in views + _PYTHON_VIEWS * (d.language == "python"):
-            timed(view, lambda parsed=parsed, view=view: getattr(parsed, view))
+            timed(view, operator.attrgetter(view), parsed)
         for signal in signals_for(d.doc_type, d.language):
             general = signal.name.startswith(("qsc_code_", "qsc_doc_"))
             group = "rest of general signals" if general else f"rest of {d.language}'s own"
-            timed(group, lambda parsed=parsed, signal=signal: signal.function(parsed))
-    whole = seconds.total()
+            timed(group, signal.function, parsed)
+    whole = sum(seconds.values())
     own = sum(took for name, took in seconds.items() if name in _PYTHON_VIEWS or "own" in name)
     print(f"{'view':34}{'seconds':>8}{'share':>8}")
-    for name, took in seconds.most_common():
+    for name, took in sorted(seconds.items(), key=lambda item: -item[1]):
         print(f"{name:34}{took:8.3f}{took / whole:8.1%}")
     print(f"without signals of one language: {megabytes_of(documents) / (whole - own):.2f} MB/s")
 

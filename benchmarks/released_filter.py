@@ -23,9 +23,7 @@ def main() -> None:
         from pipeline.compute_filtering import CodeFilter
         from pipeline.compute_quality_signals import ComputeCodeQualitySignal
     except ImportError as error:
-        sys.exit(
-            f"{sys.argv[1]}: the released filter cannot be imported ({error}); it needs {_NEEDED}"
-        )
+        sys.exit(f"{sys.argv[1]}: cannot import the released filter ({error}); needs {_NEEDED}")
     signals, rules = ComputeCodeQualitySignal(), CodeFilter()
 
     def judge(document: dict[str, str]) -> bool:
