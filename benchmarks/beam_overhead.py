@@ -62,8 +62,6 @@ def clean(module: str, source: Path, output: Path, *flags: str) -> Usage:
     """One run of a command that takes the cleaning job's configuration."""
     command = [sys.executable, "-m", module, "--gin_file=refinecode/paper.gin"]
     command += [f"--gin.SOURCE_DIR={source}", f"--gin.OUTPUT_DIR={output}", "--gin.NUM_SHARDS=4"]
-    # Every language whole: the plain loop does not sample.
-    command += [f"--gin.{name}/sample.Budget.fraction=1.0" for name in ("java", "html")]
     return measure([*command, *flags])
 
 
