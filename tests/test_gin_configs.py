@@ -44,12 +44,19 @@ OWN_COMMAND = {name: module for name in TEXTS if (module := _own_command(name))}
 TRAINING = [name for name, module in OWN_COMMAND.items() if module == "opencoder_jax.train"]
 
 
+def _gin_files(name: str) -> list[str]:
+    """The gin files of the header's command that names this one; it alone where none does."""
+    header = TEXTS[name].replace("\\\n#", "")
+    commands = (re.findall(r"--gin_file=(\S+)", line) for line in header.splitlines())
+    return next((files for files in commands if name in files), [name])
+
+
 def _configured(function, name):
-    """`function` configured by one gin file, with something for whatever the user has to say."""
+    """`function` as the header configures it, with something for whatever the user has to say."""
     bindings = []
     while True:
         try:
-            return configuration.configure(function, gin_files=[name], bindings=bindings)
+            return configuration.configure(function, gin_files=_gin_files(name), bindings=bindings)
         except configuration.ConfigurationError as error:
             unset = re.search(r"required and unset: ([^.]*(?:\.\w+)*)\. Set", str(error))
             if not unset or bindings:
