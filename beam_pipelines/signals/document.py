@@ -23,6 +23,8 @@ from beam_pipelines.signals.quoting import quoted_strings
 from beam_pipelines.signals.scan import Runs, character_counts, line_sizes
 from beam_pipelines.signals.words import Words, normalised_words, raw_word_counts
 
+_Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
 
 @dataclasses.dataclass(frozen=True)
 class ParsedDocument:
@@ -175,11 +177,15 @@ class ParsedDocument:
         return nodes
 
     @functools.cached_property
+    def python_definitions(self) -> list[_Definition]:
+        """The module, classes and functions among `python_nodes`."""
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        return [node for node in self.python_nodes if isinstance(node, kinds)]
+
+    @functools.cached_property
     def docstrings(self) -> list[str]:
         """Docstrings of the Python tree, without indentation and quotes; no empty ones."""
-        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        nodes = (node for node in self.python_nodes if isinstance(node, documented))
-        return list(filter(None, map(ast.get_docstring, nodes)))
+        return list(filter(None, map(ast.get_docstring, self.python_definitions)))
 
     @functools.cached_property
     def _derived(self) -> dict[Callable[..., Any], Any]:

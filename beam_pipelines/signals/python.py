@@ -13,10 +13,8 @@ from beam_pipelines.signals.general import share
 from beam_pipelines.signals.registry import signal
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_PASS = re.compile(r"\bpass\b")
-_IMPORT = re.compile(r"\bimport\b")
-_PRINT = re.compile(r"\bprint\b")
 _RETURN = re.compile(r"\s*return\b")
+_WORDS = {word: re.compile(rf"\b{word}\b") for word in ("pass", "import", "print")}
 
 
 @signal("qsc_codepython_cate_ast", "python")
@@ -29,7 +27,7 @@ def cate_ast(document: ParsedDocument) -> float:
 def frac_lines_func_ratio(document: ParsedDocument) -> float | None:
     if document.python_tree is None:
         return None
-    functions = sum(isinstance(node, _FUNCTIONS) for node in document.python_nodes)
+    functions = sum(isinstance(node, _FUNCTIONS) for node in document.python_definitions)
     return share(functions, document.num_code_lines)
 
 
@@ -48,17 +46,17 @@ def cate_var_zero(document: ParsedDocument) -> float | None:
 
 @signal("qsc_codepython_frac_lines_pass", "python")
 def frac_lines_pass(document: ParsedDocument) -> float | None:
-    return _share_of_lines(document, _PASS, of_nothing=0.0)
+    return _share_of_lines(document, "pass", of_nothing=0.0)
 
 
 @signal("qsc_codepython_frac_lines_import", "python")
 def frac_lines_import(document: ParsedDocument) -> float | None:
-    return _share_of_lines(document, _IMPORT, of_nothing=0.0)
+    return _share_of_lines(document, "import", of_nothing=0.0)
 
 
 @signal("qsc_codepython_frac_lines_print", "python")
 def frac_lines_print(document: ParsedDocument) -> float | None:
-    return _share_of_lines(document, _PRINT)
+    return _share_of_lines(document, "print")
 
 
 @signal("qsc_codepython_frac_lines_simplefunc", "python")
@@ -70,7 +68,7 @@ def frac_lines_simplefunc(document: ParsedDocument) -> float | None:
         isinstance(node, _FUNCTIONS)
         and len(node.body) == 1
         and isinstance(node.body[0], ast.Return)
-        for node in document.python_nodes
+        for node in document.python_definitions
     )
     return share(simple, document.num_code_lines)
 
@@ -81,19 +79,24 @@ def score_lines_no_logic(document: ParsedDocument) -> float | None:
     if document.python_tree is None:
         return None
     definitions = attributes = 0
-    for node in document.python_nodes:
+    for node in document.python_definitions:
         definitions += isinstance(node, (*_FUNCTIONS, ast.ClassDef))
         if isinstance(node, ast.ClassDef):
             attributes += sum(isinstance(entry, ast.Assign | ast.AnnAssign) for entry in node.body)
     lines = sum(
-        _IMPORT.search(line) is not None or _RETURN.match(line) is not None
+        _has_word(line, "import") or ("return" in line and _RETURN.match(line) is not None)
         for line in document.code_lines
     )
     return share(definitions + attributes + lines, document.num_code_lines)
 
 
 def _share_of_lines(
-    document: ParsedDocument, pattern: re.Pattern[str], of_nothing: float | None = None
+    document: ParsedDocument, word: str, of_nothing: float | None = None
 ) -> float | None:
-    lines = sum(pattern.search(line) is not None for line in document.code_lines)
+    lines = sum(_has_word(line, word) for line in document.code_lines)
     return share(lines, document.num_code_lines, of_nothing)
+
+
+def _has_word(line: str, word: str) -> bool:
+    # Few lines hold the letters, and looking for those is far cheaper than for the word.
+    return word in line and _WORDS[word].search(line) is not None

@@ -1,0 +1,124 @@
+"""The compiled passes over a text give what plain Python gives, for any text."""
+
+import collections
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from beam_pipelines.signals import characters, encoded, lines, ngrams, quoting, scan, words
+from tests.beam_pipelines.signals import reference_scans as reference
+
+# Pieces that mean something to a pass, and what Unicode has that plain letters do not.
+_PIECES = (
+    *("a", "b", "ab", "Foo", "_", "1", "}", "},", ",", ".", "+", "=", '"', "'", '"""', "'''"),
+    *("\\", "\n", " ", "\t", "\r", "\x0b", "\x1c", "\x00", "\\n", "\\u00e9", "0x", "\\x", "12,"),
+    *("fF ", "x", "é", "世界", "ß", "Σ", "ς", "İ", "ﬁ", "™", "\u0301", "\u200d", "\u0915\u093f"),
+    *("１", "²", "٣", "👍", "\u2028", "\x85", "\xa0", "\u3000", "\ufffd", "\ufeff", "…", "【"),
+    *("ab cd ef 01 23 45 67 89 ", "QUJD" * 17, "\\u0041" * 9, "word " * 22, "w" * 21),
+)
+texts = st.lists(st.sampled_from(_PIECES), max_size=60).map("".join) | st.text(max_size=80)
+_MANY = hypothesis.settings(max_examples=300, deadline=None)
+
+
+@_MANY
+@hypothesis.given(texts)
+def test_each_character_is_counted_by_its_kind(text):
+    counts = scan.character_counts(characters.folded(text))
+    for table, holds in (
+        (characters.IS_SPACE, str.isspace),
+        (characters.IS_LETTER, str.isalpha),
+        (characters.IS_DIGIT, str.isdigit),
+    ):
+        assert counts @ table == sum(map(holds, text))
+    assert counts[characters.REPLACEMENT] == text.count("\ufffd")
+    assert counts[ord("{")] == text.count("{")
+
+
+@_MANY
+@hypothesis.given(texts)
+def test_lines_are_counted_with_their_newlines(text):
+    assert scan.line_sizes(characters.folded(text)) == reference.line_sizes(text)
+
+
+@_MANY
+@hypothesis.given(texts)
+def test_normalised_words_are_numbered_in_order_with_their_lengths(text):
+    expected = reference.normalised_words(text)
+    found = words.normalised_words(text, "en")
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(expected))}
+    assert found.ids.tolist() == [numbers[word] for word in expected]
+    assert found.lengths.tolist() == list(map(len, expected))
+    assert found.num_distinct == len(numbers)
+
+
+@_MANY
+@hypothesis.given(texts)
+def test_raw_words_are_counted(text):
+    expected = collections.Counter(reference.raw_words(text))
+    assert words.raw_word_counts(text, "en") == expected
+
+
+@_MANY
+@hypothesis.given(texts)
+def test_repeated_lines_are_those_of_lists_of_lines(text):
+    codes = characters.folded(text)
+    stripped = list(map(str.strip, text.split("\n")))
+    assert lines.stripped_lines(text, codes) == reference.repeated_lines(stripped, False)
+    compact = ["".join(line.split()) for line in text.split("\n")]
+    assert lines.compact_lines(text, codes) == reference.repeated_lines(compact, True)
+
+
+@_MANY
+@hypothesis.given(texts)
+def test_quoted_strings_their_long_lines_and_words(text):
+    codes = characters.folded(text)
+    strings = quoting.quoted_strings(codes)
+    expected = reference.quoted_strings(text)
+    assert _cut(text, strings) == expected
+    assert quoting.long_lines(codes, strings, 20) == reference.long_lines(expected, 20)
+    assert _cut(text, quoting.long_words(codes, strings, 20)) == reference.long_words(expected, 20)
+
+
+@_MANY
+@hypothesis.given(texts)
+def test_runs_of_encoded_data(text):
+    assert encoded.encoded_runs(text, characters.folded(text)) == reference.encoded_runs(text)
+
+
+@_MANY
+@hypothesis.given(st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=60))
+def test_shares_of_ngrams(sequence):
+    numbered = words.words_of(sequence)
+    found = ngrams.ngram_shares(numbered.ids, numbered.lengths)
+    for n, top in found.top.items():
+        assert top == pytest.approx(reference.ngram_shares(sequence, n)[0])
+    for n, duplicate in found.duplicate.items():
+        assert duplicate == pytest.approx(reference.ngram_shares(sequence, n)[1])
+
+
+def test_every_code_point_is_folded_to_what_python_says_of_it():
+    text = "".join(map(chr, range(0x110000)))
+    codes = characters.folded(text)
+    assert np.flatnonzero(codes < characters.NOT_ASCII).tolist() == list(range(128))
+    for table, holds in (
+        (characters.IS_SPACE, str.isspace),
+        (characters.IS_LETTER, str.isalpha),
+        (characters.IS_DIGIT, str.isdigit),
+        (characters.IS_WORD, lambda character: character.isalnum() or character == "_"),
+    ):
+        assert table[codes].tolist() == [holds(character) for character in text]
+
+
+@pytest.mark.parametrize("found", ["assert", "todo", "fixme", "your code here"])
+def test_no_other_letters_become_what_is_looked_for_in_lower_case(found):
+    # The passes lower ASCII alone; `str.lower` makes an ASCII letter of few others.
+    becoming = {c for code in range(128, 0x110000) if (c := chr(code)).lower().isascii()}
+    assert becoming == {"\u212a"}  # KELVIN SIGN
+    assert "k" not in found
+
+
+def _cut(text: str, pieces: scan.Runs) -> list[str]:
+    pairs = zip(pieces.starts.tolist(), pieces.ends.tolist(), strict=True)
+    return [text[start:end] for start, end in pairs]
