@@ -331,7 +331,7 @@ def released(documents: Sequence[Document], repository: Path, python: str) -> di
     """What `released_filter` prints for these files.
 
     Raises:
-      InputError: it cannot run; its own message is on standard error.
+      InputError: it cannot run; with the last line of its own message.
     """
     script = Path(__file__).with_name("released_filter.py")
     lines = "".join(
@@ -340,11 +340,12 @@ def released(documents: Sequence[Document], repository: Path, python: str) -> di
         for d in documents
     )
     print("released filter on the same files ...", flush=True)
-    done = subprocess.run(
-        [python, str(script), str(repository)], input=lines, stdout=subprocess.PIPE, text=True
-    )
+    # It warns of much on standard error; that is for when it fails.
+    command = [python, str(script), str(repository)]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(f"{python} {script.name} {repository} ended with {done.returncode}")
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"{python} {script.name} ended with {done.returncode}: {why}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
