@@ -1,8 +1,8 @@
 """How a job is run: the Beam pipeline with its options, and the folder that it works in.
 
-`FnApiRunner` is named as the default because Beam's own default, `DirectRunner`, first
-tries to download another runner. Any other is chosen with `--runner=...`, with its own
-flags after it; docs/runners.md says which were tried, and with which traps.
+The default is `local_runner`, since Beam's own default, `DirectRunner`, first tries to
+download another runner. Any other is chosen with `--runner=...`, with its own flags after
+it; docs/runners.md says which were tried, and with which traps.
 `working_folder` keeps unfinished files apart, so a killed job leaves nothing that looks
 finished.
 """
