@@ -1,13 +1,15 @@
 """Files that hold many documents: listed at launch, cut into ranges and read in workers.
 
-A format (`jsonl`, `parquet`, `tar`, `arrayrecord`) says how its files are cut and read;
-`ReadContainers` spreads first the files, then the ranges, so that one huge file does not
-hold one worker. What a container does not give any more becomes one `RawFile` with the
-obstacle `damaged_source`, with the file, the position, what was expected and what came.
+A format (`jsonl`, `parquet`, `tar`, `arrayrecord`) says how its files are cut and read, a
+`ContainerSource` which files there are; `ReadContainers` spreads first the files, then the
+ranges, so that one huge file does not hold one worker. What a container does not give any
+more becomes one `RawFile` with the obstacle `damaged_source`, with the file, the position,
+what was expected and what came.
 A store that fails for the moment is no damage: its error goes to the runner, which tries
 the range again. Next: `fields` makes raw files of records, `compression` unpacks streams.
 """
 
+import dataclasses
 import glob
 import hashlib
 import io
@@ -97,6 +99,38 @@ class UnreadableError(Exception):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+@dataclasses.dataclass(frozen=True)
+class ContainerSource:
+    """A source of containers of one format; what a kind adds to it says how they are read.
+
+    Attributes:
+      files: a path, pattern (`*`, `**`) or folder, or several; local, `gs://`, `s3://`.
+    """
+
+    files: str | Sequence[str]
+
+    def form(self) -> Format:
+        """How its files are cut and read."""
+        raise NotImplementedError
+
+    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
+        reading = ReadContainers(self.files, self.form(), max_file_bytes)
+        return pipeline | type(self).__name__ >> reading
+
+    def settings(self) -> dict[str, Any]:
+        options = dataclasses.asdict(self)
+        del options["files"]
+        return {"type": type(self).__name__, **options}
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and contents; of remote files the store's metadata.
+
+        Raises:
+          InputError: nothing matches.
+        """
+        return fingerprint(self.files, self.form().suffixes)
 
 
 class ReadContainers(beam.PTransform):

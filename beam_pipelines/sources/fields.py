@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from beam_pipelines.sources.containers import one_line
+from beam_pipelines.sources.containers import Container, obstacle_file, one_line
 from beam_pipelines.sources.entry import RawFile, decided_unread, file_id, readable
 
 _LARGEST = 2**63 - 1
@@ -78,6 +78,21 @@ class Fields:
             for name in (names, names.partition(".")[0])
         }
         return [column for column in columns if column in wanted]
+
+
+def bad_record_file(
+    provenance: str, container: Container, position: str, error: BadRecordError
+) -> RawFile:
+    """What stands for a record that gives no file."""
+    return obstacle_file(
+        provenance,
+        container,
+        position,
+        error.reason,
+        f"{position}: {error.detail}",
+        error.repo,
+        error.path,
+    )
 
 
 def lacking(fields: Fields, columns: Iterable[str], required: Sequence[str]) -> str:

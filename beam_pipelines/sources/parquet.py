@@ -12,14 +12,25 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_pipelines.sources import containers
-from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
-from beam_pipelines.sources.entry import RawFile
-from beam_pipelines.sources.fields import BadRecordError, Fields, lacking, raw_file
+from beam_pipelines.sources.containers import (
+    Container,
+    ContainerSource,
+    DamagedError,
+    Format,
+    Range,
+    UnreadableError,
+)
+from beam_pipelines.sources.fields import (
+    BadRecordError,
+    Fields,
+    bad_record_file,
+    lacking,
+    raw_file,
+)
 from opencoder_jax.errors import InputError
 
 _PROVENANCE = "parquet"
@@ -31,31 +42,17 @@ _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, E
 
 
 @dataclasses.dataclass(frozen=True)
-class Parquet:
+class Parquet(ContainerSource):
     """Parquet files with the content in a column.
 
     Attributes:
-      files: a path, pattern (`*`, `**`) or folder, or several; local, `gs://`, `s3://`.
       fields: which column keeps what a document needs.
     """
 
-    files: str | Sequence[str]
     fields: Fields = dataclasses.field(default_factory=Fields)
 
-    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
-        form = ParquetFormat(self.fields)
-        return pipeline | "Parquet" >> containers.ReadContainers(self.files, form, max_file_bytes)
-
-    def settings(self) -> dict[str, Any]:
-        return {"type": "Parquet", "fields": dataclasses.asdict(self.fields)}
-
-    def fingerprint(self) -> str:
-        """Of names, sizes and contents.
-
-        Raises:
-          InputError: nothing matches.
-        """
-        return containers.fingerprint(self.files, ParquetFormat.suffixes)
+    def form(self) -> Format:
+        return ParquetFormat(self.fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,15 +85,7 @@ class ParquetFormat:
                     raise row
                 yield self.value(row, container, max_file_bytes, is_text)
             except BadRecordError as error:
-                yield containers.obstacle_file(
-                    self.provenance,
-                    container,
-                    position,
-                    error.reason,
-                    f"{position}: {error.detail}",
-                    error.repo,
-                    error.path,
-                )
+                yield bad_record_file(self.provenance, container, position, error)
 
     def value(
         self, row: Mapping[str, Any], container: Container, max_file_bytes: int, is_text: bool

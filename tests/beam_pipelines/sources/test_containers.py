@@ -1,5 +1,6 @@
 """Container sources: the same files from every container, cut or whole; clear errors at launch."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -312,6 +313,19 @@ def test_the_fingerprint_is_of_names_and_contents_not_of_the_place(tmp_path) -> 
     path = tmp_path / "there" / "deep" / "a.jsonl"
     path.write_bytes(path.read_bytes().replace(b"x = 1", b"y = 1"))
     assert here.fingerprint() != there.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (JsonLines("/data/a.jsonl"), {"type": "JsonLines", "fields": dataclasses.asdict(Fields())}),
+        (Parquet(["gs://b/c"]), {"type": "Parquet", "fields": dataclasses.asdict(Fields())}),
+        (ArrayRecords("/data/a"), {"type": "ArrayRecords", "fields": None}),
+        (Tar("/data", "first_folder"), {"type": "Tar", "repository": "first_folder"}),
+    ],
+)
+def test_settings_say_how_containers_are_read_and_not_where_they_are(source, options) -> None:
+    assert source.settings() == options
 
 
 def test_a_container_that_is_gone_when_it_is_read_is_accounted_for(tmp_path) -> None:
