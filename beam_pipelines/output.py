@@ -99,7 +99,8 @@ def working_folder(output_dir: str | os.PathLike) -> Iterator[Work]:
     What another, unfinished run left there is removed. After an error it stays for a look.
 
     Raises:
-      InputError: `output_dir` cannot be written, or another job finished it.
+      InputError: `output_dir` cannot be written, another job finished it, or it is in a store
+        and named like a pattern.
       OSError: the store fails.
     """
     if stores.is_remote(output_dir):
@@ -112,6 +113,10 @@ def working_folder(output_dir: str | os.PathLike) -> Iterator[Work]:
 
 @contextlib.contextmanager
 def _remote_folder(output: str) -> Iterator[Work]:
+    if stores.is_pattern(output):
+        raise InputError(
+            f"output folder {output}: *, ? and [ are for patterns; choose another name"
+        )
     if _exists(f"{output}/{MANIFEST_NAME}"):
         raise InputError(f"{output} is another job's finished folder; choose another output folder")
     folder = f"{output}/{runner.INCOMPLETE}"

@@ -6,6 +6,7 @@ object when it is closed. Next: `output` finishes a job's folder there, `sources
 reads from there.
 """
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,11 @@ def is_remote(folder: str | os.PathLike) -> bool:
     return "://" in os.fspath(folder)
 
 
+def is_pattern(url: str) -> bool:
+    """Whether Beam's filesystems may take a name for a pattern: some do when they remove it."""
+    return glob.has_magic(url)
+
+
 def list_below(folder: str) -> Iterator[tuple[str, FileMetadata]]:
     """(path below the folder, metadata) of every file, by path; nothing where there is none.
 
@@ -30,7 +36,8 @@ def list_below(folder: str) -> Iterator[tuple[str, FileMetadata]]:
     """
     root = folder.rstrip("/") + "/"
     try:
-        (found,) = FileSystems.match([root + "**"])
+        # A folder may be named like a pattern.
+        (found,) = FileSystems.match([glob.escape(root) + "**"])
     except Exception as error:
         raise _failure(folder, error) from error
     for file in sorted(found.metadata_list, key=lambda file: file.path):
