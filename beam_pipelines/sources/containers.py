@@ -13,10 +13,8 @@ import dataclasses
 import glob
 import hashlib
 import io
-import json
 import os
 import posixpath
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -26,6 +24,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.sources.entry import RawFile, file_id, readable
+from beam_pipelines.sources.listed import Listed
 from beam_pipelines.sources.local import digest_number, open_regular, short_digest
 from beam_pipelines.stores import is_remote
 from opencoder_jax.errors import InputError
@@ -153,13 +152,9 @@ class ReadContainers(beam.PTransform):
 
     @no_annotations
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        # One element: a hundred thousand names in the graph would pass a service's limits.
-        packed = zlib.compress(json.dumps(self._containers).encode())
         return (
             pipeline
-            | "Names" >> beam.Create([packed], reshuffle=False)
-            | "Containers" >> beam.FlatMap(_unpack).with_output_types(Container)
-            | "SpreadContainers" >> beam.Reshuffle()
+            | "Containers" >> Listed(self._containers, Container)
             | "Cut" >> beam.ParDo(_Cut(self._form)).with_output_types(tuple)
             | "SpreadRanges" >> beam.Reshuffle()
             | "Read" >> beam.ParDo(_Read(self._form, self._max_file_bytes))
@@ -335,11 +330,6 @@ def _obstacle(
     else:
         reason = error.reason
     return obstacle_file(form.provenance, container, position, reason, error.detail)
-
-
-def _unpack(packed: bytes) -> Iterator[Container]:
-    for facts in json.loads(zlib.decompress(packed)):
-        yield Container(*facts)
 
 
 def _match(pattern: str, suffixes: tuple[str, ...]) -> list[tuple[str, int, float]]:
