@@ -10,6 +10,7 @@ import codecs
 import dataclasses
 import datetime
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ _LARGEST = 2**63 - 1
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 _LONGEST_NAME = 4096
 _MOST_DIGITS = 30
+_OR = re.compile(r"\bOR\b", re.IGNORECASE)
 # Their bytes can be valid UTF-8 and mean something else.
 _SEVEN_BIT = ("utf-16", "utf-32", "iso2022", "hz", "utf-7")
 # Python's codecs that are no encodings of files; punycode's time is quadratic.
@@ -45,7 +47,8 @@ class Fields:
       content: the file's text, or bytes; required.
       path: inside the repository; required, a file's type is in its name.
       repo: repository; the container's name where there is none.
-      licence: one name or a list; of several, all apply (`MIT AND Apache-2.0`).
+      licence: one name, an SPDX expression, or a list; of several, all apply
+        (`MIT AND Apache-2.0`).
       stars: a count; below 0 is unknown.
       commit_time: seconds since the epoch, ISO 8601, or a timestamp column.
       language: counts only where the file's name tells none.
@@ -146,7 +149,7 @@ def raw_file(
             content=b"" if unread else content,
             size=len(content),
             id=file_id(provenance, repo, path),
-            licence=_licence(first(record, fields.licence)),
+            licence=_licence(record, fields.licence),
             stars=_count(first(record, fields.stars), "stars"),
             commit_time=_seconds(first(record, fields.commit_time)),
             provenance=provenance,
@@ -238,13 +241,20 @@ def _content(record: Mapping[str, Any], fields: Fields, is_text: bool) -> bytes:
     return decoded(value, text_of(encoding, "encoding")) if encoding else value
 
 
-def _licence(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list | tuple):
-        names = [shown(text_of(name, "licence")) for name in value if name is not None]
-        return " AND ".join(dict.fromkeys(names))
-    return shown(text_of(value, "licence"))
+def _licence(record: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The first that says anything: an empty list says nothing."""
+    for name in names:
+        value = first(record, [name])
+        several = value if isinstance(value, list | tuple) else [value]
+        licences = [shown(text_of(one, "licence")).strip() for one in several if one is not None]
+        if found := list(dict.fromkeys(filter(None, licences))):
+            # `AND` binds tighter: a choice stays one among several that all apply.
+            return found[0] if len(found) == 1 else " AND ".join(map(_whole, found))
+    return ""
+
+
+def _whole(licence: str) -> str:
+    return f"({licence})" if _OR.search(licence) else licence
 
 
 def _count(value: Any, kind: str) -> int:
