@@ -12,7 +12,7 @@ import datetime
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from beam_pipelines.sources.containers import Container, obstacle_file, one_line
 from beam_pipelines.sources.entry import RawFile, decided_unread, file_id, readable
@@ -37,6 +37,12 @@ class BadRecordError(Exception):
         self.reason = reason
         self.repo = ""
         self.path = ""
+
+
+class Omitted(NamedTuple):
+    """Instead of a content that is too large in any encoding: its bytes."""
+
+    size: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,16 +144,17 @@ def raw_file(
         raise BadRecordError(f"no path ({', '.join(fields.path)}), which tells a file's type")
     repo = _name(record, fields.repo, "repo") or default_repo
     try:
-        content = b""
+        content: bytes | Omitted = b""
         if with_content:
             content = _content(record, fields, is_text)
+        size = content.size if isinstance(content, Omitted) else len(content)
         language = shown(_name(record, fields.language, "language"))
-        unread = decided_unread(shown(path), len(content), max_file_bytes, language)
+        unread = decided_unread(shown(path), size, max_file_bytes, language)
         return RawFile(
             repo=shown(repo),
             path=shown(path),
-            content=b"" if unread else content,
-            size=len(content),
+            content=b"" if unread or isinstance(content, Omitted) else content,
+            size=size,
             id=file_id(provenance, repo, path),
             licence=_licence(record, fields.licence),
             stars=_count(first(record, fields.stars), "stars"),
@@ -228,13 +235,15 @@ def _name(record: Mapping[str, Any], names: Sequence[str], kind: str) -> str:
     return text
 
 
-def _content(record: Mapping[str, Any], fields: Fields, is_text: bool) -> bytes:
+def _content(record: Mapping[str, Any], fields: Fields, is_text: bool) -> bytes | Omitted:
     value = first(record, fields.content)
     if value is None:
         raise BadRecordError(f"no content ({', '.join(fields.content)} missing or null)")
     if isinstance(value, str):
         # Lone surrogates, which JSON can escape, then count as what they are: no UTF-8.
         return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, Omitted):
+        return value
     if not isinstance(value, bytes):
         raise BadRecordError(f"content is {_kind(value)}, expected text")
     encoding = None if is_text else first(record, fields.encoding)

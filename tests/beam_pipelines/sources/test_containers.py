@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from beam_pipelines.sources.entry import RawFile, Source
 from beam_pipelines.sources.fields import Fields
 from beam_pipelines.sources.folder import Folder
 from beam_pipelines.sources.jsonl import JsonLines
-from beam_pipelines.sources.parquet import Parquet
+from beam_pipelines.sources.parquet import Parquet, ParquetFormat
 from beam_pipelines.sources.refinecode_metadata import RefineCodeMetadata
 from beam_pipelines.sources.several import Several
 from beam_pipelines.sources.stack_v2 import StackV2
@@ -114,6 +115,30 @@ def test_rows_of_parquet_are_the_same_files_whatever_the_row_groups(tmp_path) ->
     found = files_of(Parquet(str(tmp_path)))
     assert contents(found) == EXPECTED
     assert {(f.licence, f.commit_time - f.stars) for f in found} == {("MIT", 1_700_000_000)}
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())])
+def test_of_a_content_that_is_too_large_in_any_encoding_only_the_length_is_taken(
+    tmp_path, kind
+) -> None:
+    texts = ["x" * 5_000_000, "y" * 300_000, "z" * 1000, None]
+    names = [f"{number}.py" for number in range(len(texts))]
+    content = pa.array([text and text.encode() for text in texts]).cast(pa.string()).cast(kind)
+    pq.write_table(pa.table({"content": content, "path": names}), tmp_path / "a.parquet")
+    container = Container(str(tmp_path / "a.parquet"), "a.parquet", 0)
+    form = ParquetFormat(Fields())
+    tracemalloc.start()
+    files = list(form.read(container, containers.Range(0, 1), 100_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [(file.size, len(file.content)) for file in files] == [
+        (5_000_000, 0),
+        (300_000, 0),
+        (1000, 1000),
+        (0, 0),
+    ]
+    assert files[-1].obstacle == "bad_record"
+    assert peak < 1_000_000
 
 
 def test_members_of_archives_are_files_of_the_archive_or_of_its_first_folders(tmp_path) -> None:
