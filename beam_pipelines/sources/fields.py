@@ -3,7 +3,8 @@
 `Fields` says under which names a corpus keeps what a document needs; the first name that
 a record has counts. What is optional and null takes its default. What is required and
 missing, or of a kind that cannot be meant, makes a `bad_record`, with the field's name.
-Defaults read this project's own JSONL, The Stack v1 and v2, and most public code corpora.
+Defaults read this project's own JSONL, The Stack v1 and v2, RefineCode's metadata, and most
+public code corpora.
 """
 
 import codecs
@@ -63,7 +64,14 @@ class Fields:
     """
 
     content: Sequence[str] = ("content", "text", "code")
-    path: Sequence[str] = ("path", "max_stars_repo_path", "file_path", "filename", "meta.path")
+    path: Sequence[str] = (
+        "path",
+        "max_stars_repo_path",
+        "file_path",
+        "sub_path",
+        "filename",
+        "meta.path",
+    )
     repo: Sequence[str] = ("repo_name", "repo", "max_stars_repo_name", "meta.repo_name")
     licence: Sequence[str] = (
         "license",
@@ -74,7 +82,8 @@ class Fields:
     )
     stars: Sequence[str] = ("stars", "star_events_count", "max_stars_count")
     commit_time: Sequence[str] = ("commit_time", "committer_date", "revision_date")
-    language: Sequence[str] = ("language", "lang", "program_lang")
+    # RefineCode's metadata has a `lang` beside it that is none of programs.
+    language: Sequence[str] = ("language", "program_lang", "lang")
     encoding: Sequence[str] = ("src_encoding",)
     blob: Sequence[str] = ("blob_id",)
 

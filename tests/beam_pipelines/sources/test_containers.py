@@ -107,6 +107,7 @@ def test_lines_are_found_in_pieces_of_any_size(size) -> None:
 
 
 def write_parquet(path: Path, records: list[dict[str, Any]], **options: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(records), path, **options)
 
 
@@ -297,6 +298,37 @@ def test_metadata_of_refinecode_meets_files_by_repository_and_path(tmp_path, kin
     }
     assert {(f.provenance, f.language) for f in sound} == {("refinecode", "python")}
     assert {f.licence for f in sound} == {"MIT"}
+
+
+def test_metadata_as_it_was_released_meets_a_stack_v2(tmp_path) -> None:
+    rows = [
+        {
+            "repo_name": record["repo_name"],
+            "sub_path": record["path"].removesuffix(".py"),
+            "file_name": record["path"].rpartition("/")[2],
+            "file_ext": "py",
+            "file_size_in_byte": len(record["content"]),
+            "line_count": record["content"].count("\n"),
+            "lang": "en",
+            "program_lang": "python",
+            "doc_type": "code",
+        }
+        for record in RECORDS
+    ]
+    write_parquet(tmp_path / "The_Stack_V2-00000-of-00094.parquet", rows)
+    stack = [
+        {"repo_name": r["repo_name"], "path": f"/{r['path'].removesuffix('.py')}"}
+        | {"content": r["content"]}
+        for r in RECORDS
+    ]
+    write_parquet(tmp_path / "content" / "stack.parquet", stack)
+    files = f"{tmp_path}/The_Stack_V2-*.parquet"
+    found = files_of(RefineCodeMetadata(files, StackV2(f"{tmp_path}/content/")))
+    assert contents(found) == {
+        (repo, path.removesuffix(".py")): text for (repo, path), text in EXPECTED.items()
+    }
+    # Of files without an extension only the metadata knows.
+    assert {file.language for file in found} == {"python"}
 
 
 def test_several_sources_are_one(tmp_path) -> None:
