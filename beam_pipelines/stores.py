@@ -6,8 +6,11 @@ object when it is closed. Next: `output` finishes a job's folder there, `sources
 reads from there.
 """
 
+import contextlib
 import glob
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +73,29 @@ def read(url: str, limit: int = -1) -> bytes:
             return file.read(limit) if limit >= 0 else file.read()
     except Exception as error:
         raise _failure(url, error) from error
+
+
+@contextlib.contextmanager
+def fetched(place: str) -> Iterator[Path]:
+    """A file on this machine: itself where it is local, else a copy that goes afterwards.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    if not is_remote(place):
+        yield Path(place)
+        return
+    with tempfile.TemporaryDirectory(prefix="fetched-") as folder:
+        copy = Path(folder) / place.rpartition("/")[2]
+        try:
+            with (
+                FileSystems.open(place, compression_type=CompressionTypes.UNCOMPRESSED) as stored,
+                copy.open("wb") as target,
+            ):
+                shutil.copyfileobj(stored, target, _PIECE)
+        except Exception as error:
+            raise _failure(place, error) from error
+        yield copy
 
 
 def write(url: str, content: bytes) -> None:

@@ -67,6 +67,9 @@ class Store:
         """Names of all objects below a url."""
         raise NotImplementedError
 
+    def remove(self, url: str) -> None:
+        raise NotImplementedError
+
     def upload(self, folder: Path, prefix: str) -> str:
         """Puts a folder's files into the bucket; returns their url."""
         for path in folder.rglob("*"):
@@ -119,6 +122,9 @@ class S3Store(Store):
         found = [entry for page in pages for entry in page.get("Contents", [])]
         return [entry["Key"].removeprefix(prefix) for entry in found]
 
+    def remove(self, url: str) -> None:
+        self._client.delete_object(Bucket=BUCKET, Key=self.key(url))
+
 
 class GoogleStore(Store):
     """A server of Google Cloud Storage."""
@@ -141,6 +147,9 @@ class GoogleStore(Store):
         prefix = self.key(url) + "/"
         found = self._bucket.client.list_blobs(BUCKET, prefix=prefix)
         return [blob.name.removeprefix(prefix) for blob in found]
+
+    def remove(self, url: str) -> None:
+        self._bucket.blob(self.key(url)).delete()
 
 
 def running_store_of(kind: str, folder: Path) -> contextlib.AbstractContextManager[Store]:
