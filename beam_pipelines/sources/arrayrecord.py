@@ -15,22 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from beam_pipelines.sources import containers
-from beam_pipelines.sources.containers import (
-    Container,
-    ContainerSource,
-    DamagedError,
-    Format,
-    Range,
-    UnreadableError,
-)
+from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
 from beam_pipelines.sources.entry import RawFile
-from beam_pipelines.sources.fields import (
-    BadRecordError,
-    Fields,
-    bad_record_file,
-    lacking,
-    raw_file,
-)
+from beam_pipelines.sources.fields import BadRecordError, Fields, bad_record_file, lacking, raw_file
 from beam_pipelines.stores import is_remote
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import decode_document
@@ -44,7 +31,7 @@ _CHECKED_FILES = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class ArrayRecords(ContainerSource):
+class ArrayRecords(containers.ContainerSource):
     """ArrayRecord files of documents or Examples.
 
     Attributes:
@@ -53,7 +40,7 @@ class ArrayRecords(ContainerSource):
 
     fields: Fields | None = None
 
-    def form(self) -> Format:
+    def form(self) -> containers.Format:
         return ArrayRecordFormat(self.fields)
 
 

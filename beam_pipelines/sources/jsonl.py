@@ -15,22 +15,9 @@ from typing import Any, ClassVar
 from beam_pipelines.json_object import parse_object
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.compression import compression_of, unpacked
-from beam_pipelines.sources.containers import (
-    Container,
-    ContainerSource,
-    DamagedError,
-    Format,
-    Range,
-    UnreadableError,
-)
+from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
 from beam_pipelines.sources.entry import RawFile
-from beam_pipelines.sources.fields import (
-    BadRecordError,
-    Fields,
-    bad_record_file,
-    lacking,
-    raw_file,
-)
+from beam_pipelines.sources.fields import BadRecordError, Fields, bad_record_file, lacking, raw_file
 from opencoder_jax.errors import InputError
 
 _PROVENANCE = "jsonl"
@@ -55,7 +42,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 @dataclasses.dataclass(frozen=True)
-class JsonLines(ContainerSource):
+class JsonLines(containers.ContainerSource):
     """Files of one JSON object a line.
 
     Attributes:
@@ -64,7 +51,7 @@ class JsonLines(ContainerSource):
 
     fields: Fields = dataclasses.field(default_factory=Fields)
 
-    def form(self) -> Format:
+    def form(self) -> containers.Format:
         return JsonLinesFormat(self.fields)
 
 

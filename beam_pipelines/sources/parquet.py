@@ -18,14 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_pipelines.sources import containers
-from beam_pipelines.sources.containers import (
-    Container,
-    ContainerSource,
-    DamagedError,
-    Format,
-    Range,
-    UnreadableError,
-)
+from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
 from beam_pipelines.sources.fields import (
     BadRecordError,
     Fields,
@@ -47,7 +40,7 @@ _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, E
 
 
 @dataclasses.dataclass(frozen=True)
-class Parquet(ContainerSource):
+class Parquet(containers.ContainerSource):
     """Parquet files with the content in a column.
 
     Attributes:
@@ -56,7 +49,7 @@ class Parquet(ContainerSource):
 
     fields: Fields = dataclasses.field(default_factory=Fields)
 
-    def form(self) -> Format:
+    def form(self) -> containers.Format:
         return ParquetFormat(self.fields)
 
 

@@ -14,13 +14,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.compression import PieceReader, compression_of, unpacked
-from beam_pipelines.sources.containers import (
-    Container,
-    ContainerSource,
-    DamagedError,
-    Format,
-    Range,
-)
+from beam_pipelines.sources.containers import Container, DamagedError, Range
 from beam_pipelines.sources.entry import (
     NOT_SOURCE_FOLDERS,
     RawFile,
@@ -44,7 +38,7 @@ _HEADERS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Tar(ContainerSource):
+class Tar(containers.ContainerSource):
     """Archives of source files.
 
     Attributes:
@@ -53,7 +47,7 @@ class Tar(ContainerSource):
 
     repository: Literal["archive", "first_folder"] = "archive"
 
-    def form(self) -> Format:
+    def form(self) -> containers.Format:
         return TarFormat(self.repository)
 
 

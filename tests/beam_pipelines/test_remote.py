@@ -7,7 +7,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document, decode_document
 from opencoder_jax.formats.manifest import ManifestError, file_sha256, read_manifest
 from opencoder_jax.formats.shards import read_records
-from tests.beam_pipelines.object_store import Store, running_store_of
+from tests.beam_pipelines.object_store import Store
 
 NAMES = ("textwrap.py", "heapq.py", "bisect.py", "shlex.py", "json/decoder.py")
 
@@ -38,14 +37,6 @@ def clean(source: str, output: str, *flags: str, **changes: Any) -> None:
 
 def documents_of(folder: Path) -> list[Document]:
     return [decode_document(record) for record in read_records(folder, "documents")]
-
-
-@pytest.fixture(scope="module", params=["s3", "gs"])
-def store(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Store]:
-    with running_store_of(request.param, tmp_path_factory.mktemp("store")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

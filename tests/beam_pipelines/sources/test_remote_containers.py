@@ -1,6 +1,6 @@
 """Containers in an object store give the files that they give from a disk; what is gone is said."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,15 +15,7 @@ from beam_pipelines.sources.tarball import Tar
 from opencoder_jax.errors import InputError
 from tests.beam_pipelines.bad_containers import MAX_FILE_BYTES, make_containers
 from tests.beam_pipelines.dedup.running import run_source
-from tests.beam_pipelines.object_store import Store, running_store_of
-
-
-@pytest.fixture(scope="module", params=["s3", "gs"])
-def store(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Store]:
-    with running_store_of(request.param, tmp_path_factory.mktemp("store")) as running:
-        yield running
+from tests.beam_pipelines.object_store import Store
 
 
 def files_of(source: Source, options: Sequence[str]) -> list[RawFile]:
