@@ -8,6 +8,9 @@ comments, unless a docstring says otherwise. Python alone of all languages has i
 
 import re
 
+import numpy as np
+from numpy.typing import NDArray
+
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.encoded import encoded_runs
 from beam_pipelines.signals.general import frac_chars_alphabet, share
@@ -36,6 +39,8 @@ _AUTOGEN = re.compile(
 # One of them is in whatever the pattern finds.
 _AUTOGEN_PARTS = ("gen", "do not")
 _PROMPT_MARKERS = ("your code here", "fixme", "todo")
+_PROMPT_BYTES = tuple(marker.encode() for marker in _PROMPT_MARKERS)
+_PROMPT_PARTS = re.compile("|".join(_PROMPT_MARKERS).encode())
 _PROMPT = re.compile(rf"\b(?:{'|'.join(_PROMPT_MARKERS)})\b")
 _URL = re.compile(r"https?://|ftp://|www\.")
 _QUOTED = r"""(?:"[^"\n]*+"|'[^'\n]*+')"""
@@ -52,12 +57,12 @@ def size_file_byte(document: ParsedDocument) -> float:
 @signal("qsc_code_num_chars_line_max", "code")
 def num_chars_line_max(document: ParsedDocument) -> float:
     """Of the raw lines, with their newline."""
-    return document.longest_line
+    return document.profile.longest_line
 
 
 @signal("qsc_code_num_chars_line_mean", "code")
 def num_chars_line_mean(document: ParsedDocument) -> float | None:
-    return share(len(document.text), document.num_lines, of_nothing=0.0)
+    return share(len(document.text), document.profile.lines, of_nothing=0.0)
 
 
 @signal("qsc_code_frac_lines_dupe_lines", "code")
@@ -71,7 +76,7 @@ def frac_lines_dupe_lines(document: ParsedDocument) -> float | None:
 def frac_chars_comments(document: ParsedDocument) -> float | None:
     """Of Python the docstrings, one below the other, and the `#` comments without `#`."""
     if document.language != "python":
-        return share(sum(map(len, document.comments)), len(document.text))
+        return share(_num_chars(document.comment_bounds), len(document.text))
     hashes = "".join(c.replace("#", "").strip("\r") for c in document.comments if c[0] == "#")
     return share(len("\n".join([*document.docstrings, hashes]).strip()), len(document.text))
 
@@ -98,7 +103,7 @@ def frac_lines_long_string(document: ParsedDocument) -> float | None:
 
 @signal("qsc_code_frac_chars_string_length", "code")
 def frac_chars_string_length(document: ParsedDocument) -> float | None:
-    return share(int(document.strings.lengths.sum()), len(document.code), of_nothing=0.0)
+    return share(document.strings.num_chars, len(document.code), of_nothing=0.0)
 
 
 @signal("qsc_code_frac_chars_long_word_length", "code")
@@ -117,9 +122,15 @@ def frac_chars_long_word_length(document: ParsedDocument) -> float | None:
 def frac_lines_string_concat(document: ParsedDocument) -> float | None:
     if not may_join_strings(document.code_codes):
         return share(0, document.num_code_lines)
-    concatenations = sum(
-        _STRING_CONCAT.search(line) is not None for line in document.code_lines if "+" in line
-    )
+    code = document.code
+    concatenations = 0
+    plus = code.find("+")
+    while plus >= 0:
+        end_of_line = code.find("\n", plus)
+        end_of_line = len(code) if end_of_line < 0 else end_of_line
+        line = code.rfind("\n", 0, plus) + 1
+        concatenations += _STRING_CONCAT.search(code[line:end_of_line]) is not None
+        plus = code.find("+", end_of_line)
     return share(concatenations, document.num_code_lines)
 
 
@@ -138,26 +149,38 @@ def frac_chars_hex_words(document: ParsedDocument) -> float | None:
 @signal("qsc_code_frac_lines_prompt_comments", "code")
 def frac_lines_prompt_comments(document: ParsedDocument) -> float | None:
     """Comment lines that leave work to do, of all lines."""
-    lowered = document.codes.tobytes().lower()
-    if not any(marker.encode() in lowered for marker in _PROMPT_MARKERS):
-        return share(0, document.num_lines)
-    prompts = sum(
-        _PROMPT.search(line) is not None
-        for comment in map(str.lower, document.comments)
-        if any(marker in comment for marker in _PROMPT_MARKERS)
-        for line in comment.split("\n")
-    )
-    return share(prompts, document.num_lines)
+    lowered = document.lowered
+    if not any(marker in lowered for marker in _PROMPT_BYTES):
+        return share(0, document.profile.lines)
+    starts, ends = document.comment_bounds.T
+    prompts = position = 0
+    while marker := _PROMPT_PARTS.search(lowered, position):
+        comment = int(np.searchsorted(ends, marker.start(), side="right"))
+        if comment == len(starts):
+            break
+        position = int(ends[comment])
+        # Of a marker outside of comments the next comment, which then need not have one.
+        lines = document.text[int(starts[comment]) : position].lower().split("\n")
+        prompts += sum(_PROMPT.search(line) is not None for line in lines)
+    return share(prompts, document.profile.lines)
 
 
 @signal("qsc_code_frac_lines_assert", "code")
 def frac_lines_assert(document: ParsedDocument) -> float | None:
     """Lines with an assertion; a part of a word too, for `assertEqual` and its like."""
-    lowered = document.code_codes.tobytes().lower()
     lines = 0
-    position = lowered.find(_ASSERT)
-    while position >= 0:
-        lines += 1
-        end_of_line = lowered.find(b"\n", position)
-        position = lowered.find(_ASSERT, end_of_line) if end_of_line >= 0 else -1
+    # None in the text, none in the code; comments do not often have the word alone.
+    if _ASSERT in document.lowered:
+        lowered = document.code_codes.tobytes().lower()
+        position = lowered.find(_ASSERT)
+        while position >= 0:
+            lines += 1
+            end_of_line = lowered.find(b"\n", position)
+            position = lowered.find(_ASSERT, end_of_line) if end_of_line >= 0 else -1
     return share(lines, document.num_code_lines)
+
+
+def _num_chars(bounds: NDArray[np.int32]) -> int:
+    """Characters in pieces that are given by their starts and ends."""
+    starts, ends = bounds.sum(axis=0).tolist()
+    return ends - starts
