@@ -152,15 +152,15 @@ def frac_lines_prompt_comments(document: ParsedDocument) -> float | None:
     lowered = document.lowered
     if not any(marker in lowered for marker in _PROMPT_BYTES):
         return share(0, document.profile.lines)
-    starts, ends = document.comment_bounds.T
-    prompts = position = 0
-    while marker := _PROMPT_PARTS.search(lowered, position):
-        comment = int(np.searchsorted(ends, marker.start(), side="right"))
-        if comment == len(starts):
-            break
-        position = int(ends[comment])
-        # Of a marker outside of comments the next comment, which then need not have one.
-        lines = document.text[int(starts[comment]) : position].lower().split("\n")
+    starts, ends = np.ascontiguousarray(document.comment_bounds.T)
+    found = (match.start() for match in _PROMPT_PARTS.finditer(lowered))
+    markers = np.fromiter(found, np.int32)
+    comments = np.searchsorted(ends, markers, side="right")
+    within = comments < len(starts)
+    within[within] = starts[comments[within]] <= markers[within]
+    prompts = 0
+    for comment in np.unique(comments[within]).tolist():
+        lines = document.text[starts[comment] : ends[comment]].lower().split("\n")
         prompts += sum(_PROMPT.search(line) is not None for line in lines)
     return share(prompts, document.profile.lines)
 

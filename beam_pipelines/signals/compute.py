@@ -115,4 +115,7 @@ def _described(error: Exception, document_id: str) -> str:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), _DECIMALS)
+    if value is None:
+        return None
+    # Many signals are counts, which need no rounding.
+    return float(value) if value.__class__ is int else round(float(value), _DECIMALS)

@@ -88,7 +88,8 @@ def frac_lines_start_with_bullet(document: ParsedDocument) -> float | None:
 @signal("qsc_doc_frac_words_all_caps", "text")
 def frac_words_all_caps(document: ParsedDocument) -> float | None:
     words = document.raw_word_counts
-    return share(sum(words[word] for word in words if word.isupper()), document.num_raw_words)
+    capitals = filter(str.isupper, words)
+    return share(sum(map(words.__getitem__, capitals)), document.num_raw_words)
 
 
 @signal("qsc_doc_frac_words_full_bracket", "text")
@@ -104,7 +105,7 @@ def frac_words_redpajama_stop(document: ParsedDocument) -> float | None:
     if stop_words is None:
         return None
     words = document.raw_word_counts
-    stops = sum(words[word] for word in words if word in stop_words)
+    stops = sum(map(words.__getitem__, words.keys() & stop_words))
     return share(stops, document.num_raw_words, of_nothing=0.0)
 
 
