@@ -89,15 +89,14 @@ def scan(
     codes: NDArray[np.uint8],
     tokens: Tokens,
     state: NDArray[np.int64],
-    starts: NDArray[np.int32],
-    ends: NDArray[np.int32],
+    bounds: NDArray[np.int32],
 ) -> int:
-    """Fills `starts` and `ends` with the next comments; returns how many.
+    """Fills `bounds`, int32[place, 2], with start and end of the next comments; returns how many.
 
     Fewer than there is place for: the text is at its end. Else `state` says where the next
     call goes on.
     """
-    return _scan(codes, *tokens, IS_SPACE, IS_WORD, state, starts, ends)
+    return _scan(codes, *tokens, IS_SPACE, IS_WORD, state, bounds)
 
 
 @compiled
@@ -109,13 +108,12 @@ def _scan(
     is_space: NDArray[np.uint8],
     is_word: NDArray[np.uint8],
     state: NDArray[np.int64],
-    starts: NDArray[np.int32],
-    ends: NDArray[np.int32],
+    bounds: NDArray[np.int32],
 ) -> int:
     found = 0
     i = state[_POSITION]
     unclosed = state[_UNCLOSED]
-    while i < codes.size and found < starts.size:
+    while i < codes.size and found < bounds.shape[0]:
         if not begins[codes[i]]:
             i += 1
             continue
@@ -152,7 +150,7 @@ def _scan(
             if after < 0:
                 continue
             if end >= 0:
-                starts[found], ends[found] = i, end
+                bounds[found, 0], bounds[found, 1] = i, end
                 found += 1
             following = after
             break

@@ -64,8 +64,9 @@ def comment_spans(text: str, language: str) -> Iterator[tuple[int, int]]:
 
     A text is read as far as it is asked for.
     """
-    for starts, ends in _blocks(text, folded(text), language):
-        yield from zip(starts.tolist(), ends.tolist(), strict=True)
+    for bounds in _blocks(text, folded(text), language):
+        starts, ends = bounds.T.tolist()
+        yield from zip(starts, ends, strict=True)
 
 
 def comment_bounds(text: str, codes: NDArray[np.uint8], language: str) -> NDArray[np.int32]:
@@ -76,16 +77,14 @@ def comment_bounds(text: str, codes: NDArray[np.uint8], language: str) -> NDArra
       codes: uint8[chars], the text as `characters.folded` gives it.
       language: lower-case Linguist name.
     """
-    blocks = [np.stack(block, axis=1) for block in _blocks(text, codes, language)]
+    blocks = list(_blocks(text, codes, language))
     if len(blocks) == 1:
         return blocks[0]
     return np.concatenate(blocks) if blocks else np.empty((0, 2), np.int32)
 
 
-def _blocks(
-    text: str, codes: NDArray[np.uint8], language: str
-) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Starts and ends of comments, many at a time."""
+def _blocks(text: str, codes: NDArray[np.uint8], language: str) -> Iterator[NDArray[np.int32]]:
+    """int32[comments, 2], many at a time."""
     scanner = _scanner(comment_syntax_name(language))
     if scanner.tokens is None:
         return
@@ -96,9 +95,9 @@ def _blocks(
     state = comment_scan.new_scan()
     place = _FEW
     while True:
-        starts, ends = np.empty(place, np.int32), np.empty(place, np.int32)
-        found = comment_scan.scan(codes, scanner.tokens, state, starts, ends)
-        yield starts[:found], ends[:found]
+        bounds = np.empty((place, 2), np.int32)
+        found = comment_scan.scan(codes, scanner.tokens, state, bounds)
+        yield bounds[:found]
         if found < place:
             return
         place = _MANY

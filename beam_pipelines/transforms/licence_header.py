@@ -57,6 +57,12 @@ _NOTICE = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
+# One of them is in lower case in whatever that finds.
+_NOTICE_PARTS = (
+    *("copyright", "(c)", "©", "rights", "spdx-", "licen", "redistribut", "permission", "terms"),
+    *("warrant", "as is", "as-is", "liable", "domain", "copying file", "may you", "this file is"),
+    *("this software", "the software"),
+)
 # In a documentation string only lines that are nothing but a notice.
 _NOTICE_IN_DOCSTRING = re.compile(
     r"""^[^\w\n]*(?:copyright\ *(?:\(c\)|©|(?:19|20)\d\d)|:copyright:|:licen[sc]e:|spdx-
@@ -186,7 +192,7 @@ def _notice_lines(lines: list[str], notice: re.Pattern[str]) -> set[int]:
         else:
             paragraphs[-1].append(index)
     texts = ["".join(lines[i] for i in paragraph) for paragraph in paragraphs]
-    notices = [n for n, text in enumerate(texts) if text and notice.search(text)]
+    notices = [n for n, text in enumerate(texts) if text and _is_notice(text, notice)]
     if not notices:
         return set()
     # "... is available at", and the link as a paragraph of its own.
@@ -206,6 +212,14 @@ def _notice_lines(lines: list[str], notice: re.Pattern[str]) -> set[int]:
         elif behind_notice and not _KEPT_LINE.match(lines[index]):
             found.add(index)
     return found
+
+
+def _is_notice(paragraph: str, notice: re.Pattern[str]) -> bool:
+    if paragraph.isascii():
+        lowered = paragraph.lower()
+        if not any(part in lowered for part in _NOTICE_PARTS):
+            return False
+    return notice.search(paragraph) is not None
 
 
 def _without_outer_rules(lines: list[str], kept: list[int], notice: set[int]) -> list[int]:
