@@ -34,6 +34,11 @@ _JAPANESE_WORD = re.compile(
     r"[\u4e00-\u9fff\u3005]+|[\u3040-\u309f]+|[\u30a0-\u30ff]+"
     r"|[^\W\u3005\u3040-\u30ff\u4e00-\u9fff]+|[^\w\s]+"
 )
+# jieba takes each block of these by itself, and every other character for a word.
+_CHINESE_BLOCK = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%\-]+|\S")
+_LONGEST_REMEMBERED = 100
+# A sentence is shorter; jieba takes hundreds of bytes for each character of one.
+_LONGEST_BLOCK = 5000
 _CONTROL = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA1), 0x200B, 0x2060, 0xFEFF]))
 # Full-width forms of ASCII's, and the quotation marks and stops of Chinese. Dashes are words.
 _WIDE_PUNCTUATION = (
@@ -119,9 +124,23 @@ def _cut(text: str, human_language: str) -> list[str]:
     """Words of Chinese or Japanese, in order."""
     if human_language == "ja":
         return _JAPANESE_WORD.findall(text)
-    to_simplified, cut = _chinese()
-    words = (w for line in text.splitlines() for w in cut(to_simplified(line, "zh-cn")))
-    return [word for word in words if not word.isspace()]
+    to_simplified, _ = _chinese()
+    words: list[str] = []
+    for line in text.splitlines():
+        for block in _CHINESE_BLOCK.findall(to_simplified(line, "zh-cn")):
+            if len(block) == 1:
+                words.append(block)
+            elif len(block) <= _LONGEST_REMEMBERED:
+                words += _words_of_block(block)
+            else:
+                for start in range(0, len(block), _LONGEST_BLOCK):
+                    words += _chinese()[1](block[start : start + _LONGEST_BLOCK])
+    return words
+
+
+@functools.lru_cache(maxsize=32_768)  # most blocks come again in the normalised text
+def _words_of_block(block: str) -> tuple[str, ...]:
+    return tuple(_chinese()[1](block))
 
 
 @functools.cache

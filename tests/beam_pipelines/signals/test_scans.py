@@ -3,8 +3,10 @@
 import collections
 
 import hypothesis
+import jieba
 import numpy as np
 import pytest
+import zhconv
 from hypothesis import strategies as st
 
 from beam_pipelines.signals import characters, encoded, lines, ngrams, quoting, scan, words
@@ -17,6 +19,26 @@ _PIECES = (
     *("fF ", "x", "é", "世界", "ß", "Σ", "ς", "İ", "ﬁ", "™", "\u0301", "\u200d", "\u0915\u093f"),
     *("１", "²", "٣", "👍", "\u2028", "\x85", "\xa0", "\u3000", "\ufffd", "\ufeff", "…", "【"),
     *("ab cd ef 01 23 45 67 89 ", "QUJD" * 17, "\\u0041" * 9, "word " * 22, "w" * 21),
+)
+_CHINESE = (
+    *("我们", "来到", "北京", "清华大学", "的", "这是一个测试文件", "機器學習", "繁體", "中", "文"),
+    *(
+        "，",
+        "。",
+        " ",
+        "\n",
+        "\r\n",
+        "API",
+        "v2.1",
+        "C++",
+        "T恤",
+        "卡拉OK",
+        "-",
+        "_",
+        "é",
+        "の",
+        "1",
+    ),
 )
 texts = st.lists(st.sampled_from(_PIECES), max_size=60).map("".join) | st.text(max_size=80)
 _MANY = hypothesis.settings(max_examples=300, deadline=None)
@@ -57,6 +79,17 @@ def test_normalised_words_are_numbered_in_order_with_their_lengths(text):
 def test_raw_words_are_counted(text):
     expected = collections.Counter(reference.raw_words(text))
     assert words.raw_word_counts(text, characters.folded(text), "en") == expected
+
+
+@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.given(
+    st.lists(st.sampled_from(_CHINESE), max_size=30).map("".join),
+)
+def test_chinese_words_are_those_that_jieba_cuts_of_whole_lines(text):
+    lines_of_text = [zhconv.convert(line, "zh-cn") for line in text.splitlines()]
+    cut = [word for line in lines_of_text for word in jieba.lcut(line) if not word.isspace()]
+    found = words.raw_word_counts(text, characters.folded(text), "zh")
+    assert found == collections.Counter(cut)
 
 
 def test_many_different_words_and_lines_are_told_apart():
