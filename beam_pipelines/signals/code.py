@@ -7,6 +7,7 @@ comments, unless a docstring says otherwise. Python alone of all languages has i
 """
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.encoded import encoded_runs
 from beam_pipelines.signals.general import frac_chars_alphabet, share
+from beam_pipelines.signals.literals import Literals
 from beam_pipelines.signals.quoting import long_lines, long_words, may_join_strings
 from beam_pipelines.signals.registry import add_signal, signal
 from beam_pipelines.signals.text import hex_word_chars
@@ -22,7 +24,7 @@ _AUTOGEN_WINDOW = 200
 _XML_WINDOW = 100
 _LONG_STRING_TOKENS = 20
 _LONG_WORD = 20
-_ASSERT = b"assert"
+_ASSERT = "assert"
 _LONG_RUN = 1024
 _RUN_SHARE = 0.5
 
@@ -39,9 +41,8 @@ _AUTOGEN = re.compile(
 # One of them is in whatever the pattern finds.
 _AUTOGEN_PARTS = ("gen", "do not")
 _PROMPT_MARKERS = ("your code here", "fixme", "todo")
-_PROMPT_BYTES = tuple(marker.encode() for marker in _PROMPT_MARKERS)
-_PROMPT_PARTS = re.compile("|".join(_PROMPT_MARKERS).encode())
 _PROMPT = re.compile(rf"\b(?:{'|'.join(_PROMPT_MARKERS)})\b")
+_LITERALS = Literals((*_PROMPT_MARKERS, _ASSERT))
 _URL = re.compile(r"https?://|ftp://|www\.")
 _QUOTED = r"""(?:"[^"\n]*+"|'[^'\n]*+')"""
 _STRING_CONCAT = re.compile(rf"=\s*+{_QUOTED}\s*+\+\s*+{_QUOTED}")
@@ -149,15 +150,14 @@ def frac_chars_hex_words(document: ParsedDocument) -> float | None:
 @signal("qsc_code_frac_lines_prompt_comments", "code")
 def frac_lines_prompt_comments(document: ParsedDocument) -> float | None:
     """Comment lines that leave work to do, of all lines."""
-    lowered = document.lowered
-    if not any(marker in lowered for marker in _PROMPT_BYTES):
+    markers = document.once(_words_of_work).intersection(_PROMPT_MARKERS)
+    if not markers:
         return share(0, document.profile.lines)
     starts, ends = np.ascontiguousarray(document.comment_bounds.T)
-    found = (match.start() for match in _PROMPT_PARTS.finditer(lowered))
-    markers = np.fromiter(found, np.int32)
-    comments = np.searchsorted(ends, markers, side="right")
+    places = np.sort(np.concatenate([_places(document.lowered, word) for word in markers]))
+    comments = np.searchsorted(ends, places, side="right")
     within = comments < len(starts)
-    within[within] = starts[comments[within]] <= markers[within]
+    within[within] = starts[comments[within]] <= places[within]
     prompts = 0
     for comment in np.unique(comments[within]).tolist():
         lines = document.text[starts[comment] : ends[comment]].lower().split("\n")
@@ -169,15 +169,33 @@ def frac_lines_prompt_comments(document: ParsedDocument) -> float | None:
 def frac_lines_assert(document: ParsedDocument) -> float | None:
     """Lines with an assertion; a part of a word too, for `assertEqual` and its like."""
     lines = 0
-    # None in the text, none in the code; comments do not often have the word alone.
-    if _ASSERT in document.lowered:
+    # None in the text, none in the code.
+    if _ASSERT in document.once(_words_of_work):
+        word = _ASSERT.encode()
         lowered = document.code_codes.tobytes().lower()
-        position = lowered.find(_ASSERT)
+        position = lowered.find(word)
         while position >= 0:
             lines += 1
             end_of_line = lowered.find(b"\n", position)
-            position = lowered.find(_ASSERT, end_of_line) if end_of_line >= 0 else -1
+            position = lowered.find(word, end_of_line) if end_of_line >= 0 else -1
     return share(lines, document.num_code_lines)
+
+
+def _words_of_work(document: ParsedDocument) -> frozenset[str]:
+    """To-do markers and `assert`, those that the text has in whatever case."""
+    return _LITERALS.present(document.lowered)
+
+
+def _places(text: bytes, word: str) -> NDArray[np.int32]:
+    """int32[occurrences]: where the word stands."""
+
+    def places() -> Iterator[int]:
+        place = text.find(word.encode())
+        while place >= 0:
+            yield place
+            place = text.find(word.encode(), place + 1)
+
+    return np.fromiter(places(), np.int32)
 
 
 def _num_chars(bounds: NDArray[np.int32]) -> int:

@@ -12,7 +12,7 @@ placeholders. Time is linear: each introducing word is found by a literal.
 import re
 from collections.abc import Iterable, Iterator
 
-from beam_pipelines.transforms.literals import Literals
+from beam_pipelines.signals.literals import Literals
 from beam_pipelines.transforms.spans import NAME, Span
 
 _PARTICLE = r"(?:van|von|der|den|de|da|di|del|della|la|le|dos|du|bin|ibn|al|el|ter|zu|y)"

@@ -1,7 +1,7 @@
 """Tells in one pass which of some words a text has, before patterns look for them.
 
 An automaton (Aho and Corasick) goes from byte to byte whatever the number of words; most
-texts have few of those that introduce personal data, and need no other look. Four
+texts have few of those that introduce a name or leave work to do, and need no other look. Four
 stretches of the text are read side by side, since each step waits for the one before.
 """
 
@@ -29,7 +29,7 @@ class Literals:
         self._step, self._found = _automaton([word.encode("ascii") for word in words])
 
     def present(self, data: bytes) -> frozenset[str]:
-        """Those of the words that UTF-8 text has."""
+        """Those of the words that the text has, in UTF-8 or folded by `characters`."""
         found = int(_scan(np.frombuffer(data, np.uint8), self._step, self._found, self._longest))
         if not found:
             return frozenset()

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from beam_pipelines.transforms.literals import Literals
+from beam_pipelines.signals.literals import Literals
 
 _WORDS = ("he", "she", "his", "hers", "uthor", "AUTHOR", "-by:", "aa", "aab")
 _LITERALS = Literals(_WORDS)
