@@ -77,7 +77,7 @@ def frac_lines_dupe_lines(document: ParsedDocument) -> float | None:
 def frac_chars_comments(document: ParsedDocument) -> float | None:
     """Of Python the docstrings, one below the other, and the `#` comments without `#`."""
     if document.language != "python":
-        return share(_num_chars(document.comment_bounds), len(document.text))
+        return share(document.num_comment_chars, len(document.text))
     hashes = "".join(c.replace("#", "").strip("\r") for c in document.comments if c[0] == "#")
     return share(len("\n".join([*document.docstrings, hashes]).strip()), len(document.text))
 
@@ -153,15 +153,12 @@ def frac_lines_prompt_comments(document: ParsedDocument) -> float | None:
     markers = document.once(_words_of_work).intersection(_PROMPT_MARKERS)
     if not markers:
         return share(0, document.profile.lines)
-    starts, ends = np.ascontiguousarray(document.comment_bounds.T)
     places = np.sort(np.concatenate([_places(document.lowered, word) for word in markers]))
-    comments = np.searchsorted(ends, places, side="right")
-    within = comments < len(starts)
-    within[within] = starts[comments[within]] <= places[within]
-    prompts = 0
-    for comment in np.unique(comments[within]).tolist():
-        lines = document.text[starts[comment] : ends[comment]].lower().split("\n")
-        prompts += sum(_PROMPT.search(line) is not None for line in lines)
+    prompts = sum(
+        _PROMPT.search(line) is not None
+        for comment in document.comments_at(places)
+        for line in comment.lower().split("\n")
+    )
     return share(prompts, document.profile.lines)
 
 
@@ -196,9 +193,3 @@ def _places(text: bytes, word: str) -> NDArray[np.int32]:
             place = text.find(word.encode(), place + 1)
 
     return np.fromiter(places(), np.int32)
-
-
-def _num_chars(bounds: NDArray[np.int32]) -> int:
-    """Characters in pieces that are given by their starts and ends."""
-    starts, ends = bounds.sum(axis=0).tolist()
-    return ends - starts

@@ -9,7 +9,7 @@ import ast
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,21 @@ class ParsedDocument:
     def comments(self) -> list[str]:
         """Every comment with its markers."""
         return [self.text[start:end] for start, end in self.comment_bounds.tolist()]
+
+    @property
+    def num_comment_chars(self) -> int:
+        """Characters in all comments."""
+        starts, ends = self.comment_bounds.sum(axis=0).tolist()
+        return ends - starts
+
+    def comments_at(self, places: NDArray[np.int32]) -> Iterator[str]:
+        """The comments that hold at least one of these places of the text, which rise."""
+        starts, ends = np.ascontiguousarray(self.comment_bounds.T)
+        comments = np.searchsorted(ends, places, side="right")
+        within = comments < len(starts)
+        within[within] = starts[comments[within]] <= places[within]
+        for comment in np.unique(comments[within]).tolist():
+            yield self.text[starts[comment] : ends[comment]]
 
     @functools.cached_property
     def code(self) -> str:
