@@ -24,6 +24,8 @@ from opencoder_jax.formats.judged import Judged
 
 RULE = "rule"
 SIGNAL_ERROR = "signal_error"
+# One encoder for all; `json.dumps` would make one for each document.
+_encode_signals = json.JSONEncoder(sort_keys=True).encode
 _DROPPED = "dropped"
 _JUDGED = "judged"
 
@@ -70,7 +72,7 @@ def judge(
         document_id=document.id,
     )
     sample = document.text[:SAMPLE_CHARACTERS]
-    signals = json.dumps(result.values, sort_keys=True)
+    signals = _encode_signals(result.values)
 
     def judged(table: str, violations: list[Violation], error: str = "") -> Judged:
         return Judged(
