@@ -150,10 +150,10 @@ class _Views:
             return ()
         functions: list[tuple[tuple[str, ...], Any]] = [((), signal.function)]
         functions += [
-            ((d.name,), d.functions[signal.name]) for d in DEVIATIONS if signal.name in d.functions
+            (d.causes, d.functions[signal.name]) for d in DEVIATIONS if signal.name in d.functions
         ]
         views: list[tuple[tuple[str, ...], Deviation | None]] = [((), None)]
-        views += [((d.name,), d) for d in DEVIATIONS if d.view]
+        views += [(d.causes, d) for d in DEVIATIONS if d.view]
         candidates = sorted(
             itertools.product(functions, views), key=lambda pair: len(pair[0][0]) + len(pair[1][0])
         )
@@ -191,6 +191,8 @@ def _print(parity: Parity, absent: list[str]) -> None:
         by_cause[pair.causes].append(pair)
     table = Table("deviation", "released filter", "here", "pairs", "files", "fate: kept", "dropped")
     for deviation in DEVIATIONS:
+        if deviation.parts:
+            continue
         pairs = [pair for pair in parity.differing if deviation.name in pair.causes]
         fates = [kept for kept, causes in parity.fates.values() if deviation.name in causes]
         table.add_row(
