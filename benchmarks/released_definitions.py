@@ -91,14 +91,17 @@ def code_lines(document: ParsedDocument) -> list[str]:
     return [line for line in document.code.split("\n") if line.strip()]
 
 
-def lines_with(*needles: str, ignore_case: bool = False) -> SignalFunction:
+def lines_with(
+    *needles: str, ignore_case: bool = False, of_nothing: float | None = None
+) -> SignalFunction:
     """Share of the code lines that contain a text anywhere, within words too."""
 
     def function(document: ParsedDocument) -> float | None:
         lines = code_lines(document)
         if ignore_case:
             lines = [line.lower() for line in lines]
-        return share(sum(any(n in line for n in needles) for line in lines), len(lines))
+        found = sum(any(n in line for n in needles) for line in lines)
+        return found / len(lines) if lines else of_nothing
 
     return function
 
@@ -235,7 +238,7 @@ def _python_variables(document: ParsedDocument) -> float | None:
 
 
 _PYTHON = "qsc_codepython"
-_import_lines = lines_with("import", ignore_case=True)
+_import_lines = lines_with("import", ignore_case=True, of_nothing=0.0)
 
 DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
@@ -315,7 +318,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         '"pass", "import" and "print" as parts of words',
         "whole words",
         functions={
-            f"{_PYTHON}_frac_lines_pass": lines_with("pass", ignore_case=True),
+            f"{_PYTHON}_frac_lines_pass": lines_with("pass", ignore_case=True, of_nothing=0.0),
             f"{_PYTHON}_frac_lines_import": _import_lines,
             f"{_PYTHON}_frac_lines_print": lines_with("print"),
             f"{_PYTHON}_score_lines_no_logic": exchanged(

@@ -127,53 +127,42 @@ class Judge:
         key = document_id("cleaning", repo, path)
         kind = identify(path, text[:200].partition("\n")[0])
         document = _parsed(text, path, kind.language, kind.doc_type)
+        theirs = (released["language"], released["doc_type"]) if released else None
         kept = by_share_alone = False
         effects: list[Effect] = []
         compared: list[bool] = []
         if document is not None:
             values = _values(document)
             kept, by_share_alone = self._verdict(document, values, key)
-            for deviation in SINGLE:
-                effects += self._effect(document, values, deviation, key, kept)
-            effects += self._effect(document, values, None, key, kept)
-        if released is not None:
-            theirs = (released["language"], released["doc_type"])
-            if theirs == (kind.language, kind.doc_type):
-                compared = self._compared(document, values, released["signals"])
-            else:
-                there = _parsed(text, path, *theirs)
-                stays = there is not None and self._verdict(there, _values(there), key)[0]
-                effects.append(Effect(FILE_TYPES, (), stays, kept))
-            if released["kept"] != kept:
-                effects.append(Effect(AS_RUN, (), released["kept"], kept))
+            for deviation in (*SINGLE, None):
+                name = deviation.name if deviation else ALL
+                try:
+                    with _time_limit():
+                        found = self._under(deviation, document, values)
+                except Exception:  # Whatever it is: the released filter has no value then either.
+                    effects.append(Effect(name, (), kept, kept, failed=True))
+                    continue
+                if found is None:
+                    continue
+                seen, there = found
+                changed = tuple(n for n in values if not same(values[n], there[n]))
+                # Another human language may be another table.
+                if changed or seen.human_language != document.human_language:
+                    stays = self._verdict(seen, there, key)[0]
+                    effects.append(Effect(name, changed, stays, kept))
+                if released and deviation is None and theirs == (kind.language, kind.doc_type):
+                    said = released["signals"].items()
+                    compared = [same(_rounded(there.get(n)), value) for n, value in said]
+        if theirs is not None and theirs != (kind.language, kind.doc_type):
+            other = _parsed(text, path, *theirs)
+            stays = other is not None and self._verdict(other, _values(other), key)[0]
+            effects.append(Effect(FILE_TYPES, (), stays, kept))
+        if released and released["kept"] != kept:
+            effects.append(Effect(AS_RUN, (), released["kept"], kept))
         return Fate(
             *(repo, path, kind.language, kind.doc_type, kept, by_share_alone, tuple(effects)),
             *(len(compared), sum(compared)),
         )
-
-    def _effect(
-        self,
-        document: ParsedDocument,
-        values: Values,
-        deviation: Deviation | None,
-        key: str,
-        kept: bool,
-    ) -> Iterator[Effect]:
-        """The effect of one deviation, or of all; none where no value differs."""
-        name = deviation.name if deviation else ALL
-        try:
-            with _time_limit():
-                found = self._under(deviation, document, values)
-        except Exception:  # Whatever it is: the released filter has no value then either.
-            yield Effect(name, (), kept, kept, failed=True)
-            return
-        if found is None:
-            return
-        seen, there = found
-        changed = tuple(n for n in values if not same(values[n], there.get(n)))
-        # Another human language may be another table.
-        if changed or seen.human_language != document.human_language:
-            yield Effect(name, changed, self._verdict(seen, there, key)[0], kept)
 
     def _under(
         self, deviation: Deviation | None, document: ParsedDocument, values: Values
@@ -187,15 +176,6 @@ class Judge:
             return None if view is None else (view, _values(view, _by_tokens(document, {})))
         changed = {n: f(document) for n, f in deviation.functions.items() if n in values}
         return (document, {**values, **changed}) if changed else None
-
-    def _compared(
-        self, document: ParsedDocument | None, values: Values, released: Values
-    ) -> list[bool]:
-        """Of each released value, whether all deviations at once give it."""
-        with contextlib.suppress(Exception), _time_limit():
-            if document is not None and (found := self._under(None, document, values)):
-                return [same(_rounded(found[1].get(n)), v) for n, v in released.items()]
-        return [False] * len(released)
 
     def _verdict(self, document: ParsedDocument, values: Values, key: str) -> tuple[bool, bool]:
         """(stays, is hit by rules that drop a share alone)."""
