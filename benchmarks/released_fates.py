@@ -22,7 +22,7 @@ from beam_pipelines.signals.rules import RuleTable, decide, select_table
 from benchmarks.released_definitions import DEVIATIONS as GENERAL_DEVIATIONS
 from benchmarks.released_definitions import Deviation, ours
 from benchmarks.released_languages import LANGUAGE_DEVIATIONS
-from benchmarks.released_views import seen_as_released
+from benchmarks.released_views import OF_COMMENTS, is_split, seen_as_released
 from opencoder_jax.formats.document import document_id
 
 DEVIATIONS = GENERAL_DEVIATIONS + LANGUAGE_DEVIATIONS
@@ -170,10 +170,10 @@ class Judge:
         """The document as it is seen there and its values; None where all is as here."""
         if deviation is None:
             seen = seen_as_released(_in_english(document) or document)
-            return seen, _values(seen, _by_tokens(document, self._all))
+            return seen, _seen(seen, document, self._all)
         if deviation.view is not None:
             view = deviation.view(document)
-            return None if view is None else (view, _values(view, _by_tokens(document, {})))
+            return None if view is None else (view, _seen(view, document, {}))
         changed = {n: f(document) for n, f in deviation.functions.items() if n in values}
         return (document, {**values, **changed}) if changed else None
 
@@ -215,14 +215,16 @@ def _values(
     return {s.name: instead.get(s.name, s.function)(document) for s in signals}
 
 
-def _by_tokens(
-    document: ParsedDocument, functions: Mapping[str, SignalFunction]
-) -> Mapping[str, SignalFunction]:
-    """Comments of Python are found by its own tokens there, whatever the lexer's split is."""
-    if document.language != "python":
-        return functions
-    function = functions.get(_COMMENTS, ours(_COMMENTS))
-    return {**functions, _COMMENTS: lambda seen: function(document)}
+def _seen(
+    view: ParsedDocument, document: ParsedDocument, released: Mapping[str, SignalFunction]
+) -> dict[str, Value]:
+    """Values of the view of a document, some by their released functions."""
+    functions = {**(OF_COMMENTS if is_split(view) else {}), **released}
+    if document.language == "python":
+        # Found by Python's own tokens there too, whatever the lexer's split is.
+        comments = released.get(_COMMENTS, ours(_COMMENTS))
+        functions[_COMMENTS] = lambda _: comments(document)
+    return _values(view, functions)
 
 
 class _TooLongError(Exception):

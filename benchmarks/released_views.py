@@ -15,12 +15,16 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
 import pygments
 import regex
+from numpy.typing import NDArray
 from pygments import lexer as lexer_module
 from pygments import lexers, token, util
 
+from beam_pipelines.signals.characters import folded
 from beam_pipelines.signals.document import ParsedDocument
+from beam_pipelines.signals.registry import SignalFunction
 from beam_pipelines.signals.words import Words, words_of
 
 View = Callable[[ParsedDocument], ParsedDocument | None]
@@ -36,10 +40,19 @@ _COMMENT_TOKENS = frozenset(
 )
 _OF_CHARACTERS = (
     *("codes", "line_sizes", "lines", "stripped_lines", "character_counts", "num_whitespace"),
+    *("lowered", "profile"),
     *("python_tree", "python_nodes", "python_definitions", "docstrings"),
 )
 _OF_WORDS = ("raw_word_counts", "num_raw_words", "words", "ngrams")
-_OF_CODE = ("comments", "code", "code_lines", "code_codes", "compact_code_lines", "strings")
+_OF_CODE = (
+    "comments",
+    "comment_bounds",
+    "code",
+    "code_lines",
+    "code_codes",
+    "compact_code_lines",
+    "strings",
+)
 
 
 class _SplitDocument(ParsedDocument):
@@ -52,8 +65,37 @@ class _SplitDocument(ParsedDocument):
         return self.split[0]
 
     @functools.cached_property
+    def code_codes(self) -> NDArray[np.uint8]:
+        return folded(self.code)
+
+    @functools.cached_property
     def comments(self) -> list[str]:
         return list(filter(None, [self.split[1]]))
+
+
+def _share_of_comments(document: ParsedDocument) -> float | None:
+    return sum(map(len, document.comments)) / len(document.text) if document.text else None
+
+
+def _prompts(document: ParsedDocument) -> float | None:
+    marker = re.compile(r"\b(?:your code here|fixme|todo)\b")
+    lines = [line for comment in document.comments for line in comment.lower().split("\n")]
+    found = sum(marker.search(line) is not None for line in lines)
+    every = len(physical_lines(document.text))
+    return found / every if every else None
+
+
+# Our signals of comments, as they are of a split that is given: where in the text its comments
+# stand is not known. Python's comments are found by its own tokens, whatever the split.
+OF_COMMENTS: Mapping[str, SignalFunction] = {
+    "qsc_code_frac_chars_comments": _share_of_comments,
+    "qsc_code_frac_lines_prompt_comments": _prompts,
+}
+
+
+def is_split(document: ParsedDocument) -> bool:
+    """Whether the split into code and comments is given, not ours."""
+    return isinstance(document, _SplitDocument)
 
 
 class _WordDocument(ParsedDocument):

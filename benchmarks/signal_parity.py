@@ -34,6 +34,7 @@ from beam_pipelines.signals.rules import RuleTable, decide, select_table
 from benchmarks.released_definitions import DEVIATIONS as GENERAL_DEVIATIONS
 from benchmarks.released_definitions import Deviation
 from benchmarks.released_languages import LANGUAGE_DEVIATIONS
+from benchmarks.released_views import OF_COMMENTS, is_split
 from opencoder_jax.configuration import configure
 from opencoder_jax.errors import InputError
 from opencoder_jax.progress import track
@@ -159,7 +160,11 @@ class _Views:
         )
         for (function_names, function), (view_names, deviation) in candidates[1:]:
             document = self._view(deviation)
-            if document is not None and _equal(_rounded(function(document)), released):
+            if document is None:
+                continue
+            if not function_names and is_split(document):
+                function = OF_COMMENTS.get(signal.name, function)
+            if _equal(_rounded(function(document)), released):
                 return function_names + view_names
         return ()
 
