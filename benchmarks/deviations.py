@@ -8,7 +8,7 @@ deviation, our signals are computed once more with the released definition of th
 in the place of ours, and the rules applied to both. No released code is needed. FILE of
 `--released` (`released_filter` writes it) has what the released filter itself said of each
 file; it adds the deviation of file types and all deviations as they are. `--output` gets
-one JSON line a file on which any deviation has an effect.
+one JSON line a file that any deviation changes, or that they do not explain.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def deviations(
         for fates in _judged(_batches(corpus, share, said), processes):
             for fate in fates:
                 counts.add(fate)
-                if output and fate.effects:
+                if output and (fate.effects or fate.equal < fate.compared):
                     output.write(json.dumps(dataclasses.asdict(fate)) + "\n")
             advance(len(fates))
     _print(counts)

@@ -267,10 +267,14 @@ LANGUAGE_DEVIATIONS: tuple[Deviation, ...] = (
         },
     ),
     Deviation(
-        "C#: words",
-        "`Console.WriteLine` as a part of a name",
-        "whole name",
-        functions={f"{_CSHARP}_frac_lines_print": lines_with("Console.WriteLine")},
+        "C#, Go, Java: words",
+        "`Console.WriteLine`, `fmt.Print` and `System.out.print` as parts of names",
+        "whole names",
+        functions={
+            f"{_CSHARP}_frac_lines_print": lines_with("Console.WriteLine"),
+            f"{_GO}_frac_lines_print": lines_with("fmt.Print"),
+            f"{_JAVA}_frac_lines_print": lines_with("System.out.print"),
+        },
     ),
     Deviation(
         "Go: functions",
