@@ -35,7 +35,7 @@ def corpus_megabytes(corpus: Path) -> float:
     Raises:
       InputError: `corpus` has no such files.
     """
-    return sum(len(row["content"].encode("utf-8", "replace")) for row in _rows(corpus)) / 1e6
+    return sum(len(row["content"].encode("utf-8", "replace")) for row in rows(corpus)) / 1e6
 
 
 def write_sample(corpus: Path, folder: Path, share: float) -> Sample:
@@ -46,7 +46,7 @@ def write_sample(corpus: Path, folder: Path, share: float) -> Sample:
     """
     documents = size = 0
     with track("write the sample", None, "files") as advance:
-        for row in _rows(corpus):
+        for row in rows(corpus):
             if hash_fraction("benchmark", row["repo_name"], row["path"]) >= share:
                 continue
             repo = f"{row['repo_name']}@{row['version']}".replace("/", "_")
@@ -63,7 +63,12 @@ def write_sample(corpus: Path, folder: Path, share: float) -> Sample:
     return Sample(documents, size)
 
 
-def _rows(corpus: Path) -> Iterator[dict]:
+def rows(corpus: Path) -> Iterator[dict]:
+    """Every record of the corpus, one file after the other.
+
+    Raises:
+      InputError: `corpus` has no such files.
+    """
     files = sorted([*corpus.glob("code_*.jsonl"), *corpus.glob("code_*.jsonl.zst")])
     if not files:
         raise InputError(f"{corpus} has neither code_*.jsonl nor code_*.jsonl.zst")

@@ -1,71 +1,35 @@
 """Where our signals deviate from the released filter's: each deviation as a definition to compute.
 
-`signal_parity` explains a pair of unequal values by a deviation only if our signal,
-computed with the released definition in the place of ours, gives the released value. A
-deviation is therefore a changed view of the document (`view`), a changed function of it
-(`functions`), or both; several may have to act together. Definitions follow from the
-released filter's behaviour and are written anew. `docs/rules.md` says why each is left.
+A deviation is a changed view of the document (`released_views`), changed functions of it,
+or both: our signal with the released definition of that one thing in the place of ours.
+`signal_parity` explains a pair of unequal values by a deviation only if its definition,
+or that of several, gives the released value; `deviations` counts what each changes in a
+corpus. Definitions follow from the released filter's behaviour and are written anew;
+`docs/rules.md` says why each is left.
 """
 
 import ast
-import collections
 import dataclasses
 import functools
 import re
-import string
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
-import numpy as np
-import pygments
-import regex
-from numpy.typing import NDArray
-from pygments import lexer as lexer_module
-from pygments import lexers, token, util
-
-from beam_pipelines.signals.characters import folded
+from beam_pipelines.signals.compute import signals_for
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.registry import SignalFunction
 from beam_pipelines.signals.text import hex_word_chars
-from beam_pipelines.signals.words import Words, words_of
-
-_COMMENT_TOKENS = frozenset(
-    (
-        token.Comment.Multiline,
-        token.Comment.Single,
-        token.Comment.Hashbang,
-        token.Comment.Special,
-        token.Literal.String.Doc,
-    )
+from benchmarks.released_views import (
+    WORD,
+    View,
+    lexer_split,
+    lexer_without_newlines,
+    newline_in_comment,
+    perl_by_hand,
+    physical_lines,
+    splitter_by_hand,
+    words_as_released,
 )
 
-
-class SplitDocument(ParsedDocument):
-    """A document whose split into code and comments is given, not made from its spans."""
-
-    split: tuple[str, str]
-
-    @functools.cached_property
-    def code(self) -> str:
-        return self.split[0]
-
-    @functools.cached_property
-    def code_codes(self) -> NDArray[np.uint8]:
-        return folded(self.code)
-
-    @functools.cached_property
-    def comments(self) -> list[str]:
-        return [self.split[1]]
-
-    @property
-    def num_comment_chars(self) -> int:
-        return len(self.split[1])
-
-    def comments_at(self, places: NDArray[np.int32]) -> Iterator[str]:
-        yield self.split[1]
-
-
-View = Callable[[ParsedDocument], ParsedDocument | None]
 Functions = Mapping[str, SignalFunction]
 
 
@@ -79,137 +43,42 @@ class Deviation:
       here: what we do.
       view: the document as the released filter sees it; None where it sees what we see.
       functions: signal name to its released function.
+      parts: names of deviations that this one puts together, because they bear on the same
+        signal; it is none of its own then.
     """
 
     name: str
-    released: str
-    here: str
+    released: str = ""
+    here: str = ""
     view: View | None = None
     functions: Functions = dataclasses.field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The deviations that are at work."""
+        return self.parts or (self.name,)
 
 
-def _with_split(document: ParsedDocument, code: str, comments: str) -> ParsedDocument:
-    changed = _copied_as(SplitDocument)(document)
-    object.__setattr__(changed, "split", (code, comments))
-    return changed
-
-
-def _splitter_by_hand(document: ParsedDocument) -> ParsedDocument | None:
-    """For languages that Pygments has no lexer for by our name of them."""
-    if document.language == "perl" or _lexer(document.language) is not None:
-        return None
-    code: list[str] = []
-    comments: list[str] = []
-    inside = False
-    for line in _lines(document.text):
-        bare = line.strip()
-        if bare.startswith(('"""', "/*")) or bare.endswith(('"""', "*/")):
-            inside = not inside
-            comments.append(line)
-        elif inside or bare.startswith(("#", "//", "--")):
-            inside = True
-            comments.append(line)
-        else:
-            code.append(line)
-    return _with_split(document, "".join(code), "".join(comments))
-
-
-def _perl_by_hand(document: ParsedDocument) -> ParsedDocument | None:
-    if document.language != "perl":
-        return None
-    code: list[str] = []
-    comments: list[str] = []
-    inside = False
-    for line in _lines(document.text):
-        bare = line.strip()
-        if bare.startswith("="):
-            inside = not bare.startswith("=cut")
-            comments.append(line)
-        elif inside or bare.startswith("#"):
-            comments.append(line)
-        else:
-            code.append(line)
-    return _with_split(document, "".join(code), "".join(comments))
-
-
-def _newline_in_comment(document: ParsedDocument) -> ParsedDocument | None:
-    """Line comments take their newline along, as lexers of the C family have them."""
-    lexer = _lexer(document.language)
-    if lexer is None or document.language == "perl":
-        return None
-    code: list[str] = []
-    comments: list[str] = []
-    position = 0
-    for comment in document.comments:
-        start = document.text.find(comment, position)
-        end = start + len(comment)
-        if not comment.startswith("/*") and document.text[end : end + 1] == "\n":
-            end += 1
-        code.append(document.text[position:start])
-        comments.append(document.text[start:end])
-        position = end
-    code.append(document.text[position:])
-    return _with_split(document, "".join(code), "".join(comments))
-
-
-def _lexer_split(document: ParsedDocument) -> ParsedDocument | None:
-    """What the lexer of that name calls a comment; it also strips and ends the text its way."""
-    lexer = _lexer(document.language)
-    if lexer is None or document.language == "perl":
-        return None
-    code: list[str] = []
-    comments: list[str] = []
-    for kind, text in pygments.lex(document.text, lexer):
-        (comments if kind in _COMMENT_TOKENS else code).append(text)
-    return _with_split(document, "".join(code), "".join(comments))
+def ours(name: str) -> SignalFunction:
+    """Our signal of that name."""
+    return lambda document: _signal(name, document.language)(document)
 
 
 @functools.cache
-def _lexer(language: str) -> lexer_module.Lexer | None:
-    try:
-        return lexers.get_lexer_by_name(language)
-    except util.ClassNotFound:
-        return None
+def _signal(name: str, language: str) -> SignalFunction:
+    return next(s.function for s in signals_for("code", language) if s.name == name)
 
 
-def _lines(text: str) -> list[str]:
-    return re.findall(r"[^\n]*\n|[^\n]+$", text)
+def exchanged(total: str, part: str, released: SignalFunction) -> SignalFunction:
+    """Our signal `total`, with the released share in the place of our signal `part`."""
 
+    def function(document: ParsedDocument) -> float | None:
+        values = [f(document) for f in (ours(total), ours(part), released)]
+        whole, ours_of_part, released_of_part = (value or 0.0 for value in values)
+        return None if values[0] is None else whole - ours_of_part + released_of_part
 
-class WordDocument(ParsedDocument):
-    """A document whose words are cut as the released filter cuts them."""
-
-    @functools.cached_property
-    def words(self) -> Words:
-        lines = map(_normalised, _lines(self.text))
-        return words_of([word for line in lines for word in _WORD.findall(line)])
-
-    @functools.cached_property
-    def raw_word_counts(self) -> Mapping[str, int]:
-        lines = _lines(self.text)
-        return collections.Counter(word for line in lines for word in _WORD.findall(line))
-
-
-_WORD = regex.compile(r"\w+|[^\w\s]+")
-# Taken out of words or made spaces; the others, U+FEFF and escape among them, are words.
-_DELETED = dict.fromkeys([*range(0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x202C])
-_SPACES = dict.fromkeys([0x2009, 0x200B, *map(ord, string.punctuation)], " ")
-_WIDE = {ord(char) + 0xFEE0: " " for char in string.punctuation} | dict.fromkeys(
-    map(ord, "。、《》【】「」“”‘’"), " "
-)
-
-
-def _normalised(line: str) -> str:
-    line = line.translate(_DELETED | _SPACES | _WIDE)
-    return unicodedata.normalize("NFKC", " ".join(line.lower().split()))
-
-
-def _copied_as[Copy: ParsedDocument](kind: type[Copy]) -> Callable[[ParsedDocument], Copy]:
-    def view(document: ParsedDocument) -> Copy:
-        fields = {f.name: getattr(document, f.name) for f in dataclasses.fields(ParsedDocument)}
-        return kind(**fields)
-
-    return view
+    return function
 
 
 def share(part: float, whole: float) -> float | None:
@@ -222,14 +91,17 @@ def code_lines(document: ParsedDocument) -> list[str]:
     return [line for line in document.code.split("\n") if line.strip()]
 
 
-def lines_with(*needles: str, ignore_case: bool = False) -> SignalFunction:
+def lines_with(
+    *needles: str, ignore_case: bool = False, of_nothing: float | None = None
+) -> SignalFunction:
     """Share of the code lines that contain a text anywhere, within words too."""
 
     def function(document: ParsedDocument) -> float | None:
         lines = code_lines(document)
         if ignore_case:
             lines = [line.lower() for line in lines]
-        return share(sum(any(n in line for n in needles) for line in lines), len(lines))
+        found = sum(any(n in line for n in needles) for line in lines)
+        return found / len(lines) if lines else of_nothing
 
     return function
 
@@ -242,7 +114,7 @@ def _autogen(document: ParsedDocument) -> float:
 def _prompts(document: ParsedDocument) -> float | None:
     lines = [line for comment in document.comments for line in comment.lower().split("\n")]
     marked = sum(any(m in line for m in ("your code here", "fixme", "todo")) for line in lines)
-    return share(marked, len(_lines(document.text)))
+    return share(marked, len(physical_lines(document.text)))
 
 
 def _strings(document: ParsedDocument, within_lines: bool) -> list[str]:
@@ -264,7 +136,7 @@ def _long_words(document: ParsedDocument) -> float | None:
 
 def _long_strings(document: ParsedDocument) -> float | None:
     pieces = [p for text in _strings(document, False) for p in text.split("\n")]
-    return share(sum(len(_WORD.findall(p)) > 20 for p in pieces), len(code_lines(document)))
+    return share(sum(len(WORD.findall(p)) > 20 for p in pieces), len(code_lines(document)))
 
 
 def _string_concat(document: ParsedDocument) -> float | None:
@@ -302,23 +174,29 @@ def _simple_functions(document: ParsedDocument) -> int:
     )
 
 
-def _python_without_logic(import_word: bool) -> Callable[[ParsedDocument], float]:
+def _without_logic(count_imports: Callable[[str], bool]) -> Callable[[ParsedDocument], float]:
     def count(document: ParsedDocument) -> float:
-        lines = code_lines(document)
-        classes = [node for node in document.python_nodes if isinstance(node, ast.ClassDef)]
-        attributes = _attributes_of_outer_classes(document)
-        imports = sum(
-            re.search(r"\bimport\b", line) is not None if import_word else "import" in line.lower()
-            for line in lines
-        )
+        classes = sum(isinstance(node, ast.ClassDef) for node in document.python_nodes)
+        imports = sum(map(count_imports, code_lines(document)))
         returns = len(re.findall(r"^\s*return(?:\s+.+)?\s*$", document.code, re.MULTILINE))
-        return len(_plain_functions(document)) + imports + len(classes) + returns + attributes
+        counted = len(_plain_functions(document)) + classes + imports + returns
+        return counted + _attributes_of_outer_classes(document)
 
     return count
 
 
+def _import_word(line: str) -> bool:
+    return re.search(r"\bimport\b", line) is not None
+
+
+def _import_letters(line: str) -> bool:
+    return "import" in line.lower()
+
+
 def _plain_docstrings(document: ParsedDocument) -> float | None:
     """Comments of Python without the docstrings of `async def`."""
+    if document.language != "python":
+        return ours("qsc_code_frac_chars_comments")(document)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     nodes = (node for node in document.python_nodes if isinstance(node, documented))
     texts = list(filter(None, map(ast.get_docstring, nodes)))
@@ -359,36 +237,44 @@ def _python_variables(document: ParsedDocument) -> float | None:
     return 1.0
 
 
+_PYTHON = "qsc_codepython"
+_import_lines = lines_with("import", ignore_case=True, of_nothing=0.0)
+
 DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "newline of a line comment",
         "belongs to the comment (C, C++, Rust, ... lexers): the lines around merge into one",
         "is code",
-        view=_newline_in_comment,
+        view=newline_in_comment,
     ),
     Deviation(
         "splitter by hand",
         "no lexer of the language's name: all after the first `#`, `//` or `--` line is comment",
         "every language has a comment syntax, or a cautious one",
-        view=_splitter_by_hand,
+        view=splitter_by_hand,
     ),
     Deviation(
         "Perl by hand",
         "a comment is a line that begins with `#`, POD one that begins with `=`",
         "comments after code count too; POD begins with a letter",
-        view=_perl_by_hand,
+        view=perl_by_hand,
     ),
     Deviation(
         "lexer",
         "what Pygments calls comments; it strips the text and converts line ends",
         "comments by the syntax of the language; the text as it is",
-        view=_lexer_split,
+        view=lexer_without_newlines,
+    ),
+    Deviation(
+        "lexer and newline",
+        view=lexer_split,
+        parts=("newline of a line comment", "lexer"),
     ),
     Deviation(
         "controls and small digits",
         "U+FEFF and escape are words; small digits (`x₁`) cut words",
         "control characters are spaces, small digits belong to their word",
-        view=_copied_as(WordDocument),
+        view=words_as_released,
     ),
     Deviation(
         "autogen",
@@ -432,10 +318,12 @@ DEVIATIONS: tuple[Deviation, ...] = (
         '"pass", "import" and "print" as parts of words',
         "whole words",
         functions={
-            "qsc_codepython_frac_lines_pass": lines_with("pass", ignore_case=True),
-            "qsc_codepython_frac_lines_import": lines_with("import", ignore_case=True),
-            "qsc_codepython_frac_lines_print": lines_with("print"),
-            "qsc_codepython_score_lines_no_logic": _python(_python_without_logic(False)),
+            f"{_PYTHON}_frac_lines_pass": lines_with("pass", ignore_case=True, of_nothing=0.0),
+            f"{_PYTHON}_frac_lines_import": _import_lines,
+            f"{_PYTHON}_frac_lines_print": lines_with("print"),
+            f"{_PYTHON}_score_lines_no_logic": exchanged(
+                f"{_PYTHON}_score_lines_no_logic", f"{_PYTHON}_frac_lines_import", _import_lines
+            ),
         },
     ),
     Deviation(
@@ -443,11 +331,16 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "`async def`, annotated assignments, `with` targets, keyword-only arguments are not seen",
         "they count like their plain forms",
         functions={
-            "qsc_codepython_frac_lines_func_ratio": _python(lambda d: len(_plain_functions(d))),
-            "qsc_codepython_frac_lines_simplefunc": _python(_simple_functions),
-            "qsc_codepython_score_lines_no_logic": _python(_python_without_logic(True)),
-            "qsc_codepython_cate_var_zero": _python_variables,
+            f"{_PYTHON}_frac_lines_func_ratio": _python(lambda d: len(_plain_functions(d))),
+            f"{_PYTHON}_frac_lines_simplefunc": _python(_simple_functions),
+            f"{_PYTHON}_score_lines_no_logic": _python(_without_logic(_import_word)),
+            f"{_PYTHON}_cate_var_zero": _python_variables,
             "qsc_code_frac_chars_comments": _plain_docstrings,
         },
+    ),
+    Deviation(
+        "python: words, async and annotations",
+        functions={f"{_PYTHON}_score_lines_no_logic": _python(_without_logic(_import_letters))},
+        parts=("python: words", "python: async and annotations"),
     ),
 )

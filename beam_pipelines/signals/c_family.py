@@ -1,8 +1,8 @@
 """Signals of C and C++: the `qsc_codec_*` and `qsc_codecpp_*` rules, the same eight twice.
 
 A function is declared where a type stands before a name and a bracket: definitions and
-prototypes, methods outside their class too; calls, macros and preprocessor lines are
-none. The languages differ in how they print.
+prototypes, methods outside their class too; calls, macros, preprocessor lines and objects
+made of arguments (`Lock lock(&mutex)`) are none. The languages differ in how they print.
 """
 
 import re
@@ -27,6 +27,10 @@ _FUNCTION = re.compile(
     r"\b([A-Za-z_]\w*+|(?<=\w)>)"
     r"(?:\s*+\*[*\s]*+|&{1,2}[^\S\n]++|[^\S\n]++&{1,2}(?!\s)|\s++)"
     r"((?:[A-Za-z_]\w*+(?:<[\w, ]*+>)?::)*+~?\w++)\("
+)
+# What no parameter begins with: a literal, an operator, a member, a call.
+_ARGUMENT = re.compile(
+    r"""\s*+(?:["'\d!~{&*-]|(?:this|nullptr|true|false)\b|\w[\w:]*+(?:\.(?!\.)|->|\((?!\s*+[*^])))"""
 )
 _VARIABLE = re.compile(
     r"\b([A-Za-z_]\w*+)(?:\s*+[*&]++\s*+|\s++)\w++(?:\s*+\[[^\]\n]{0,200}+\])*+"
@@ -103,6 +107,8 @@ def _num_functions(document: ParsedDocument) -> int:
     found = 0
     for match in _FUNCTION.finditer(code):
         if is_statement_word(match[1]) or is_bracket_word(match[2]):
+            continue
+        if _ARGUMENT.match(code, match.end()):
             continue
         between = code[match.end(1) : match.start(2)]
         if "\n" in between:

@@ -1,13 +1,19 @@
 """Signals of Java alone: the `qsc_codejava_*` rules.
 
 A method has a type and a name before its bracket; constructors have no type and are not
-counted. Variables are fields, locals and parameters of any type: an interface whose
-methods take arguments has some. Shares of names are undefined where there are none.
+counted. Variables are fields, locals and parameters of any type, those of lambdas too: an
+interface whose methods take arguments has some. Shares of names are undefined where there are none.
 """
 
 import re
 
-from beam_pipelines.signals.declarations import count, methods, share_of_lines, variables
+from beam_pipelines.signals.declarations import (
+    count,
+    methods,
+    share_of_lines,
+    variables,
+    without_strings,
+)
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.general import share
 from beam_pipelines.signals.registry import signal
@@ -28,6 +34,10 @@ _PLAIN_VARIABLE = re.compile(
 _PLAIN_RETURN = re.compile(
     r'^[^\S\n]*+return(?:\s++(?:\w++|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"))?+\s*+;\s*?$', re.MULTILINE
 )
+# A lambda's parameter has a name alone; an arrow behind `case` is none.
+_LAMBDA = re.compile(
+    r"^(?![^\S\n]*+(?:case|default)\b)[^\n]*?\w[^\S\n]*+(?:\)[^\S\n]*+)?->", re.MULTILINE
+)
 _PRINT = re.compile(r"\bSystem\.out\.print(?:ln|f)?\b")
 _VARIABLE_NAME = re.compile(r"[a-z][a-zA-Z0-9]*")
 _METHOD_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]*")
@@ -37,7 +47,9 @@ _CLASS_NAME = re.compile(r"[A-Z][a-zA-Z0-9]*")
 @signal("qsc_codejava_cate_var_zero", "java")
 def cate_var_zero(document: ParsedDocument) -> float:
     """Whether there is no field, local variable or parameter."""
-    return float(next(variables(document), None) is None)
+    if next(variables(document), None) is not None:
+        return 0.0
+    return float(_LAMBDA.search(document.once(without_strings)) is None)
 
 
 @signal("qsc_codejava_frac_lines_func_ratio", "java")

@@ -50,6 +50,12 @@ def functions(language: str, source: str) -> float:
         ("#endif\nf(x);", 0),
         ("if (ready && start(x)) {", 0),
         ('puts("int f(x)");', 0),
+        ("Lock lock(&mutex);", 0),
+        ("json part(all.begin(), all.end());", 0),
+        ('Name name("x");', 0),
+        ("int each(void (*then)(int), const T &t, ...);", 1),
+        ("int all(Args... args, std::function<void(int)> then) {", 1),
+        ("unsigned size(void);", 1),
     ],
 )
 def test_c_functions_are_declared_ones_and_no_calls(source, count):
@@ -222,6 +228,10 @@ def test_java_methods_have_a_type(source, count):
         ("class A {\n  private volatile long x;\n}\n", 0),
         ("class A {\n  void f() { for (int[] row : rows) { g(); } }\n}\n", 0),
         ('class A {\n  void f() { g("int x, y"); }\n}\n', 1),
+        ("class A {\n  void f() { g(() -> h()); }\n}\n", 1),
+        ("class A {\n  void f() { g(x -> h(x)); }\n}\n", 0),
+        ("class A {\n  void f() { g((x, y) -> h(x)); }\n}\n", 0),
+        ("class A {\n  void f() { switch (g()) {\n    case B -> h();\n  } }\n}\n", 1),
     ],
 )
 def test_java_variables_are_fields_locals_and_parameters(source, none):
