@@ -111,6 +111,11 @@ def test_what_is_too_long_to_keep_does_not_parse():
     assert signals("javascript", text + "a")["cate_ast"] == 0
 
 
+def test_a_tree_of_too_many_nodes_counts_as_not_parsing():
+    assert signals("javascript", ";" * 1_000)["cate_ast"] == 1
+    assert signals("javascript", ";" * 1_600_000)["cate_ast"] == 0
+
+
 def test_comments_between_statements_are_none():
     source = "#!/usr/bin/env node\n// a\nf(); /* b */ g();\nfunction h() { /* c */ i(); }\n"
     assert signals("javascript", source)["num_statement_line"] == 1
