@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from beam_pipelines import runner, stores
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats import manifest
+from opencoder_jax.formats import manifest, shards
 from opencoder_jax.formats.manifest import MANIFEST_NAME
 
 _SHARD = re.compile(r"(?P<set>.+)-\d{5}-of-(?P<count>\d{5})\.(?P<kind>arrayrecord|parquet)")
@@ -73,6 +73,35 @@ def read_text(output_dir: str, name: str) -> str:
     return (Path(output_dir) / name).read_text(encoding="utf-8")
 
 
+def read_manifest(output_dir: str) -> dict[str, Any]:
+    """As `opencoder_jax.formats.manifest.read_manifest`, from a store too.
+
+    Raises:
+      InputError: the folder is missing, unfinished or damaged, or the store cannot tell.
+    """
+    if not stores.is_remote(output_dir):
+        return manifest.read_manifest(output_dir)
+    url = f"{output_dir.rstrip('/')}/{MANIFEST_NAME}"
+    if not _exists(url):
+        raise manifest.ManifestError(
+            f"{output_dir} has no {MANIFEST_NAME}: its job has not finished; run that again"
+        )
+    return manifest.parse_manifest(stores.read(url), url)
+
+
+def list_shards(folder: str, name: str) -> list[str]:
+    """As `opencoder_jax.formats.shards.list_shards`, in a store too: paths or urls.
+
+    Raises:
+      MissingShardsError: there are none, or one of the set is missing.
+      OSError: the store cannot be listed.
+    """
+    if not stores.is_remote(folder):
+        return [os.fspath(path) for path in shards.list_shards(folder, name)]
+    names = (path for path, _ in stores.list_below(folder))
+    return [f"{folder}/{file}" for file in shards.whole_set(names, name, folder)]
+
+
 def already_done(
     output_dir: str, *, job: str, config: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> dict[str, Any] | None:
@@ -99,7 +128,8 @@ def working_folder(output_dir: str | os.PathLike) -> Iterator[Work]:
     What another, unfinished run left there is removed. After an error it stays for a look.
 
     Raises:
-      InputError: `output_dir` cannot be written, or another job finished it.
+      InputError: `output_dir` cannot be written, another job finished it, or it is in a store
+        and named like a pattern.
       OSError: the store fails.
     """
     if stores.is_remote(output_dir):
@@ -112,6 +142,10 @@ def working_folder(output_dir: str | os.PathLike) -> Iterator[Work]:
 
 @contextlib.contextmanager
 def _remote_folder(output: str) -> Iterator[Work]:
+    if stores.is_pattern(output):
+        raise InputError(
+            f"output folder {output}: *, ? and [ are for patterns; choose another name"
+        )
     if _exists(f"{output}/{MANIFEST_NAME}"):
         raise InputError(f"{output} is another job's finished folder; choose another output folder")
     folder = f"{output}/{runner.INCOMPLETE}"
@@ -149,4 +183,4 @@ def _exists(url: str) -> bool:
     try:
         return stores.exists(url)
     except OSError as error:
-        raise InputError(f"output folder {os.path.dirname(url)} cannot be used: {error}") from error
+        raise InputError(f"folder {os.path.dirname(url)} cannot be used: {error}") from error

@@ -6,7 +6,11 @@ object when it is closed. Next: `output` finishes a job's folder there, `sources
 reads from there.
 """
 
+import contextlib
+import glob
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,11 @@ def is_remote(folder: str | os.PathLike) -> bool:
     return "://" in os.fspath(folder)
 
 
+def is_pattern(url: str) -> bool:
+    """Whether Beam's filesystems may take a name for a pattern: some do when they remove it."""
+    return glob.has_magic(url)
+
+
 def list_below(folder: str) -> Iterator[tuple[str, FileMetadata]]:
     """(path below the folder, metadata) of every file, by path; nothing where there is none.
 
@@ -30,7 +39,8 @@ def list_below(folder: str) -> Iterator[tuple[str, FileMetadata]]:
     """
     root = folder.rstrip("/") + "/"
     try:
-        (found,) = FileSystems.match([root + "**"])
+        # A folder may be named like a pattern.
+        (found,) = FileSystems.match([glob.escape(root) + "**"])
     except Exception as error:
         raise _failure(folder, error) from error
     for file in sorted(found.metadata_list, key=lambda file: file.path):
@@ -63,6 +73,29 @@ def read(url: str, limit: int = -1) -> bytes:
             return file.read(limit) if limit >= 0 else file.read()
     except Exception as error:
         raise _failure(url, error) from error
+
+
+@contextlib.contextmanager
+def fetched(place: str) -> Iterator[Path]:
+    """A file on this machine: itself where it is local, else a copy that goes afterwards.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    if not is_remote(place):
+        yield Path(place)
+        return
+    with tempfile.TemporaryDirectory(prefix="fetched-") as folder:
+        copy = Path(folder) / place.rpartition("/")[2]
+        try:
+            with (
+                FileSystems.open(place, compression_type=CompressionTypes.UNCOMPRESSED) as stored,
+                copy.open("wb") as target,
+            ):
+                shutil.copyfileobj(stored, target, _PIECE)
+        except Exception as error:
+            raise _failure(place, error) from error
+        yield copy
 
 
 def write(url: str, content: bytes) -> None:

@@ -3,15 +3,16 @@
     python -m beam_pipelines.what_if --corpus_dir=CORPUS --gin_file=MY_RULES.gin
 
 Computes no signal again: it reads `signals/` alone, as a Beam job, so any corpus goes that
-the cleaning job can make. What it says stays is what a run of the job with those tables
-would keep, before sampling. `docs/rules.md`, "Changing a rule", has an example.
+the cleaning job can make, on this machine or in a store. What it says stays is what a run of
+the job with those tables would keep, before sampling. `docs/rules.md`, "Changing a rule", has
+an example.
 Next: `transforms/rejudge.py` decides, `opencoder_jax/formats/judged.py` is what is read.
 """
 
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from beam_pipelines import runner, sinks, ticks
+from beam_pipelines import output as outputs
+from beam_pipelines import runner, sinks, stores, ticks
 from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.transforms.rejudge import NEWLY_DROPPED, NEWLY_KEPT, CompareTables
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import shards
 from opencoder_jax.formats.judged import Judged, decode_judged
-from opencoder_jax.formats.manifest import read_manifest
 
 _ROWS_SHOWN = 25
 _PIPE_WIDTH = 140
@@ -45,7 +46,7 @@ def what_if(
     """Prints by language and by rule what other tables of rules would keep of a corpus.
 
     Args:
-      corpus_dir: finished folder of `beam_pipelines.refinecode`.
+      corpus_dir: finished folder of `beam_pipelines.refinecode`, local, `gs://` or `s3://`.
       rule_tables: table name to thresholds: the other rules.
       samples: how many of the documents that change sides are named, each way.
       output: JSON file to write the whole comparison to; None: printed only.
@@ -55,24 +56,26 @@ def what_if(
       InputError: the folder is unfinished, or its signals are of another version.
     """
     require_at_least(0, samples=samples)
-    read_manifest(corpus_dir)
+    pipeline = runner.pipeline(pipeline_args)
+    outputs.read_manifest(corpus_dir)
+    signals = f"{corpus_dir.rstrip('/')}/signals"
     try:
-        paths = shards.list_shards(Path(corpus_dir) / "signals", "signals")
-    except FileNotFoundError as error:
+        places = outputs.list_shards(signals, "signals")
+    except shards.MissingShardsError as error:
         raise InputError(
             f"{error}; clean the corpus again with a version that stores signals"
         ) from error
-    total = shards.count_records(Path(corpus_dir) / "signals", "signals")
+    # In a store the shards would have to be read for it.
+    total = None if stores.is_remote(signals) else shards.count_records(signals, "signals")
     with tempfile.TemporaryDirectory() as temporary:
         path = output or str(Path(temporary) / "what_if.json")
-        pipeline = runner.pipeline(pipeline_args)
         progress = (ticks.Stage("judge", "apply the rules", total),)
         with ticks.shown(progress, "documents") as ticking, pipeline:
             _ = (
                 pipeline
-                | "Shards" >> beam.Create([str(shard) for shard in paths])
+                | "Shards" >> beam.Create(places)
                 | "Spread" >> beam.Reshuffle()
-                | "Read" >> beam.FlatMap(shards.read_shard).with_output_types(bytes)
+                | "Read" >> beam.FlatMap(_records).with_output_types(bytes)
                 | "Decode" >> beam.Map(decode_judged).with_output_types(Judged)
                 | "Tick" >> ticks.Tick(ticking, "judge")
                 | "Compare" >> CompareTables(rule_tables, samples)
@@ -83,6 +86,11 @@ def what_if(
     _show(comparison)
     if output:
         Console().print(f"written to {escape(output)}", highlight=False, soft_wrap=True)
+
+
+def _records(place: str) -> Iterator[bytes]:
+    with stores.fetched(place) as path:
+        yield from shards.read_shard(path)
 
 
 def _show(comparison: Mapping[str, Any]) -> None:

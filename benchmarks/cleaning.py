@@ -45,13 +45,10 @@ from opencoder_jax.progress import track
 
 # In the order in which one is made of another.
 _CODE_VIEWS = (
-    *("codes", "line_sizes", "character_counts", "words", "ngrams", "comments", "code"),
+    *("codes", "profile", "words", "ngrams", "comment_bounds", "code", "code_codes", "lowered"),
     *("compact_code_lines", "strings"),
 )
-_TEXT_VIEWS = (
-    *("codes", "line_sizes", "character_counts", "words", "ngrams", "raw_word_counts"),
-    "stripped_lines",
-)
+_TEXT_VIEWS = ("codes", "profile", "words", "ngrams", "raw_word_counts", "stripped_lines")
 _PYTHON_VIEWS = ("python_tree", "python_nodes", "docstrings")
 _LANGUAGES = 20  # in the table
 
@@ -66,7 +63,7 @@ def cleaning(corpus: Path, megabytes: float, opc_repo: Path | None, opc_python: 
 
     started = time.process_time()
     for document in documents[:20] + [d for d in documents if not d.text.isascii()][:5]:
-        judged(document, tables)
+        cleaned(document, tables)
     print(f"compiling or loading, models, 25 files: {time.process_time() - started:.1f} s")
 
     seconds = measure("signals and rules", lambda document: judged(document, tables), documents)

@@ -6,7 +6,8 @@ DIR holds `code_*.jsonl(.zst)`. Samples are by hash and inside each other, so no
 there twice. The job runs in a worker process of its own: in Beam's local runner the
 launcher holds the shuffled data, as a service would, and only a worker's memory says something
 about a cluster. Its cost on one file (imports, graph, compiled code) is taken off. The last
-line is the CPU cost of a document at 8 times over that at 1; `docs/runners.md` has figures.
+line is the CPU cost of a document, and a worker's peak memory, at 8 times over that at 1;
+`docs/runners.md` has figures.
 """
 
 import argparse
@@ -32,13 +33,14 @@ def growth(corpus: Path, megabytes: float) -> None:
         clean(JOB, folder / "one", folder / "warm-up", *WORKERS)
         start = clean(JOB, folder / "one", folder / "one-output", *WORKERS)
         print(f"one file: {start.cpu_seconds:.1f} CPU s, worker {start.worker_bytes / 1e6:.0f} MB")
-        costs = []
+        costs, peaks = [], []
         for factor in FACTORS:
             source = folder / f"sample{factor}"
             sample = write_sample(corpus, source, largest * factor / FACTORS[-1])
             usage = clean(JOB, source, folder / f"output{factor}", *WORKERS)
             seconds = usage.cpu_seconds - start.cpu_seconds
             costs.append(seconds / sample.documents)
+            peaks.append(usage.worker_bytes)
             print(
                 f"{factor}x: {sample.documents} documents, {sample.megabytes:.1f} MB:"
                 f" {seconds:.1f} CPU s, {1e3 * costs[-1]:.2f} ms a document,"
@@ -46,7 +48,10 @@ def growth(corpus: Path, megabytes: float) -> None:
                 f" {usage.worker_bytes / 1e6:.0f} MB, of the launcher"
                 f" {usage.launcher_bytes / 1e6:.0f} MB"
             )
-    print(f"growth: a document costs {costs[-1] / costs[0]:.2f} times as much at 8x as at 1x")
+    print(
+        f"growth: at 8x a document costs {costs[-1] / costs[0]:.2f} times as much as at 1x, the"
+        f" worker's peak memory is {peaks[-1] / peaks[0]:.2f} times that at 1x"
+    )
 
 
 if __name__ == "__main__":

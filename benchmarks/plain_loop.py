@@ -19,13 +19,16 @@ from beam_pipelines.accounting import Drop, drop_document, encode_drop
 from beam_pipelines.dedup.cluster import decide_cluster
 from beam_pipelines.dedup.keep_order import keep_order
 from beam_pipelines.dedup.minhash import Banding, text_band_keys
+from beam_pipelines.runner import collect_seldom
 from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.sinks import shard_index
 from beam_pipelines.sources.folder import Folder
 from beam_pipelines.sources.local import list_file, read_file
+from beam_pipelines.transforms.histograms import AddUpTable
 from beam_pipelines.transforms.quality import judge
 from beam_pipelines.transforms.read import NotTextError, read_document
 from beam_pipelines.transforms.repair import repair
+from beam_pipelines.transforms.sample import Budget, sample_document, volume_of
 from opencoder_jax import configuration
 from opencoder_jax.formats.document import Document, encode_document
 from opencoder_jax.formats.judged import Judged, encode_judged
@@ -43,9 +46,11 @@ def refinecode(
     rows: int,
     max_file_bytes: int,
     min_jaccard: float | None = None,
+    sample: Mapping[str, Budget] | None = None,
     **others: Any,
 ) -> None:
     """Cleans a folder of repositories; see `beam_pipelines.refinecode.refinecode`."""
+    collect_seldom()
     with timed(output_dir):
         source.fingerprint()  # the job reads every file twice, too
         drops: list[Drop] = []
@@ -54,13 +59,17 @@ def refinecode(
         documents = _near(documents, drops, ngram, Banding(bands, rows), min_jaccard)
         kept: list[Document] = []
         signals: list[Judged] = []
+        add_up = AddUpTable()
+        histograms: dict[str, Any] = collections.defaultdict(add_up.create_accumulator)
         for document in documents:
             verdict, judged = judge(repair(document)[0], rule_tables)
             signals.append(judged)
+            add_up.add_input(histograms[judged.table], judged)
             if isinstance(verdict, Drop):
                 drops.append(verdict)
             else:
                 kept.append(verdict)
+        kept = _sample(kept, drops, sample or {})
         folder = Path(output_dir)
         _write(folder, "documents", num_shards, [(d.id, encode_document(d)) for d in kept])
         _write(folder / "dropped", "dropped", num_shards, [(d.id, encode_drop(d)) for d in drops])
@@ -128,6 +137,23 @@ def _near(
                 kept.append(document)
             else:
                 drops.append(drop_document(document, "near_duplicate"))
+    return kept
+
+
+def _sample(
+    documents: list[Document], drops: list[Drop], budgets: Mapping[str, Budget]
+) -> list[Document]:
+    volumes: collections.Counter[str] = collections.Counter()
+    for document in documents:
+        if document.language in budgets:
+            volumes[document.language] += volume_of(document)
+    kept = []
+    for document in documents:
+        outcome = sample_document(document, budgets, volumes)
+        if isinstance(outcome, Drop):
+            drops.append(outcome)
+        else:
+            kept.append(outcome)
     return kept
 
 

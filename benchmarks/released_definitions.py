@@ -14,13 +14,16 @@ import functools
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import pygments
 import regex
+from numpy.typing import NDArray
 from pygments import lexer as lexer_module
 from pygments import lexers, token, util
 
+from beam_pipelines.signals.characters import folded
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.registry import SignalFunction
 from beam_pipelines.signals.text import hex_word_chars
@@ -47,8 +50,19 @@ class SplitDocument(ParsedDocument):
         return self.split[0]
 
     @functools.cached_property
+    def code_codes(self) -> NDArray[np.uint8]:
+        return folded(self.code)
+
+    @functools.cached_property
     def comments(self) -> list[str]:
         return [self.split[1]]
+
+    @property
+    def num_comment_chars(self) -> int:
+        return len(self.split[1])
+
+    def comments_at(self, places: NDArray[np.int32]) -> Iterator[str]:
+        yield self.split[1]
 
 
 View = Callable[[ParsedDocument], ParsedDocument | None]

@@ -17,8 +17,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from opencoder_jax import configuration
-from opencoder_jax.errors import require_at_least
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.report.corpus_page import key_figures, read_cleaning_job, render_corpus
+
+_COPY = {"gs": "gcloud storage cp -r", "s3": "aws s3 cp --recursive"}
 
 
 def corpus_report(
@@ -49,8 +51,10 @@ def corpus_report(
       The file's path.
 
     Raises:
-      InputError: the folder is unfinished or damaged, or `ppl_checkpoint` holds no model.
+      InputError: the folder is unfinished, damaged or in a store, or `ppl_checkpoint` holds
+        no model.
     """
+    _require_local(os.fspath(corpus_dir), "" if output is None else os.fspath(output))
     require_at_least(
         1,
         ppl_documents=ppl_documents,
@@ -87,6 +91,20 @@ def corpus_report(
     Console().print(table)
     print(f"report: {path}")
     return path
+
+
+def _require_local(corpus_dir: str, output: str) -> None:
+    """Raises: InputError: one is a url; says how the corpus comes here."""
+    if "://" in corpus_dir:
+        command = _COPY.get(corpus_dir.partition("://")[0], "")
+        how = f" (`{command} {corpus_dir} FOLDER`)" if command else ""
+        raise InputError(
+            f"{corpus_dir} is in a store, and the report reads local folders: copy it first{how}; "
+            "manifest.json, statistics.json and config.gin are enough, with ppl_checkpoint "
+            "documents-* too"
+        )
+    if "://" in output:
+        raise InputError(f"output {output} is in a store; write a local file and copy that")
 
 
 if __name__ == "__main__":

@@ -53,12 +53,14 @@ class ExactDedup(beam.PTransform):
         split = (
             (documents, worse)
             | "Join" >> JoinById(several=True)
-            | "Split" >> beam.ParDo(_SplitDuplicates()).with_outputs("dropped", main="kept")
+            | "Split" >> beam.ParDo(SplitDuplicates()).with_outputs("dropped", main="kept")
         )
         return Split(kept=split.kept, dropped=split.dropped)
 
 
-class _SplitDuplicates(beam.DoFn):
+class SplitDuplicates(beam.DoFn):
+    """(document, id of the one that stays) of `JoinById` to documents and drops."""
+
     def process(self, joined: tuple[Document, str]) -> Iterator[Document | _Dropped]:
         document, kept_id = joined
         if kept_id == DUPLICATE_ID:

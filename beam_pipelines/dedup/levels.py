@@ -8,24 +8,21 @@ same id one is chosen first, as `duplicate_id` drops the others.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
-from beam_pipelines.accounting import Drop, Split, drop_document
+from beam_pipelines.accounting import Split
 from beam_pipelines.dedup.chunk import ChunkDedup
-from beam_pipelines.dedup.exact import ExactDedup
-from beam_pipelines.dedup.join import DUPLICATE_ID, JoinById
+from beam_pipelines.dedup.exact import ExactDedup, SplitDuplicates
+from beam_pipelines.dedup.join import JoinById
 from beam_pipelines.dedup.near import NearDedup
 from beam_pipelines.dedup.repository import RepositoryDedup
 from beam_pipelines.dedup.settings import NearSettings
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats.document import Document
 
-_Dropped = TaggedOutput[Literal["dropped"], Drop]
 STAGES = {
     "file": ("exact_dedup", "near_dedup"),
     "repository": ("repository_dedup",),
@@ -132,19 +129,9 @@ class _UniqueIds(beam.PTransform):
         split = (
             (documents, nothing)
             | "Join" >> JoinById(several=True)
-            | "Split" >> beam.ParDo(_SplitUnique()).with_outputs("dropped", main="kept")
+            | "Split" >> beam.ParDo(SplitDuplicates()).with_outputs("dropped", main="kept")
         )
         return Split(kept=split.kept, dropped=split.dropped)
-
-
-class _SplitUnique(beam.DoFn):
-    def process(self, joined: tuple[Document, str]) -> Iterator[Document | _Dropped]:
-        document, decision = joined
-        if decision == DUPLICATE_ID:
-            drop = drop_document(document, DUPLICATE_ID, detail="listed more than once")
-            yield _Dropped("dropped", drop)
-        else:
-            yield document
 
 
 def stage_names(levels: Sequence[str]) -> tuple[str, ...]:

@@ -1,27 +1,31 @@
 """Splits a text into code and comments, for every language of the table.
 
-One scanner per comment syntax (`comment_syntax.json`): a compiled alternation finds the
-next comment or string, so a `#` in a string is no comment and a quote in a comment
-starts no string. Time is linear in the text whatever it holds: what opens and never
-closes is looked for once, and is code. What counts as a comment follows the Pygments
-classes that OpenCoder's filter took: comments, `#!` lines and documentation strings;
-preprocessor lines are code.
+`comment_syntax.json` says how the languages write comments and strings; `comment_scan`
+finds the next of either, so a `#` in a string is no comment and a quote in a comment
+starts no string. Time is linear in the text whatever it holds. What counts as a comment
+follows the Pygments classes that OpenCoder's filter took: comments, `#!` lines and
+documentation strings; preprocessor lines are code.
 """
 
 import dataclasses
 import functools
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_pipelines.languages import comment_scan
+from beam_pipelines.languages.comment_scan import Token, Tokens
 from beam_pipelines.languages.file_types import comment_syntax_name
+from beam_pipelines.signals.characters import code_points, folded
 
 _MULTILINE_STRINGS = ('"""', "'''", "`")
-# `'a'` or `'\n'`: where a lone quote means something else (lifetimes, primes, symbols).
-_CHARACTER = r"(?:\\[^\n]{1,8}?|[^'\\\n])'"
-_STRING_PREFIX = frozenset("rubfRUBF")
+# Stands in the folded text for a marker's character that is not ASCII; no other folds to it.
+_NOT_ASCII_MARKER = 0xC0
+_FEW, _MANY = 64, 65_536  # comments found at a time
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,8 +38,8 @@ class CommentSyntax:
       line_start: the same, as the first thing of a line that is not white space.
       column_one, column_seven: the same, at that column only.
       block, block_after_space: (opening, closing) pairs.
-      line_block: (opening, closing) patterns that stand at a line's start and take the
-        rest of the line.
+      line_block: (opening, closing) words that stand at a line's start and take the rest
+        of the line; `=` alone opens with any word behind it.
       strings: delimiters; `char` stands for character literals. Triple quotes and
         backticks may cross lines.
       escapes: whether a backslash escapes the closing quote.
@@ -56,31 +60,47 @@ class CommentSyntax:
 
 
 def comment_spans(text: str, language: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of every comment, in order; the newline after a line comment is code."""
+    """(start, end) of every comment, in order; the newline after a line comment is code.
+
+    A text is read as far as it is asked for.
+    """
+    for bounds in _blocks(text, folded(text), language):
+        starts, ends = bounds.T.tolist()
+        yield from zip(starts, ends, strict=True)
+
+
+def comment_bounds(text: str, codes: NDArray[np.uint8], language: str) -> NDArray[np.int32]:
+    """int32[comments, 2]: start and end of every comment, in order.
+
+    Args:
+      text: of a file.
+      codes: uint8[chars], the text as `characters.folded` gives it.
+      language: lower-case Linguist name.
+    """
+    blocks = list(_blocks(text, codes, language))
+    if len(blocks) == 1:
+        return blocks[0]
+    return np.concatenate(blocks) if blocks else np.empty((0, 2), np.int32)
+
+
+def _blocks(text: str, codes: NDArray[np.uint8], language: str) -> Iterator[NDArray[np.int32]]:
+    """int32[comments, 2], many at a time."""
     scanner = _scanner(comment_syntax_name(language))
-    if scanner.pattern is None:
+    if scanner.tokens is None:
         return
-    position = 0
-    unclosed: set[str] = set()
-    while match := scanner.pattern.search(text, position):
-        token = scanner.tokens[match.lastgroup or ""]
-        position = match.end()
-        if token.kind == "line" or (
-            token.kind == "line_start" and _begins_line(text, match.start())
-        ):
-            position = _line_end(text, position)
-            yield match.start(), position
-        elif token.closing is not None:
-            end = -1 if token.name in unclosed else token.closing(text, position)
-            if end == -1:
-                # Nothing later can close it either, so it is not looked for again.
-                unclosed.add(token.name)
-                continue
-            position = end
-            if token.kind == "block" or (
-                token.kind == "docstring" and _is_documentation(text, match.start())
-            ):
-                yield match.start(), end
+    if scanner.not_ascii and scanner.not_ascii in text:
+        codes = codes.copy()
+        codes[code_points(text) == ord(scanner.not_ascii)] = _NOT_ASCII_MARKER
+        codes.flags.writeable = False
+    state = comment_scan.new_scan()
+    place = _FEW
+    while True:
+        bounds = np.empty((place, 2), np.int32)
+        found = comment_scan.scan(codes, scanner.tokens, state, bounds)
+        yield bounds[:found]
+        if found < place:
+            return
+        place = _MANY
 
 
 def comment_syntax(language: str) -> CommentSyntax:
@@ -89,165 +109,67 @@ def comment_syntax(language: str) -> CommentSyntax:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Token:
-    """What a match of the scanner begins.
-
-    Attributes:
-      kind: `line`, `line_start`, `block`, `docstring` or `string`.
-      closing: from (text, position after the opening) to the position after the closing,
-        -1 where there is none; None where the match itself is the whole token.
-    """
-
-    name: str
-    kind: str
-    closing: Callable[[str, int], int] | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class _Scanner:
+    """A syntax and its tokens; `not_ascii` is the one character of its markers that is not."""
+
     syntax: CommentSyntax
-    pattern: re.Pattern[str] | None
-    tokens: dict[str, _Token]
+    tokens: Tokens | None
+    not_ascii: str
 
 
 @functools.cache
 def _scanner(syntax_name: str) -> _Scanner:
     syntax = _syntaxes()[syntax_name]
-    parts: list[str] = []
-    tokens: dict[str, _Token] = {}
+    tokens = list(_tokens(syntax))
+    markers = "".join(token[1] for token in tokens)
+    not_ascii = "".join({character for character in markers if not character.isascii()})
+    if len(not_ascii) > 1:
+        raise ValueError(f"comment syntax {syntax_name!r}: at most one character beyond ASCII")
 
-    def add(
-        kind: str,
-        first: str,
-        rest: str,
-        *,
-        before: str = "",
-        closing: Callable[[str, int], int] | None = None,
-    ) -> None:
-        # The pattern begins with one set of characters, so `re` skips what cannot begin a
-        # token; each alternative then looks back at its own first character.
-        name = f"t{len(tokens)}"
-        tokens[name] = _Token(name, kind, closing)
-        parts.append(f"(?P<{name}>(?<={before}{re.escape(first)}){rest})")
+    def encoded(marker: str) -> bytes:
+        return bytes(_NOT_ASCII_MARKER if c == not_ascii else ord(c) for c in marker)
 
-    def add_marker(kind: str, marker: str, **options: Any) -> None:
-        add(kind, marker[0], re.escape(marker[1:]), **options)
+    rows = [
+        Token(kind, encoded(opening), where, encoded(closing), escapes)
+        for kind, opening, where, closing, escapes in tokens
+    ]
+    return _Scanner(syntax, comment_scan.compile_tokens(rows) if rows else None, not_ascii)
 
+
+def _tokens(syntax: CommentSyntax) -> Iterator[tuple[int, str, int, str, bool]]:
+    """(kind, opening, where, closing, escapes) of every token, in the order of their trial."""
+    scan = comment_scan
     # An escaped quote outside a string opens none; taking it here also keeps a line of
     # nothing but escaped quotes from being read once per quote.
     if syntax.strings and syntax.escapes:
-        add("string", "\\", r"[^\n]")
+        yield scan.ESCAPE, "\\", scan.ANYWHERE, "", False
     for opening, closing in syntax.line_block:
-        add("block", opening[0], rf"{opening[1:]}\b", before="^", closing=_closing_line(closing))
+        yield scan.LINE_BLOCK, opening, scan.COLUMN_ONE, closing, False
     for opening, closing in syntax.block:
-        add_marker("block", opening, closing=_closing_marker(closing))
+        yield scan.BLOCK, opening, scan.ANYWHERE, closing, False
     for opening, closing in syntax.block_after_space:
-        add_marker("block", opening, before=r"(?<!\S)", closing=_closing_marker(closing))
-    for marker in syntax.column_one:
-        add_marker("line", marker, before="^")
-    for marker in syntax.column_seven:
-        add_marker("line", marker, before=r"^[^\n]{6}")
-    for marker in syntax.line_start:
-        add_marker("line_start", marker)
-    for marker in syntax.line_after_space:
-        add_marker("line", marker, before=r"(?<![^\s;])")
+        yield scan.BLOCK, opening, scan.AFTER_SPACE, closing, False
+    for markers, kind, where in (
+        (syntax.column_one, scan.LINE, scan.COLUMN_ONE),
+        (syntax.column_seven, scan.LINE, scan.COLUMN_SEVEN),
+        (syntax.line_start, scan.LINE_START, scan.ANYWHERE),
+        (syntax.line_after_space, scan.LINE, scan.AFTER_SPACE_OR_SEMICOLON),
+    ):
+        for marker in markers:
+            yield kind, marker, where, "", False
     for marker in syntax.line:
         # `https://` is no comment where it stands outside a string.
-        add_marker("line", marker, before="(?<!:)" if marker == "//" else "")
+        where = scan.NOT_AFTER_COLON if marker == "//" else scan.ANYWHERE
+        yield scan.LINE, marker, where, "", False
     for delimiter in syntax.strings:
         if delimiter in _MULTILINE_STRINGS:
-            kind = "docstring" if syntax.docstrings else "string"
-            add_marker(kind, delimiter, closing=_closing_quote(delimiter, syntax.escapes))
+            kind = scan.DOCSTRING if syntax.docstrings else scan.LONG_STRING
+            yield kind, delimiter, scan.ANYWHERE, delimiter, syntax.escapes
+        elif delimiter == "char":
+            # Where a lone quote means something else (lifetimes, primes, symbols).
+            yield scan.CHARACTER, "'", scan.ANYWHERE, "", False
         else:
-            add("string", *_one_line_string(delimiter, syntax.escapes))
-    pattern = None
-    if parts:
-        first = "".join(sorted({re.escape(c) for c in _first_characters(syntax)}))
-        pattern = re.compile(f"[{first}](?:{'|'.join(parts)})", re.MULTILINE)
-    return _Scanner(syntax, pattern, tokens)
-
-
-def _first_characters(syntax: CommentSyntax) -> Iterator[str]:
-    for markers in (
-        syntax.line,
-        syntax.line_after_space,
-        syntax.line_start,
-        syntax.column_one,
-        syntax.column_seven,
-    ):
-        yield from (marker[0] for marker in markers)
-    for pairs in (syntax.block, syntax.block_after_space, syntax.line_block):
-        yield from (opening[0] for opening, _ in pairs)
-    for delimiter in syntax.strings:
-        yield "'" if delimiter == "char" else delimiter[0]
-    if syntax.strings and syntax.escapes:
-        yield "\\"
-
-
-def _one_line_string(delimiter: str, escapes: bool) -> tuple[str, str]:
-    """(opening, pattern of what follows it) of a string that ends on its line."""
-    if delimiter == "char":
-        return "'", _CHARACTER
-    if not escapes:
-        return delimiter, rf"[^{delimiter}\n]*+{delimiter}"
-    plain = rf"[^{delimiter}\\\n]*+"
-    return delimiter, rf"{plain}(?:\\[\s\S]{plain})*+{delimiter}"
-
-
-def _closing_marker(marker: str) -> Callable[[str, int], int]:
-    def closing(text: str, position: int) -> int:
-        found = text.find(marker, position)
-        return found if found == -1 else found + len(marker)
-
-    return closing
-
-
-def _closing_line(opening: str) -> Callable[[str, int], int]:
-    pattern = re.compile(rf"^{opening}\b", re.MULTILINE)
-
-    def closing(text: str, position: int) -> int:
-        match = pattern.search(text, position)
-        return _line_end(text, match.end()) if match else -1
-
-    return closing
-
-
-def _closing_quote(delimiter: str, escapes: bool) -> Callable[[str, int], int]:
-    def closing(text: str, position: int) -> int:
-        found = text.find(delimiter, position)
-        while escapes and found != -1 and _is_escaped(text, found, position):
-            found = text.find(delimiter, found + 1)
-        return found if found == -1 else found + len(delimiter)
-
-    return closing
-
-
-def _is_escaped(text: str, position: int, start: int) -> bool:
-    """Whether an odd number of backslashes stands between `start` and `position`."""
-    before = position
-    while before > start and text[before - 1] == "\\":
-        before -= 1
-    return (position - before) % 2 == 1
-
-
-def _line_end(text: str, position: int) -> int:
-    found = text.find("\n", position)
-    return len(text) if found == -1 else found
-
-
-def _begins_line(text: str, position: int) -> bool:
-    """Whether only spaces and tabs stand before `position` on its line."""
-    while position and text[position - 1] in " \t":
-        position -= 1
-    return position == 0 or text[position - 1] == "\n"
-
-
-def _is_documentation(text: str, position: int) -> bool:
-    """Whether the triple-quoted string at `position`, with its prefix, begins a line."""
-    prefix = position
-    while prefix and position - prefix < 2 and text[prefix - 1] in _STRING_PREFIX:
-        prefix -= 1
-    return _begins_line(text, prefix)
+            yield scan.STRING, delimiter, scan.ANYWHERE, "", syntax.escapes
 
 
 @functools.cache

@@ -53,15 +53,8 @@ def identify(path: str, first_line: str = "") -> FileType:
       path: of the file, with forward slashes; only the last part counts.
       first_line: of the text, for scripts without an extension.
     """
-    table = _table()
-    name = path.rsplit("/", 1)[-1]
-    if name in table.file_names:
-        return table.file_names[name]
-    for extension in _extensions(name):
-        found = table.extensions.get(extension) or table.extensions.get(extension.lower())
-        if found:
-            return found
-    return table.interpreters.get(_interpreter(first_line), UNKNOWN)
+    found = _by_name(path.rsplit("/", 1)[-1])
+    return found or _table().interpreters.get(_interpreter(first_line), UNKNOWN)
 
 
 def identified_by(path: str, first_line: str = "") -> str:
@@ -85,6 +78,18 @@ def languages() -> dict[str, FileType]:
 def comment_syntax_name(language: str) -> str:
     """The entry of `comment_syntax.json` that describes `language`."""
     return _table().comment_syntaxes.get(language, "default")
+
+
+@functools.lru_cache(maxsize=1024)  # a file is asked for some times in a row
+def _by_name(name: str) -> FileType | None:
+    table = _table()
+    if name in table.file_names:
+        return table.file_names[name]
+    for extension in _extensions(name):
+        found = table.extensions.get(extension) or table.extensions.get(extension.lower())
+        if found:
+            return found
+    return None
 
 
 def _extensions(name: str) -> Iterator[str]:

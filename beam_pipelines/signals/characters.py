@@ -79,14 +79,16 @@ def read_only[Array: NDArray[Any]](array: Array) -> Array:
 @functools.cache
 def _kinds() -> NDArray[np.uint8]:
     """uint8[code points]: the byte that stands for each."""
-    characters = [*map(chr, range(_LAST_CODE_POINT + 1))]
-    text = "".join(characters)
-    kinds = np.full(len(characters), NOT_ASCII, np.uint8)
+    text = np.arange(_LAST_CODE_POINT + 1, dtype="<u4").tobytes().decode("utf-32", "surrogatepass")
+    kinds = np.full(len(text), NOT_ASCII, np.uint8)
     for kind, pattern in ((_SPACE, r"\s+"), (_WORD, r"\w+")):
         for run in re.finditer(pattern, text):
             kinds[run.start() : run.end()] |= kind
-    kinds[np.fromiter(map(str.isalpha, characters), bool, len(characters))] |= _LETTER
-    kinds[np.fromiter(map(str.isdigit, characters), bool, len(characters))] |= _DIGIT
+    # Whatever is a letter or a digit belongs to words.
+    words = np.flatnonzero(kinds & _WORD)
+    characters = [text[code] for code in words.tolist()]
+    for kind, holds in ((_LETTER, str.isalpha), (_DIGIT, str.isdigit)):
+        kinds[words[np.fromiter(map(holds, characters), bool, len(words))]] |= kind
     kinds[[c for c in range(_LAST_MARK + 1) if unicodedata.category(chr(c))[0] == "M"]] |= _MARK
     kinds[[ord(joiner) for joiner in _JOINERS]] |= _MARK
     kinds[0xFFFD] = REPLACEMENT

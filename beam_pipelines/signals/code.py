@@ -7,10 +7,15 @@ comments, unless a docstring says otherwise. Python alone of all languages has i
 """
 
 import re
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
 
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.encoded import encoded_runs
 from beam_pipelines.signals.general import frac_chars_alphabet, share
+from beam_pipelines.signals.literals import Literals
 from beam_pipelines.signals.quoting import long_lines, long_words, may_join_strings
 from beam_pipelines.signals.registry import add_signal, signal
 from beam_pipelines.signals.text import hex_word_chars
@@ -19,7 +24,7 @@ _AUTOGEN_WINDOW = 200
 _XML_WINDOW = 100
 _LONG_STRING_TOKENS = 20
 _LONG_WORD = 20
-_ASSERT = b"assert"
+_ASSERT = "assert"
 _LONG_RUN = 1024
 _RUN_SHARE = 0.5
 
@@ -37,6 +42,7 @@ _AUTOGEN = re.compile(
 _AUTOGEN_PARTS = ("gen", "do not")
 _PROMPT_MARKERS = ("your code here", "fixme", "todo")
 _PROMPT = re.compile(rf"\b(?:{'|'.join(_PROMPT_MARKERS)})\b")
+_LITERALS = Literals((*_PROMPT_MARKERS, _ASSERT))
 _URL = re.compile(r"https?://|ftp://|www\.")
 _QUOTED = r"""(?:"[^"\n]*+"|'[^'\n]*+')"""
 _STRING_CONCAT = re.compile(rf"=\s*+{_QUOTED}\s*+\+\s*+{_QUOTED}")
@@ -52,12 +58,12 @@ def size_file_byte(document: ParsedDocument) -> float:
 @signal("qsc_code_num_chars_line_max", "code")
 def num_chars_line_max(document: ParsedDocument) -> float:
     """Of the raw lines, with their newline."""
-    return document.longest_line
+    return document.profile.longest_line
 
 
 @signal("qsc_code_num_chars_line_mean", "code")
 def num_chars_line_mean(document: ParsedDocument) -> float | None:
-    return share(len(document.text), document.num_lines, of_nothing=0.0)
+    return share(len(document.text), document.profile.lines, of_nothing=0.0)
 
 
 @signal("qsc_code_frac_lines_dupe_lines", "code")
@@ -71,7 +77,7 @@ def frac_lines_dupe_lines(document: ParsedDocument) -> float | None:
 def frac_chars_comments(document: ParsedDocument) -> float | None:
     """Of Python the docstrings, one below the other, and the `#` comments without `#`."""
     if document.language != "python":
-        return share(sum(map(len, document.comments)), len(document.text))
+        return share(document.num_comment_chars, len(document.text))
     hashes = "".join(c.replace("#", "").strip("\r") for c in document.comments if c[0] == "#")
     return share(len("\n".join([*document.docstrings, hashes]).strip()), len(document.text))
 
@@ -98,7 +104,7 @@ def frac_lines_long_string(document: ParsedDocument) -> float | None:
 
 @signal("qsc_code_frac_chars_string_length", "code")
 def frac_chars_string_length(document: ParsedDocument) -> float | None:
-    return share(int(document.strings.lengths.sum()), len(document.code), of_nothing=0.0)
+    return share(document.strings.num_chars, len(document.code), of_nothing=0.0)
 
 
 @signal("qsc_code_frac_chars_long_word_length", "code")
@@ -117,9 +123,15 @@ def frac_chars_long_word_length(document: ParsedDocument) -> float | None:
 def frac_lines_string_concat(document: ParsedDocument) -> float | None:
     if not may_join_strings(document.code_codes):
         return share(0, document.num_code_lines)
-    concatenations = sum(
-        _STRING_CONCAT.search(line) is not None for line in document.code_lines if "+" in line
-    )
+    code = document.code
+    concatenations = 0
+    plus = code.find("+")
+    while plus >= 0:
+        end_of_line = code.find("\n", plus)
+        end_of_line = len(code) if end_of_line < 0 else end_of_line
+        line = code.rfind("\n", 0, plus) + 1
+        concatenations += _STRING_CONCAT.search(code[line:end_of_line]) is not None
+        plus = code.find("+", end_of_line)
     return share(concatenations, document.num_code_lines)
 
 
@@ -138,26 +150,46 @@ def frac_chars_hex_words(document: ParsedDocument) -> float | None:
 @signal("qsc_code_frac_lines_prompt_comments", "code")
 def frac_lines_prompt_comments(document: ParsedDocument) -> float | None:
     """Comment lines that leave work to do, of all lines."""
-    lowered = document.codes.tobytes().lower()
-    if not any(marker.encode() in lowered for marker in _PROMPT_MARKERS):
-        return share(0, document.num_lines)
+    markers = document.once(_words_of_work).intersection(_PROMPT_MARKERS)
+    if not markers:
+        return share(0, document.profile.lines)
+    places = np.sort(np.concatenate([_places(document.lowered, word) for word in markers]))
     prompts = sum(
         _PROMPT.search(line) is not None
-        for comment in map(str.lower, document.comments)
-        if any(marker in comment for marker in _PROMPT_MARKERS)
-        for line in comment.split("\n")
+        for comment in document.comments_at(places)
+        for line in comment.lower().split("\n")
     )
-    return share(prompts, document.num_lines)
+    return share(prompts, document.profile.lines)
 
 
 @signal("qsc_code_frac_lines_assert", "code")
 def frac_lines_assert(document: ParsedDocument) -> float | None:
     """Lines with an assertion; a part of a word too, for `assertEqual` and its like."""
-    lowered = document.code_codes.tobytes().lower()
     lines = 0
-    position = lowered.find(_ASSERT)
-    while position >= 0:
-        lines += 1
-        end_of_line = lowered.find(b"\n", position)
-        position = lowered.find(_ASSERT, end_of_line) if end_of_line >= 0 else -1
+    # None in the text, none in the code.
+    if _ASSERT in document.once(_words_of_work):
+        word = _ASSERT.encode()
+        lowered = document.code_codes.tobytes().lower()
+        position = lowered.find(word)
+        while position >= 0:
+            lines += 1
+            end_of_line = lowered.find(b"\n", position)
+            position = lowered.find(word, end_of_line) if end_of_line >= 0 else -1
     return share(lines, document.num_code_lines)
+
+
+def _words_of_work(document: ParsedDocument) -> frozenset[str]:
+    """To-do markers and `assert`, those that the text has in whatever case."""
+    return _LITERALS.present(document.lowered)
+
+
+def _places(text: bytes, word: str) -> NDArray[np.int32]:
+    """int32[occurrences]: where the word stands."""
+
+    def places() -> Iterator[int]:
+        place = text.find(word.encode())
+        while place >= 0:
+            yield place
+            place = text.find(word.encode(), place + 1)
+
+    return np.fromiter(places(), np.int32)

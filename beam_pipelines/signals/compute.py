@@ -79,7 +79,12 @@ def compute_signals(
     document = ParsedDocument(content, language, doc_type, path, size_bytes, natural)
     for signal in signals_for(doc_type, language):
         try:
-            values[signal.name] = _rounded(signal.function(document))
+            value = signal.function(document)
+            # Most values are counts or 0, which need no rounding.
+            if not value or value.__class__ is int:
+                values[signal.name] = None if value is None else float(value)
+            else:
+                values[signal.name] = round(float(value), _DECIMALS)
         except Exception as error:  # One bad document must not end the job; it is dropped by name.
             values[signal.name] = None
             errors[signal.name] = _described(error, document_id)
@@ -112,7 +117,3 @@ def _human_language(content: str, doc_type: str) -> str:
 
 def _described(error: Exception, document_id: str) -> str:
     return f"document {document_id}: {type(error).__name__}: {error}"
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), _DECIMALS)

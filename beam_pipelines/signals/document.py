@@ -8,14 +8,14 @@ many signals read them. `docs/rules.md` defines them, `registry` lists the signa
 import ast
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_pipelines.languages.comments import comment_spans
-from beam_pipelines.signals.characters import IS_SPACE, folded
+from beam_pipelines.languages.comments import comment_bounds
+from beam_pipelines.signals.characters import folded
 from beam_pipelines.signals.lines import Lines, compact_lines, stripped_lines
 from beam_pipelines.signals.ngrams import NgramShares, ngram_shares
 from beam_pipelines.signals.python_tree import (
@@ -24,8 +24,8 @@ from beam_pipelines.signals.python_tree import (
     nodes_of,
     parse_python,
 )
-from beam_pipelines.signals.quoting import quoted_strings
-from beam_pipelines.signals.scan import Runs, character_counts, line_sizes
+from beam_pipelines.signals.quoting import Strings, quoted_strings
+from beam_pipelines.signals.scan import Profile, profile, without
 from beam_pipelines.signals.words import Words, normalised_words, raw_word_counts
 
 
@@ -55,17 +55,14 @@ class ParsedDocument:
         return folded(self.text)
 
     @functools.cached_property
-    def line_sizes(self) -> tuple[int, int]:
-        """(lines, characters of the longest with its newline); empty lines count."""
-        return line_sizes(self.codes)
+    def lowered(self) -> bytes:
+        """`codes` with ASCII letters in lower case."""
+        return self.codes.tobytes().lower()
 
-    @property
-    def num_lines(self) -> int:
-        return self.line_sizes[0]
-
-    @property
-    def longest_line(self) -> int:
-        return self.line_sizes[1]
+    @functools.cached_property
+    def profile(self) -> Profile:
+        """Counts of characters and lines."""
+        return profile(self.codes)
 
     @functools.cached_property
     def lines(self) -> list[str]:
@@ -78,28 +75,15 @@ class ParsedDocument:
         """Lines without surrounding white space; no blank ones."""
         return stripped_lines(self.text, self.codes)
 
-    @functools.cached_property
-    def character_counts(self) -> NDArray[np.int64]:
-        """int64[256]: how often each of `codes` occurs."""
-        return character_counts(self.codes)
-
-    @functools.cached_property
-    def num_whitespace(self) -> int:
-        return self.count_characters(IS_SPACE)
-
     @property
     def num_visible(self) -> int:
         """Characters that are no white space."""
-        return len(self.text) - self.num_whitespace
-
-    def count_characters(self, table: NDArray[np.uint8]) -> int:
-        """Characters of the text that a table of `characters` marks with 1."""
-        return int(self.character_counts @ table)
+        return len(self.text) - self.profile.spaces
 
     @functools.cached_property
     def raw_word_counts(self) -> Mapping[str, int]:
         """How often each word of the text as it is occurs."""
-        return raw_word_counts(self.text, self.human_language)
+        return raw_word_counts(self.text, self.codes, self.human_language)
 
     @functools.cached_property
     def num_raw_words(self) -> int:
@@ -115,20 +99,42 @@ class ParsedDocument:
         return ngram_shares(self.words.ids, self.words.lengths)
 
     @functools.cached_property
-    def _comment_spans(self) -> list[tuple[int, int]]:
-        return list(comment_spans(self.text, self.language))
+    def comment_bounds(self) -> NDArray[np.int32]:
+        """int32[comments, 2]: start and end of every comment."""
+        return comment_bounds(self.text, self.codes, self.language)
 
-    @functools.cached_property
+    @property
     def comments(self) -> list[str]:
         """Every comment with its markers."""
-        return [self.text[start:end] for start, end in self._comment_spans]
+        return [self.text[start:end] for start, end in self.comment_bounds.tolist()]
+
+    @property
+    def num_comment_chars(self) -> int:
+        """Characters in all comments."""
+        starts, ends = self.comment_bounds.sum(axis=0).tolist()
+        return ends - starts
+
+    def comments_at(self, places: NDArray[np.int32]) -> Iterator[str]:
+        """The comments that hold at least one of these places of the text, which rise."""
+        starts, ends = np.ascontiguousarray(self.comment_bounds.T)
+        comments = np.searchsorted(ends, places, side="right")
+        within = comments < len(starts)
+        within[within] = starts[comments[within]] <= places[within]
+        for comment in np.unique(comments[within]).tolist():
+            yield self.text[starts[comment] : ends[comment]]
 
     @functools.cached_property
     def code(self) -> str:
         """The text without its comments."""
-        ends = [0, *(end for _, end in self._comment_spans)]
-        starts = [*(start for start, _ in self._comment_spans), len(self.text)]
-        return "".join(self.text[end:start] for end, start in zip(ends, starts, strict=True))
+        if not self.comment_bounds.size:
+            return self.text
+        if self.text.isascii():
+            return self.code_codes.tobytes().decode("ascii")
+        starts, ends = self.comment_bounds.T.tolist()
+        return "".join(
+            self.text[end:start]
+            for end, start in zip([0, *ends], [*starts, len(self.text)], strict=True)
+        )
 
     @functools.cached_property
     def code_lines(self) -> list[str]:
@@ -138,7 +144,7 @@ class ParsedDocument:
     @functools.cached_property
     def code_codes(self) -> NDArray[np.uint8]:
         """uint8[chars of the code]: each character as `characters` folds it."""
-        return self.codes if self.code is self.text else folded(self.code)
+        return without(self.codes, self.comment_bounds) if self.comment_bounds.size else self.codes
 
     @functools.cached_property
     def compact_code_lines(self) -> Lines:
@@ -151,7 +157,7 @@ class ParsedDocument:
         return self.compact_code_lines.total
 
     @functools.cached_property
-    def strings(self) -> Runs:
+    def strings(self) -> Strings:
         """Where the contents of the quoted strings stand in the code."""
         return quoted_strings(self.code_codes)
 

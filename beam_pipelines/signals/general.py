@@ -7,7 +7,7 @@ Each is registered twice, as `qsc_doc_*` for the group `text` and as `qsc_code_*
 import functools
 from typing import Literal
 
-from beam_pipelines.signals.characters import IS_DIGIT, IS_LETTER, REPLACEMENT
+from beam_pipelines.signals.characters import REPLACEMENT
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.ngrams import DUPLICATE_LENGTHS, TOP_LENGTHS
 from beam_pipelines.signals.registry import add_signal
@@ -25,7 +25,7 @@ def num_chars(document: ParsedDocument) -> float:
 
 
 def num_lines(document: ParsedDocument) -> float:
-    return document.num_lines
+    return document.profile.lines
 
 
 def num_words(document: ParsedDocument) -> float:
@@ -33,7 +33,7 @@ def num_words(document: ParsedDocument) -> float:
 
 
 def mean_word_length(document: ParsedDocument) -> float | None:
-    return share(int(document.words.lengths.sum()), len(document.words))
+    return share(document.words.num_chars, len(document.words))
 
 
 def frac_words_unique(document: ParsedDocument) -> float | None:
@@ -42,19 +42,19 @@ def frac_words_unique(document: ParsedDocument) -> float | None:
 
 def frac_chars_replacement_symbols(document: ParsedDocument) -> float | None:
     """Share of U+FFFD, which decoders put for what is not text."""
-    return share(int(document.character_counts[REPLACEMENT]), len(document.text))
+    return share(int(document.profile.counts[REPLACEMENT]), len(document.text))
 
 
 def frac_chars_alphabet(document: ParsedDocument) -> float | None:
-    return share(document.count_characters(IS_LETTER), document.num_visible, of_nothing=0.0)
+    return share(document.profile.letters, document.num_visible, of_nothing=0.0)
 
 
 def frac_chars_digital(document: ParsedDocument) -> float | None:
-    return share(document.count_characters(IS_DIGIT), document.num_visible, of_nothing=1.0)
+    return share(document.profile.digits, document.num_visible, of_nothing=1.0)
 
 
 def frac_chars_whitespace(document: ParsedDocument) -> float | None:
-    return share(document.num_whitespace, len(document.text), of_nothing=1.0)
+    return share(document.profile.spaces, len(document.text), of_nothing=1.0)
 
 
 def frac_chars_ngrams(

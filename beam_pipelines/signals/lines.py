@@ -1,6 +1,6 @@
 """Repeated lines of a text, compared without white space at the ends or without any.
 
-Lines are cut, numbered and counted by compiled passes; none becomes a string.
+One compiled pass cuts, compares and counts the lines; none becomes a string.
 """
 
 from typing import NamedTuple
@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_pipelines.dedup.compiled import compiled
-from beam_pipelines.signals.characters import IS_SPACE, code_points, code_units, read_only, table
-from beam_pipelines.signals.scan import numbered, runs, trimmed
+from beam_pipelines.signals.characters import IS_SPACE, code_units
+from beam_pipelines.signals.scan import (
+    HASH_PRIME,
+    HASH_SEED,
+    SMALLEST_TABLE,
+    find_slot,
+    larger_table,
+)
 
-_LINE = np.ones(256, np.uint8)
-_LINE[ord("\n")] = 0
-_KEPT = np.maximum(1 - IS_SPACE, table("\n"))
-_ASCII_DELETED = bytes(np.flatnonzero(_KEPT[:128] == 0).tolist())
-_BRACE, _COMMA = np.uint8(ord("}")), np.uint8(ord(","))
+_NEWLINE, _BRACE, _COMMA = (np.uint8(ord(character)) for character in "\n},")
 
 
 class Lines(NamedTuple):
@@ -37,62 +39,110 @@ class Lines(NamedTuple):
 
 def stripped_lines(text: str, codes: NDArray[np.uint8]) -> Lines:
     """Lines without surrounding white space."""
-    lines = trimmed(codes, runs(codes, _LINE))
-    ids, first = numbered(code_units(text), lines)
-    return Lines(*_count(codes, ids, len(first), *lines, shortest=1))
+    return Lines(*_stripped(codes, code_units(text), IS_SPACE, codes.tobytes().count(b"\n") + 1))
 
 
 def compact_lines(text: str, codes: NDArray[np.uint8]) -> Lines:
     """Lines with all white space deleted; `},` and lines of one character never repeat."""
-    units: NDArray[np.uint8] | NDArray[np.uint32]
-    if text.isascii():
-        codes = units = np.frombuffer(codes.tobytes().translate(None, _ASCII_DELETED), np.uint8)
-    else:
-        units, codes = _without_space(code_points(text), codes, _KEPT)
-        units, codes = read_only(units), read_only(codes)
-    lines = runs(codes, _LINE)
-    ids, first = numbered(units, lines)
-    return Lines(*_count(codes, ids, len(first), *lines, shortest=2))
+    return Lines(*_compact(codes, code_units(text), IS_SPACE, codes.tobytes().count(b"\n") + 1))
 
 
 @compiled
-def _without_space(
-    units: NDArray[np.uint32], codes: NDArray[np.uint8], kept: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    size = 0
-    for i in range(codes.size):
-        size += kept[codes[i]]
-    kept_units, kept_codes = np.empty(size, np.uint32), np.empty(size, np.uint8)
-    k = 0
-    for i in range(codes.size):
-        if kept[codes[i]]:
-            kept_units[k], kept_codes[k] = units[i], codes[i]
-            k += 1
-    return kept_units, kept_codes
-
-
-@compiled
-def _count(
+def _stripped(
     codes: NDArray[np.uint8],
-    ids: NDArray[np.int32],
-    distinct: int,
+    units: NDArray[np.uint8] | NDArray[np.uint32],
+    is_space: NDArray[np.uint8],
+    most: int,
+) -> tuple[int, int, int, int]:
+    hashes, starts = np.empty(most, np.uint64), np.empty(most, np.int32)
+    lengths, counts = np.empty(most, np.int32), np.empty(most, np.int32)
+    table = np.full(SMALLEST_TABLE, -1, np.int32)
+    distinct = end = 0
+    while end < codes.size:
+        start = end
+        while end < codes.size and codes[end] != _NEWLINE:
+            end += 1
+        first, last = start, end
+        while first < last and is_space[codes[first]]:
+            first += 1
+        while first < last and is_space[codes[last - 1]]:
+            last -= 1
+        end += 1
+        if first == last:
+            continue
+        hashed = HASH_SEED
+        for i in range(first, last):
+            hashed = (hashed ^ np.uint64(units[i])) * HASH_PRIME
+        slot = find_slot(units, first, last - first, hashed, table, hashes, starts, lengths)
+        if table[slot] >= 0:
+            counts[table[slot]] += 1
+            continue
+        table[slot] = distinct
+        hashes[distinct], starts[distinct] = hashed, first
+        lengths[distinct], counts[distinct] = last - first, 1
+        distinct += 1
+        if distinct * 4 > table.size * 3:
+            table = larger_table(table, hashes, distinct)
+    return _counted(units, starts, lengths, counts, distinct, 1)
+
+
+@compiled
+def _compact(
+    codes: NDArray[np.uint8],
+    units: NDArray[np.uint8] | NDArray[np.uint32],
+    is_space: NDArray[np.uint8],
+    most: int,
+) -> tuple[int, int, int, int]:
+    hashes, starts = np.empty(most, np.uint64), np.empty(most, np.int32)
+    lengths, counts = np.empty(most, np.int32), np.empty(most, np.int32)
+    table = np.full(SMALLEST_TABLE, -1, np.int32)
+    kept = np.empty_like(units)  # what is no white space
+    distinct = start = size = 0
+    hashed = HASH_SEED
+    for i in range(codes.size + 1):
+        if i < codes.size and codes[i] != _NEWLINE:
+            if not is_space[codes[i]]:
+                kept[size] = units[i]
+                hashed = (hashed ^ np.uint64(units[i])) * HASH_PRIME
+                size += 1
+            continue
+        if size > start:
+            slot = find_slot(kept, start, size - start, hashed, table, hashes, starts, lengths)
+            if table[slot] >= 0:
+                counts[table[slot]] += 1
+                size = start  # it is there already
+            else:
+                table[slot] = distinct
+                hashes[distinct], starts[distinct] = hashed, start
+                lengths[distinct], counts[distinct] = size - start, 1
+                distinct += 1
+                if distinct * 4 > table.size * 3:
+                    table = larger_table(table, hashes, distinct)
+            start = size
+            hashed = HASH_SEED
+    return _counted(kept, starts, lengths, counts, distinct, 2)
+
+
+@compiled
+def _counted(
+    units: NDArray[np.uint8] | NDArray[np.uint32],
     starts: NDArray[np.int32],
-    ends: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    counts: NDArray[np.int32],
+    distinct: int,
     shortest: int,
 ) -> tuple[int, int, int, int]:
     """The attributes of `Lines`; lines that are shorter, or `},` where `shortest` is 2, are
     not repeated."""
-    counts = np.zeros(distinct, np.int32)
-    for line in range(ids.size):
-        counts[ids[line]] += 1
-    characters = repeated = repeated_characters = 0
-    for line in range(ids.size):
-        length = ends[line] - starts[line]
-        characters += length
-        if counts[ids[line]] > 1 and length >= shortest:
-            first = starts[line]
-            closer = length == 2 and codes[first] == _BRACE and codes[first + 1] == _COMMA
-            if shortest < 2 or not closer:
-                repeated += 1
-                repeated_characters += length
-    return ids.size, characters, repeated, repeated_characters
+    total = characters = repeated = repeated_characters = 0
+    for line in range(distinct):
+        count, length, first = int(counts[line]), int(lengths[line]), starts[line]
+        total += count
+        characters += count * length
+        if count == 1 or length < shortest:
+            continue
+        closer = length == 2 and units[first] == _BRACE and units[first + 1] == _COMMA
+        if shortest < 2 or not closer:
+            repeated += count
+            repeated_characters += count * length
+    return total, characters, repeated, repeated_characters

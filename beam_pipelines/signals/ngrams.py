@@ -14,7 +14,7 @@ from beam_pipelines.dedup.compiled import compiled
 
 TOP_LENGTHS = (2, 3, 4)
 DUPLICATE_LENGTHS = (5, 6, 7, 8, 9, 10)
-_LONGEST = max(DUPLICATE_LENGTHS)
+_LONGEST_TOP, _LONGEST = max(TOP_LENGTHS), max(DUPLICATE_LENGTHS)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -39,31 +39,30 @@ def ngram_shares(ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> NgramSha
       ids: int32[words], which word stands at each position, as numbers from 0.
       lengths: int32[words], characters of that word.
     """
-    top = np.zeros(_LONGEST + 1, np.int64)
-    duplicate = np.zeros(_LONGEST + 1, np.int64)
-    _count(ids, lengths, _LONGEST, top, duplicate)
-    total = max(1, int(lengths.sum()))
+    top, duplicate, characters = _count(ids, lengths, _LONGEST_TOP, _LONGEST)
+    total = max(1, characters)
+    shares_of_top, shares_of_duplicate = (top / total).tolist(), (duplicate / total).tolist()
     return NgramShares(
-        top={n: int(top[n]) / total for n in TOP_LENGTHS},
-        duplicate={n: int(duplicate[n]) / total for n in DUPLICATE_LENGTHS},
+        top={n: shares_of_top[n] for n in TOP_LENGTHS},
+        duplicate={n: shares_of_duplicate[n] for n in DUPLICATE_LENGTHS},
     )
 
 
 @compiled
 def _count(
-    ids: NDArray[np.int32],
-    lengths: NDArray[np.int32],
-    longest: int,
-    top: NDArray[np.int64],
-    duplicate: NDArray[np.int64],
-) -> None:
-    """Writes characters of the most frequent and of all repeated n-grams, for n up to `longest`."""
+    ids: NDArray[np.int32], lengths: NDArray[np.int32], longest_top: int, longest: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """int64[longest + 1] of characters of the most frequent n-gram up to `longest_top`, the same
+    of all repeated n-grams beyond it, and the characters of all words."""
+    top = np.zeros(longest + 1, np.int64)
+    duplicate = np.zeros(longest + 1, np.int64)
     counts = np.zeros(ids.size, np.int32)
+    characters = 0
     for i in range(ids.size):
         counts[ids[i]] += 1
+        characters += int(lengths[i])
     # Number of the repeated n-gram that begins at each position, or -1; one more as a guard.
     grams = np.full(ids.size + 1, -1, np.int32)
-    longer = np.full(ids.size + 1, -1, np.int32)
     places = np.empty(ids.size, np.int32)  # where a repeated n-gram begins
     num_places = 0
     for i in range(ids.size):
@@ -71,23 +70,26 @@ def _count(
             grams[i] = ids[i]
             places[num_places] = i
             num_places += 1
-    table = np.empty(_table_size(num_places), np.int32)
+    bits = _table_bits(num_places)
+    keys, numbers = np.empty(1 << bits, np.uint64), np.empty(1 << bits, np.int32)
     for n in range(2, longest + 1):
-        num_places = _lengthen(places, num_places, grams, longer, counts, table)
+        num_places, best, start = _lengthen(places, num_places, grams, counts, keys, numbers)
         if num_places == 0:
-            return
-        grams, longer = longer, grams
-        top[n] = _most_frequent(places, num_places, grams, counts, lengths, n)
-        duplicate[n] = _covered(places, num_places, lengths, n)
+            break
+        if n <= longest_top:
+            top[n] = lengths[start : start + n].sum() * best
+        else:
+            duplicate[n] = _covered(places, num_places, lengths, n)
+    return top, duplicate, characters
 
 
 @compiled
-def _table_size(entries: int) -> int:
-    """The power of two that `entries` fill to at most three quarters."""
-    size = 16
-    while size * 3 < entries * 4:
-        size *= 2
-    return size
+def _table_bits(entries: int) -> int:
+    """The logarithm of the table's size, which `entries` fill to at most three quarters."""
+    bits = 4
+    while (3 << bits) < entries * 4:
+        bits += 1
+    return bits
 
 
 @compiled
@@ -95,68 +97,53 @@ def _lengthen(
     places: NDArray[np.int32],
     num_places: int,
     grams: NDArray[np.int32],
-    longer: NDArray[np.int32],
     counts: NDArray[np.int32],
-    table: NDArray[np.int32],
-) -> int:
-    """From (n-1)-grams to n-grams: fills `longer` and `counts`, keeps the `places` that repeat.
+    keys: NDArray[np.uint64],
+    numbers: NDArray[np.int32],
+) -> tuple[int, int, int]:
+    """From (n-1)-grams to n-grams: changes `grams` and `counts`, keeps the `places` that repeat.
 
-    `table` maps a hash to the place where the n-gram was first met. `longer` holds -1 alone
-    at the beginning, `grams` at the end.
+    `keys` maps a hash to the pair of (n-1)-grams that is there, `numbers` to the n-gram's number.
+
+    Returns:
+      How many places are left, how often the most frequent n-gram occurs, where it first does.
     """
-    size = _table_size(num_places)
-    mask = np.uint64(size - 1)
-    table[:size] = -1
+    bits = _table_bits(num_places)
+    shift = np.uint64(64 - bits)
+    mask = np.uint64((1 << bits) - 1)
+    numbers[: 1 << bits] = -1
     distinct = 0
     for k in range(num_places):
         i = places[k]
+        # Places rise, so the one behind still has its (n-1)-gram.
         left, right = grams[i], grams[i + 1]
         if right < 0:
+            grams[i] = -1
             continue
         key = (np.uint64(left) << np.uint64(32)) | np.uint64(right)
-        slot = (((key * _MIX) ^ (key >> np.uint64(29))) * _MIX >> np.uint64(32)) & mask
-        while True:
-            other = table[slot]
-            if other < 0:
-                table[slot] = i
-                longer[i] = distinct
-                counts[distinct] = 1
-                distinct += 1
-                break
-            if grams[other] == left and grams[other + 1] == right:
-                longer[i] = longer[other]
-                counts[longer[i]] += 1
-                break
+        slot = (key * _MIX) >> shift
+        while numbers[slot] >= 0 and keys[slot] != key:
             slot = (slot + np.uint64(1)) & mask
-    repeated = 0
+        if numbers[slot] < 0:
+            numbers[slot], keys[slot] = distinct, key
+            counts[distinct] = 0
+            distinct += 1
+        grams[i] = numbers[slot]
+        counts[numbers[slot]] += 1
+    repeated = best = start = 0
     for k in range(num_places):
         i = places[k]
-        grams[i] = -1  # It becomes the empty buffer of the next length.
-        if longer[i] >= 0 and counts[longer[i]] > 1:
+        if grams[i] < 0:
+            continue
+        count = counts[grams[i]]
+        if count > 1:
+            if count > best:
+                best, start = count, i
             places[repeated] = i
             repeated += 1
         else:
-            longer[i] = -1
-    return repeated
-
-
-@compiled
-def _most_frequent(
-    places: NDArray[np.int32],
-    num_places: int,
-    grams: NDArray[np.int32],
-    counts: NDArray[np.int32],
-    lengths: NDArray[np.int32],
-    n: int,
-) -> int:
-    """Characters of the most frequent n-gram, the earliest one of several, times its count."""
-    best = 0
-    start = 0
-    for k in range(num_places):
-        count = counts[grams[places[k]]]
-        if count > best:
-            best, start = count, places[k]
-    return lengths[start : start + n].sum() * best
+            grams[i] = -1
+    return repeated, best, start
 
 
 @compiled

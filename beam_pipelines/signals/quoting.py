@@ -6,40 +6,62 @@ escaped quote opens none, and a triple quote that nothing closes is looked for o
 the compiled scanner is linear in the text.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from beam_pipelines.dedup.compiled import compiled
 from beam_pipelines.signals.characters import IS_SPACE, IS_WORD
-from beam_pipelines.signals.scan import Runs
 
 _BACKSLASH, _NEWLINE, _PLUS = (np.uint8(ord(character)) for character in "\\\n+")
 _DOUBLE, _SINGLE = (np.uint8(ord(character)) for character in "\"'")
 
 
-def quoted_strings(codes: NDArray[np.uint8]) -> Runs:
-    """What stands between the quotes of every string, in order; an unclosed quote opens none.
+class Pieces(NamedTuple):
+    """Pieces of a text, in order: int32[pieces] of characters each."""
+
+    starts: NDArray[np.int32]
+    ends: NDArray[np.int32]
+
+
+class Strings(NamedTuple):
+    """What stands between the quotes of strings, in order.
+
+    Attributes:
+      starts, ends: int32[strings], characters.
+      num_chars: in all of them.
+    """
+
+    starts: NDArray[np.int32]
+    ends: NDArray[np.int32]
+    num_chars: int
+
+
+def quoted_strings(codes: NDArray[np.uint8]) -> Strings:
+    """The contents of every string; an unclosed quote opens none.
 
     Args:
       codes: uint8[chars], a code as `characters` folds it.
     """
-    most = _count_quotes(codes) // 2
-    starts, ends = np.empty(most, np.int32), np.empty(most, np.int32)
-    found = _quoted(codes, starts, ends)
-    return Runs(starts[:found], ends[:found])
+    return Strings(*_quoted(codes))
 
 
-def long_lines(codes: NDArray[np.uint8], strings: Runs, tokens: int) -> int:
+def long_lines(codes: NDArray[np.uint8], strings: Strings, tokens: int) -> int:
     """Lines of the strings with more than so many tokens: words, or runs of other signs."""
+    if strings.num_chars <= tokens:
+        return 0
     return _long_lines(codes, strings.starts, strings.ends, tokens, IS_SPACE, IS_WORD)
 
 
-def long_words(codes: NDArray[np.uint8], strings: Runs, length: int) -> Runs:
+def long_words(codes: NDArray[np.uint8], strings: Strings, length: int) -> Pieces:
     """Words between white space in the strings that are longer than `length` characters."""
-    most = int(strings.lengths.sum()) // length
+    most = strings.num_chars // length
     starts, ends = np.empty(most, np.int32), np.empty(most, np.int32)
-    found = _long_words(codes, strings.starts, strings.ends, length, IS_SPACE, starts, ends)
-    return Runs(starts[:found], ends[:found])
+    found = 0
+    if most:
+        found = _long_words(codes, strings.starts, strings.ends, length, IS_SPACE, starts, ends)
+    return Pieces(starts[:found], ends[:found])
 
 
 def may_join_strings(codes: NDArray[np.uint8]) -> bool:
@@ -48,17 +70,15 @@ def may_join_strings(codes: NDArray[np.uint8]) -> bool:
 
 
 @compiled
-def _count_quotes(codes: NDArray[np.uint8]) -> int:
-    count = 0
-    for i in range(codes.size):
-        count += (codes[i] == _DOUBLE) | (codes[i] == _SINGLE)
-    return count
-
-
-@compiled
-def _quoted(codes: NDArray[np.uint8], starts: NDArray[np.int32], ends: NDArray[np.int32]) -> int:
+def _quoted(
+    codes: NDArray[np.uint8],
+) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
     size = codes.size
-    found = i = 0
+    quotes = 0
+    for i in range(size):
+        quotes += (codes[i] == _DOUBLE) | (codes[i] == _SINGLE)
+    starts, ends = np.empty(quotes // 2, np.int32), np.empty(quotes // 2, np.int32)
+    found = characters = i = 0
     closed_double = closed_single = True  # whether a triple quote may still be closed
     while i < size:
         quote = codes[i]
@@ -73,6 +93,7 @@ def _quoted(codes: NDArray[np.uint8], starts: NDArray[np.int32], ends: NDArray[n
             if end >= 0:
                 starts[found], ends[found] = i, end
                 found += 1
+                characters += end - i
                 i = end + 3
             elif quote == _DOUBLE:
                 closed_double = False
@@ -83,9 +104,10 @@ def _quoted(codes: NDArray[np.uint8], starts: NDArray[np.int32], ends: NDArray[n
             if end >= 0:
                 starts[found], ends[found] = i + 1, end
                 found += 1
+                characters += end - i - 1
                 i = end
             i += 1
-    return found
+    return starts[:found].copy(), ends[:found].copy(), characters
 
 
 @compiled

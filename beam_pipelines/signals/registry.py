@@ -24,6 +24,7 @@ class Signal:
 
 
 _SIGNALS: dict[str, Signal] = {}
+_BY_GROUP: dict[str, tuple[Signal, ...]] = {}
 
 
 def signal(name: str, group: str) -> Callable[[SignalFunction], SignalFunction]:
@@ -45,11 +46,12 @@ def add_signal(name: str, group: str, function: SignalFunction) -> None:
     if name in _SIGNALS:
         raise ValueError(f"signal {name!r} is registered twice")
     _SIGNALS[name] = Signal(name, group, function)
+    _BY_GROUP[group] = (*signals_of(group), _SIGNALS[name])
 
 
 def signals_of(group: str) -> tuple[Signal, ...]:
     """The signals of one group, in the order of their registration."""
-    return tuple(entry for entry in _SIGNALS.values() if entry.group == group)
+    return _BY_GROUP.get(group, ())
 
 
 def registered_names() -> tuple[str, ...]:

@@ -49,6 +49,11 @@ class Comparison:
     def holds(self, value: float) -> bool:
         return _OPERATORS[self.operator](value, self.bound)
 
+    @property
+    def function(self) -> Callable[[float, float], bool]:
+        """`function(value, bound)` is what `holds` gives."""
+        return _OPERATORS[self.operator]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
@@ -123,6 +128,24 @@ class RuleTable:
         # Not the table's order: a configuration that was written out and read again is sorted.
         return tuple(sorted(rules, key=lambda rule: signal_names().index(rule.signal)))
 
+    @functools.cached_property
+    def _tests(self) -> tuple[tuple[str, Callable[[float, float], bool], float, Rule], ...]:
+        """(signal, function, bound, rule) of every comparison: what each document goes through."""
+        return tuple(
+            (rule.signal, comparison.function, comparison.bound, rule)
+            for rule in self.rules
+            for comparison in rule.comparisons
+        )
+
+    def violated_by(self, values: Mapping[str, float | None]) -> list[Rule]:
+        """The rules that a document with these signals violates, in their order."""
+        violated: list[Rule] = []
+        for signal, holds, bound, rule in self._tests:
+            value = values.get(signal)
+            if value is not None and holds(value, bound) and rule not in violated:
+                violated.append(rule)
+        return violated
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Violation:
@@ -142,7 +165,7 @@ def decide(
 ) -> list[Violation]:
     """Every rule of `table` that drops the document, in a fixed order; none: it stays."""
     violations = []
-    for rule in table.rules:
+    for rule in table.violated_by(values):
         value = values.get(rule.signal)
         comparison = rule.violated_by(value)
         if value is not None and comparison is not None and rule.applies_to(document_id):

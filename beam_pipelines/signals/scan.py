@@ -12,107 +12,125 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_pipelines.dedup.compiled import compiled
-from beam_pipelines.signals.characters import IS_SPACE
+from beam_pipelines.signals.characters import IS_DIGIT, IS_LETTER, IS_SPACE, read_only
 
-_HASH_SEED = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bit
-_HASH_PRIME = np.uint64(0x100000001B3)
+HASH_SEED = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bit, of characters instead of bytes
+HASH_PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _NEWLINE = np.uint8(ord("\n"))
-
-
-class Runs(NamedTuple):
-    """Pieces of a text, in order: int32[pieces] of characters each."""
-
-    starts: NDArray[np.int32]
-    ends: NDArray[np.int32]
-
-    @property
-    def lengths(self) -> NDArray[np.int32]:
-        return self.ends - self.starts
+SMALLEST_TABLE = 256  # slots of a hash table; a power of two
 
 
 class Numbered(NamedTuple):
-    """Which pieces of a text are equal.
+    """The pieces of a text, and which of them are equal.
 
     Attributes:
       ids: int32[pieces], equal for equal ones, in order of first occurrence.
-      first: int32[distinct], the first piece of each number.
+      lengths: int32[pieces], characters.
+      first_starts: int32[distinct], where the first piece of each number begins.
+      first_lengths: int32[distinct], its characters.
+      counts: int32[distinct], how often each number occurs.
+      num_chars: in all pieces.
     """
 
     ids: NDArray[np.int32]
-    first: NDArray[np.int32]
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """int64[distinct]: how often each number occurs."""
-        return np.bincount(self.ids, minlength=len(self.first))
-
-
-def character_counts(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """int64[256]: how often each byte occurs."""
-    counts = np.zeros((4, 256), np.int64)
-    _count_characters(codes, counts)
-    return counts.sum(axis=0)
+    lengths: NDArray[np.int32]
+    first_starts: NDArray[np.int32]
+    first_lengths: NDArray[np.int32]
+    counts: NDArray[np.int32]
+    num_chars: int
 
 
-def line_sizes(codes: NDArray[np.uint8]) -> tuple[int, int]:
-    """How many lines there are, empty ones too, and the longest's length with its newline."""
-    return _line_sizes(codes)
+class Profile(NamedTuple):
+    """What a text is made of.
+
+    Attributes:
+      counts: int64[256], how often each byte of `characters` occurs.
+      lines: empty ones too.
+      longest_line: characters, with its newline.
+      spaces, letters, digits: characters.
+    """
+
+    counts: NDArray[np.int64]
+    lines: int
+    longest_line: int
+    spaces: int
+    letters: int
+    digits: int
 
 
-def runs(codes: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> Runs:
-    """The longest runs of characters of one kind.
+def profile(codes: NDArray[np.uint8]) -> Profile:
+    """Counts the characters and lines of a text."""
+    return Profile(*_profile(codes, IS_SPACE, IS_LETTER, IS_DIGIT))
+
+
+def numbered_runs(
+    codes: NDArray[np.uint8],
+    units: NDArray[np.uint8] | NDArray[np.uint32],
+    kinds: NDArray[np.uint8],
+) -> Numbered:
+    """The longest runs of characters of one kind, numbered so that equal ones have equal numbers.
 
     Args:
       codes: uint8[chars].
+      units: [chars], what tells characters apart.
       kinds: uint8[256], each byte's kind; what is of kind 0 is in no run.
     """
-    return Runs(*_find_runs(codes, kinds))
+    return Numbered(*_numbered_runs(codes, units, kinds))
 
 
-def trimmed(codes: NDArray[np.uint8], pieces: Runs) -> Runs:
-    """The pieces without white space at either end, and without those of nothing else."""
-    starts, ends = pieces.starts.copy(), pieces.ends.copy()
-    kept = _trim(codes, IS_SPACE, starts, ends)
-    return Runs(starts[:kept], ends[:kept])
+def without(codes: NDArray[np.uint8], bounds: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """The codes without some pieces.
 
+    Args:
+      codes: uint8[chars].
+      bounds: int32[pieces, 2], start and end of each, in order.
 
-def numbered(codes: NDArray[np.uint8] | NDArray[np.uint32], pieces: Runs) -> Numbered:
-    """Numbers the pieces of `codes` so that equal ones have equal numbers."""
-    ids = np.empty(len(pieces.starts), np.int32)
-    first = np.empty(len(pieces.starts), np.int32)
-    distinct = _number(
-        codes.view(np.uint8),
-        codes.itemsize,
-        pieces.starts,
-        pieces.ends,
-        _table(len(ids)),
-        ids,
-        first,
-    )
-    return Numbered(ids, first[:distinct])
-
-
-def _table(entries: int) -> NDArray[np.int32]:
-    """An empty hash table that `entries` fill to at most three quarters; a power of two."""
-    return np.full(1 << max(4, (entries * 4 // 3).bit_length()), -1, np.int32)
+    Returns:
+      uint8[chars], read-only.
+    """
+    return read_only(_without(codes, bounds))
 
 
 @compiled
-def _count_characters(codes: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
+def _without(codes: NDArray[np.uint8], bounds: NDArray[np.int32]) -> NDArray[np.uint8]:
+    kept = np.empty(codes.size, np.uint8)
+    size = position = 0
+    for piece in range(bounds.shape[0]):
+        start, end = int(bounds[piece, 0]), int(bounds[piece, 1])
+        kept[size : size + start - position] = codes[position:start]
+        size += start - position
+        position = end
+    kept[size : size + codes.size - position] = codes[position:]
+    size += codes.size - position
+    return kept[:size].copy()
+
+
+@compiled
+def _profile(
+    codes: NDArray[np.uint8],
+    is_space: NDArray[np.uint8],
+    is_letter: NDArray[np.uint8],
+    is_digit: NDArray[np.uint8],
+) -> tuple[NDArray[np.int64], int, int, int, int, int]:
     # Four counters: a run of one character would wait for its own last increment.
+    four = np.zeros((4, 256), np.int64)
     whole = codes.size - codes.size % 4
     for i in range(0, whole, 4):
-        counts[0, codes[i]] += 1
-        counts[1, codes[i + 1]] += 1
-        counts[2, codes[i + 2]] += 1
-        counts[3, codes[i + 3]] += 1
+        four[0, codes[i]] += 1
+        four[1, codes[i + 1]] += 1
+        four[2, codes[i + 2]] += 1
+        four[3, codes[i + 3]] += 1
     for i in range(whole, codes.size):
-        counts[0, codes[i]] += 1
-
-
-@compiled
-def _line_sizes(codes: NDArray[np.uint8]) -> tuple[int, int]:
+        four[0, codes[i]] += 1
+    counts = np.empty(256, np.int64)
+    spaces = letters = digits = 0
+    for code in range(256):
+        count = four[0, code] + four[1, code] + four[2, code] + four[3, code]
+        counts[code] = count
+        spaces += count * is_space[code]
+        letters += count * is_letter[code]
+        digits += count * is_digit[code]
     lines = longest = start = 0
     for i in range(codes.size):
         if codes[i] == _NEWLINE:
@@ -122,95 +140,105 @@ def _line_sizes(codes: NDArray[np.uint8]) -> tuple[int, int]:
     if start < codes.size:
         lines += 1
         longest = max(longest, codes.size - start)
-    return lines, longest
+    return counts, lines, longest, spaces, letters, digits
 
 
 @compiled
-def _find_runs(
-    codes: NDArray[np.uint8], kinds: NDArray[np.uint8]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    count = 0
-    before = np.uint8(0)
-    for i in range(codes.size):
-        kind = kinds[codes[i]]
-        count += kind != before and kind != 0
-        before = kind
-    starts, ends = np.empty(count, np.int32), np.empty(count, np.int32)
-    found = -1
-    before = np.uint8(0)
-    for i in range(codes.size):
-        kind = kinds[codes[i]]
-        if kind != before:
-            if before:
-                ends[found] = i
-            if kind:
-                found += 1
-                starts[found] = i
-            before = kind
-    if before:
-        ends[found] = codes.size
-    return starts, ends
-
-
-@compiled
-def _trim(
+def _numbered_runs(
     codes: NDArray[np.uint8],
-    is_space: NDArray[np.uint8],
-    starts: NDArray[np.int32],
-    ends: NDArray[np.int32],
-) -> int:
-    kept = 0
-    for piece in range(starts.size):
-        start, end = starts[piece], ends[piece]
-        while start < end and is_space[codes[start]]:
-            start += 1
-        while start < end and is_space[codes[end - 1]]:
-            end -= 1
-        if start < end:
-            starts[kept], ends[kept] = start, end
-            kept += 1
-    return kept
+    units: NDArray[np.uint8] | NDArray[np.uint32],
+    kinds: NDArray[np.uint8],
+) -> tuple[
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    int,
+]:
+    # As many as a text of single characters has; pages that nothing is written to cost nothing.
+    ids, lengths = np.empty(codes.size, np.int32), np.empty(codes.size, np.int32)
+    starts, sizes = np.empty(codes.size, np.int32), np.empty(codes.size, np.int32)
+    counts, hashes = np.empty(codes.size, np.int32), np.empty(codes.size, np.uint64)
+    table = np.full(SMALLEST_TABLE, -1, np.int32)
+    found = distinct = characters = i = 0
+    while i < codes.size:
+        kind = kinds[codes[i]]
+        if kind == 0:
+            i += 1
+            continue
+        start = i
+        hashed = HASH_SEED
+        while i < codes.size and kinds[codes[i]] == kind:
+            hashed = (hashed ^ np.uint64(units[i])) * HASH_PRIME
+            i += 1
+        slot = find_slot(units, start, i - start, hashed, table, hashes, starts, sizes)
+        number = table[slot]
+        if number < 0:
+            number = distinct
+            table[slot] = number
+            hashes[number], starts[number], sizes[number] = hashed, start, i - start
+            counts[number] = 0
+            distinct += 1
+            if distinct * 4 > table.size * 3:
+                table = larger_table(table, hashes, distinct)
+        counts[number] += 1
+        ids[found], lengths[found] = number, i - start
+        characters += i - start
+        found += 1
+    return (
+        ids[:found].copy(),
+        lengths[:found].copy(),
+        starts[:distinct].copy(),
+        sizes[:distinct].copy(),
+        counts[:distinct].copy(),
+        characters,
+    )
 
 
 @compiled
-def _number(
-    data: NDArray[np.uint8],
-    width: int,
-    starts: NDArray[np.int32],
-    ends: NDArray[np.int32],
+def find_slot(
+    units: NDArray[np.uint8] | NDArray[np.uint32],
+    start: int,
+    length: int,
+    hashed: np.uint64,
     table: NDArray[np.int32],
-    ids: NDArray[np.int32],
-    first: NDArray[np.int32],
-) -> int:
-    """Fills `ids` and `first`; `table` maps a hash to the first piece that has it."""
+    hashes: NDArray[np.uint64],
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+) -> np.uint64:
+    """Where `table` has the number of a piece of `units`, or the empty slot for it.
+
+    `hashes`, `starts` and `lengths` describe the pieces by their numbers.
+    """
     mask = np.uint64(table.size - 1)
-    distinct = 0
-    for piece in range(starts.size):
-        start, end = starts[piece] * width, ends[piece] * width
-        hashed = _HASH_SEED
-        for i in range(start, end):
-            hashed = (hashed ^ np.uint64(data[i])) * _HASH_PRIME
-        slot = ((hashed * _MIX) >> np.uint64(32)) & mask
-        while True:
-            other = table[slot]
-            if other < 0:
-                table[slot] = piece
-                ids[piece] = distinct
-                first[distinct] = piece
-                distinct += 1
-                break
-            if _equal(data, start, end, starts[other] * width, ends[other] * width):
-                ids[piece] = ids[other]
-                break
-            slot = (slot + np.uint64(1)) & mask
-    return distinct
+    slot = ((hashed * _MIX) >> np.uint64(32)) & mask
+    while True:
+        number = table[slot]
+        if number < 0:
+            return slot
+        if hashes[number] == hashed and lengths[number] == length:
+            other = starts[number]
+            equal = True
+            for k in range(length):
+                if units[start + k] != units[other + k]:
+                    equal = False
+                    break
+            if equal:
+                return slot
+        slot = (slot + np.uint64(1)) & mask
 
 
 @compiled
-def _equal(data: NDArray[np.uint8], start: int, end: int, other: int, other_end: int) -> bool:
-    if end - start != other_end - other:
-        return False
-    for i in range(end - start):  # noqa: SIM110 - Numba compiles no generators
-        if data[start + i] != data[other + i]:
-            return False
-    return True
+def larger_table(
+    table: NDArray[np.int32], hashes: NDArray[np.uint64], distinct: int
+) -> NDArray[np.int32]:
+    """The same entries in four times as many slots."""
+    larger = np.full(4 * table.size, -1, np.int32)
+    mask = np.uint64(larger.size - 1)
+    for number in range(distinct):
+        slot = ((hashes[number] * _MIX) >> np.uint64(32)) & mask
+        while larger[slot] >= 0:
+            slot = (slot + np.uint64(1)) & mask
+        larger[slot] = number
+    return larger

@@ -51,7 +51,7 @@ def entropy_unigram(document: ParsedDocument) -> float | None:
 
 @signal("qsc_doc_frac_chars_curly_bracket", "text")
 def frac_chars_curly_bracket(document: ParsedDocument) -> float | None:
-    brackets = sum(int(document.character_counts[ord(bracket)]) for bracket in "{}")
+    brackets = sum(int(document.profile.counts[ord(bracket)]) for bracket in "{}")
     return share(brackets, len(document.text), of_nothing=0.0)
 
 
@@ -69,26 +69,27 @@ def frac_lines_dupe_lines(document: ParsedDocument) -> float | None:
 @signal("qsc_doc_frac_lines_end_with_readmore", "text")
 def frac_lines_end_with_readmore(document: ParsedDocument) -> float | None:
     if not any(words in document.text for words in _READ_MORE):
-        return share(0, document.num_lines)
+        return share(0, document.profile.lines)
     ends = sum(
         line.rstrip().rstrip(_CLOSING_BRACKETS).endswith(_READ_MORE) for line in document.lines
     )
-    return share(ends, document.num_lines)
+    return share(ends, document.profile.lines)
 
 
 @signal("qsc_doc_frac_lines_start_with_bullet", "text")
 def frac_lines_start_with_bullet(document: ParsedDocument) -> float | None:
     """Lines that begin with a typographic bullet; `-` and `*` are none."""
     if not _ANY_BULLET.search(document.text):
-        return share(0, document.num_lines)
+        return share(0, document.profile.lines)
     bullets = sum(line.lstrip().startswith(_BULLETS) for line in document.lines)
-    return share(bullets, document.num_lines)
+    return share(bullets, document.profile.lines)
 
 
 @signal("qsc_doc_frac_words_all_caps", "text")
 def frac_words_all_caps(document: ParsedDocument) -> float | None:
     words = document.raw_word_counts
-    return share(sum(words[word] for word in words if word.isupper()), document.num_raw_words)
+    capitals = filter(str.isupper, words)
+    return share(sum(map(words.__getitem__, capitals)), document.num_raw_words)
 
 
 @signal("qsc_doc_frac_words_full_bracket", "text")
@@ -104,7 +105,7 @@ def frac_words_redpajama_stop(document: ParsedDocument) -> float | None:
     if stop_words is None:
         return None
     words = document.raw_word_counts
-    stops = sum(words[word] for word in words if word in stop_words)
+    stops = sum(map(words.__getitem__, words.keys() & stop_words))
     return share(stops, document.num_raw_words, of_nothing=0.0)
 
 
@@ -115,7 +116,7 @@ def num_sentences(document: ParsedDocument) -> float:
 
 @signal("qsc_doc_num_chars_sentence_length_mean", "text")
 def num_chars_sentence_length_mean(document: ParsedDocument) -> float | None:
-    breaks = sum(int(document.character_counts[ord(sign)]) for sign in _SENTENCE_BREAKS)
+    breaks = sum(int(document.profile.counts[ord(sign)]) for sign in _SENTENCE_BREAKS)
     return share(len(document.text) - breaks, breaks + 1, of_nothing=0.0)
 
 

@@ -27,13 +27,18 @@ from beam_pipelines.signals.characters import (
     code_units,
     folded,
 )
-from beam_pipelines.signals.scan import numbered, runs
+from beam_pipelines.signals.scan import numbered_runs
 
 # A run of one script is near to a word, and needs no dictionary of 50 MB.
 _JAPANESE_WORD = re.compile(
     r"[\u4e00-\u9fff\u3005]+|[\u3040-\u309f]+|[\u30a0-\u30ff]+"
     r"|[^\W\u3005\u3040-\u30ff\u4e00-\u9fff]+|[^\w\s]+"
 )
+# jieba takes each block of these by itself, and every other character for a word.
+_CHINESE_BLOCK = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%\-]+|\S")
+_LONGEST_REMEMBERED = 100
+# A sentence is shorter; jieba takes hundreds of bytes for each character of one.
+_LONGEST_BLOCK = 5000
 _CONTROL = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA1), 0x200B, 0x2060, 0xFEFF]))
 # Full-width forms of ASCII's, and the quotation marks and stops of Chinese. Dashes are words.
 _WIDE_PUNCTUATION = (
@@ -55,11 +60,13 @@ class Words:
       ids: int32[words], equal for equal words, in order of first occurrence.
       lengths: int32[words], characters of each word.
       num_distinct: how many different words there are.
+      num_chars: in all of them.
     """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
     num_distinct: int
+    num_chars: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -67,36 +74,46 @@ class Words:
 
 def normalised_words(text: str, human_language: str) -> Words:
     """Words of the normalised text."""
+    if text.isascii():
+        codes = np.frombuffer(text.encode().translate(_ASCII_TO_NORMALISED), np.uint8)
+        return _words(codes, codes)
     normalised = _normalised(text)
-    if not text.isascii() and human_language in ("zh", "ja"):
+    if human_language in ("zh", "ja"):
         return words_of(_cut(normalised, human_language))
-    pieces = runs(folded(normalised), _WORD_KINDS)
-    ids, first = numbered(code_units(normalised), pieces)
-    return Words(ids, pieces.lengths, len(first))
+    return _words(folded(normalised), code_units(normalised))
 
 
 def words_of(words: Sequence[str]) -> Words:
     """The words of a text that is cut already."""
     numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
     ids = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))
-    return Words(ids, np.fromiter(map(len, words), np.int32, len(words)), len(numbers))
+    lengths = np.fromiter(map(len, words), np.int32, len(words))
+    return Words(ids, lengths, len(numbers), int(lengths.sum()))
 
 
-def raw_word_counts(text: str, human_language: str) -> Mapping[str, int]:
-    """How often each word of the text as it is occurs."""
+def raw_word_counts(text: str, codes: NDArray[np.uint8], human_language: str) -> Mapping[str, int]:
+    """How often each word of the text as it is occurs.
+
+    Args:
+      text: any text.
+      codes: uint8[chars], the text as `characters.folded` gives it.
+      human_language: ISO 639 code.
+    """
     if human_language in ("zh", "ja"):
         return collections.Counter(_cut(text, human_language))
-    pieces = runs(folded(text), _WORD_KINDS)
-    found = numbered(code_units(text), pieces)
-    starts = pieces.starts[found.first].tolist()
-    ends = pieces.ends[found.first].tolist()
+    found = numbered_runs(codes, code_units(text), _WORD_KINDS)
+    starts = found.first_starts.tolist()
+    ends = (found.first_starts + found.first_lengths).tolist()
     words = (text[start:end] for start, end in zip(starts, ends, strict=True))
     return dict(zip(words, found.counts.tolist(), strict=True))
 
 
+def _words(codes: NDArray[np.uint8], units: NDArray[np.uint8] | NDArray[np.uint32]) -> Words:
+    found = numbered_runs(codes, units, _WORD_KINDS)
+    return Words(found.ids, found.lengths, len(found.counts), found.num_chars)
+
+
 def _normalised(text: str) -> str:
-    if text.isascii():
-        return text.encode().translate(_ASCII_TO_NORMALISED).decode()
     codes = _separators_to_spaces()[code_points(text)]
     return unicodedata.normalize(
         "NFKC", codes.tobytes().decode("utf-32-le", "surrogatepass").lower()
@@ -107,9 +124,23 @@ def _cut(text: str, human_language: str) -> list[str]:
     """Words of Chinese or Japanese, in order."""
     if human_language == "ja":
         return _JAPANESE_WORD.findall(text)
-    to_simplified, cut = _chinese()
-    words = (w for line in text.splitlines() for w in cut(to_simplified(line, "zh-cn")))
-    return [word for word in words if not word.isspace()]
+    to_simplified, _ = _chinese()
+    words: list[str] = []
+    for line in text.splitlines():
+        for block in _CHINESE_BLOCK.findall(to_simplified(line, "zh-cn")):
+            if len(block) == 1:
+                words.append(block)
+            elif len(block) <= _LONGEST_REMEMBERED:
+                words += _words_of_block(block)
+            else:
+                for start in range(0, len(block), _LONGEST_BLOCK):
+                    words += _chinese()[1](block[start : start + _LONGEST_BLOCK])
+    return words
+
+
+@functools.lru_cache(maxsize=32_768)  # most blocks come again in the normalised text
+def _words_of_block(block: str) -> tuple[str, ...]:
+    return tuple(_chinese()[1](block))
 
 
 @functools.cache

@@ -14,12 +14,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-import apache_beam as beam
-
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
 from beam_pipelines.sources.entry import RawFile
-from beam_pipelines.sources.fields import BadRecordError, Fields, lacking, raw_file
+from beam_pipelines.sources.fields import BadRecordError, Fields, bad_record_file, lacking, raw_file
 from beam_pipelines.stores import is_remote
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import decode_document
@@ -33,34 +31,17 @@ _CHECKED_FILES = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class ArrayRecords:
+class ArrayRecords(containers.ContainerSource):
     """ArrayRecord files of documents or Examples.
 
     Attributes:
-      files: a path, pattern (`runs/corpus/documents-*`) or folder, or several.
       fields: which feature keeps what; None: `Document` records.
     """
 
-    files: str | Sequence[str]
     fields: Fields | None = None
 
-    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
-        form = ArrayRecordFormat(self.fields)
-        return pipeline | "ArrayRecords" >> containers.ReadContainers(
-            self.files, form, max_file_bytes
-        )
-
-    def settings(self) -> dict[str, Any]:
-        fields = None if self.fields is None else dataclasses.asdict(self.fields)
-        return {"type": "ArrayRecords", "fields": fields}
-
-    def fingerprint(self) -> str:
-        """Of names, sizes and contents.
-
-        Raises:
-          InputError: nothing matches.
-        """
-        return containers.fingerprint(self.files, ArrayRecordFormat.suffixes)
+    def form(self) -> containers.Format:
+        return ArrayRecordFormat(self.fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,15 +101,7 @@ class ArrayRecordFormat:
             return raw_file(features, self.fields, self.provenance, container.name, max_file_bytes)
         except (BadRecordError, RecordError) as error:
             bad = error if isinstance(error, BadRecordError) else BadRecordError(str(error))
-            return containers.obstacle_file(
-                self.provenance,
-                container,
-                position,
-                bad.reason,
-                f"{position}: {bad.detail}",
-                bad.repo,
-                bad.path,
-            )
+            return bad_record_file(self.provenance, container, position, bad)
 
 
 def _document_file(record: bytes) -> RawFile:

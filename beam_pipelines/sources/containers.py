@@ -1,20 +1,20 @@
 """Files that hold many documents: listed at launch, cut into ranges and read in workers.
 
-A format (`jsonl`, `parquet`, `tar`, `arrayrecord`) says how its files are cut and read;
-`ReadContainers` spreads first the files, then the ranges, so that one huge file does not
-hold one worker. What a container does not give any more becomes one `RawFile` with the
-obstacle `damaged_source`, with the file, the position, what was expected and what came.
+A format (`jsonl`, `parquet`, `tar`, `arrayrecord`) says how its files are cut and read, a
+`ContainerSource` which files there are; `ReadContainers` spreads first the files, then the
+ranges, so that one huge file does not hold one worker. What a container does not give any
+more becomes one `RawFile` with the obstacle `damaged_source`, with the file, the position,
+what was expected and what came.
 A store that fails for the moment is no damage: its error goes to the runner, which tries
 the range again. Next: `fields` makes raw files of records, `compression` unpacks streams.
 """
 
+import dataclasses
 import glob
 import hashlib
 import io
-import json
 import os
 import posixpath
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +24,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.sources.entry import RawFile, file_id, readable
+from beam_pipelines.sources.listed import Listed
 from beam_pipelines.sources.local import digest_number, open_regular, short_digest
 from beam_pipelines.stores import is_remote
 from opencoder_jax.errors import InputError
@@ -99,6 +100,38 @@ class UnreadableError(Exception):
         self.detail = detail
 
 
+@dataclasses.dataclass(frozen=True)
+class ContainerSource:
+    """A source of containers of one format; what a kind adds to it says how they are read.
+
+    Attributes:
+      files: a path, pattern (`*`, `**`) or folder, or several; local, `gs://`, `s3://`.
+    """
+
+    files: str | Sequence[str]
+
+    def form(self) -> Format:
+        """How its files are cut and read."""
+        raise NotImplementedError
+
+    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
+        reading = ReadContainers(self.files, self.form(), max_file_bytes)
+        return pipeline | type(self).__name__ >> reading
+
+    def settings(self) -> dict[str, Any]:
+        options = dataclasses.asdict(self)
+        del options["files"]
+        return {"type": type(self).__name__, **options}
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and contents; of remote files the store's metadata.
+
+        Raises:
+          InputError: nothing matches.
+        """
+        return fingerprint(self.files, self.form().suffixes)
+
+
 class ReadContainers(beam.PTransform):
     """Pipeline to PCollection of what `form.read` yields, and of `RawFile` obstacles."""
 
@@ -119,13 +152,9 @@ class ReadContainers(beam.PTransform):
 
     @no_annotations
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        # One element: a hundred thousand names in the graph would pass a service's limits.
-        packed = zlib.compress(json.dumps(self._containers).encode())
         return (
             pipeline
-            | "Names" >> beam.Create([packed], reshuffle=False)
-            | "Containers" >> beam.FlatMap(_unpack).with_output_types(Container)
-            | "SpreadContainers" >> beam.Reshuffle()
+            | "Containers" >> Listed(self._containers, Container)
             | "Cut" >> beam.ParDo(_Cut(self._form)).with_output_types(tuple)
             | "SpreadRanges" >> beam.Reshuffle()
             | "Read" >> beam.ParDo(_Read(self._form, self._max_file_bytes))
@@ -301,11 +330,6 @@ def _obstacle(
     else:
         reason = error.reason
     return obstacle_file(form.provenance, container, position, reason, error.detail)
-
-
-def _unpack(packed: bytes) -> Iterator[Container]:
-    for facts in json.loads(zlib.decompress(packed)):
-        yield Container(*facts)
 
 
 def _match(pattern: str, suffixes: tuple[str, ...]) -> list[tuple[str, int, float]]:

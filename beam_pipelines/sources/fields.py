@@ -3,23 +3,26 @@
 `Fields` says under which names a corpus keeps what a document needs; the first name that
 a record has counts. What is optional and null takes its default. What is required and
 missing, or of a kind that cannot be meant, makes a `bad_record`, with the field's name.
-Defaults read this project's own JSONL, The Stack v1 and v2, and most public code corpora.
+Defaults read this project's own JSONL, The Stack v1 and v2, RefineCode's metadata, and most
+public code corpora.
 """
 
 import codecs
 import dataclasses
 import datetime
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from beam_pipelines.sources.containers import one_line
+from beam_pipelines.sources.containers import Container, obstacle_file, one_line
 from beam_pipelines.sources.entry import RawFile, decided_unread, file_id, readable
 
 _LARGEST = 2**63 - 1
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 _LONGEST_NAME = 4096
 _MOST_DIGITS = 30
+_OR = re.compile(r"\bOR\b", re.IGNORECASE)
 # Their bytes can be valid UTF-8 and mean something else.
 _SEVEN_BIT = ("utf-16", "utf-32", "iso2022", "hz", "utf-7")
 # Python's codecs that are no encodings of files; punycode's time is quadratic.
@@ -37,6 +40,12 @@ class BadRecordError(Exception):
         self.path = ""
 
 
+class Omitted(NamedTuple):
+    """Instead of a content that is too large in any encoding: its bytes."""
+
+    size: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Fields:
     """Names of fields, in order of preference; `a.b` is the field `b` of the object `a`.
@@ -45,7 +54,8 @@ class Fields:
       content: the file's text, or bytes; required.
       path: inside the repository; required, a file's type is in its name.
       repo: repository; the container's name where there is none.
-      licence: one name or a list; of several, all apply (`MIT AND Apache-2.0`).
+      licence: one name, an SPDX expression, or a list; of several, all apply
+        (`MIT AND Apache-2.0`).
       stars: a count; below 0 is unknown.
       commit_time: seconds since the epoch, ISO 8601, or a timestamp column.
       language: counts only where the file's name tells none.
@@ -54,7 +64,14 @@ class Fields:
     """
 
     content: Sequence[str] = ("content", "text", "code")
-    path: Sequence[str] = ("path", "max_stars_repo_path", "file_path", "filename", "meta.path")
+    path: Sequence[str] = (
+        "path",
+        "max_stars_repo_path",
+        "file_path",
+        "sub_path",
+        "filename",
+        "meta.path",
+    )
     repo: Sequence[str] = ("repo_name", "repo", "max_stars_repo_name", "meta.repo_name")
     licence: Sequence[str] = (
         "license",
@@ -65,7 +82,8 @@ class Fields:
     )
     stars: Sequence[str] = ("stars", "star_events_count", "max_stars_count")
     commit_time: Sequence[str] = ("commit_time", "committer_date", "revision_date")
-    language: Sequence[str] = ("language", "lang", "program_lang")
+    # RefineCode's metadata has a `lang` beside it that is none of programs.
+    language: Sequence[str] = ("language", "program_lang", "lang")
     encoding: Sequence[str] = ("src_encoding",)
     blob: Sequence[str] = ("blob_id",)
 
@@ -78,6 +96,21 @@ class Fields:
             for name in (names, names.partition(".")[0])
         }
         return [column for column in columns if column in wanted]
+
+
+def bad_record_file(
+    provenance: str, container: Container, position: str, error: BadRecordError
+) -> RawFile:
+    """What stands for a record that gives no file."""
+    return obstacle_file(
+        provenance,
+        container,
+        position,
+        error.reason,
+        f"{position}: {error.detail}",
+        error.repo,
+        error.path,
+    )
 
 
 def lacking(fields: Fields, columns: Iterable[str], required: Sequence[str]) -> str:
@@ -120,18 +153,19 @@ def raw_file(
         raise BadRecordError(f"no path ({', '.join(fields.path)}), which tells a file's type")
     repo = _name(record, fields.repo, "repo") or default_repo
     try:
-        content = b""
+        content: bytes | Omitted = b""
         if with_content:
             content = _content(record, fields, is_text)
+        size = content.size if isinstance(content, Omitted) else len(content)
         language = shown(_name(record, fields.language, "language"))
-        unread = decided_unread(shown(path), len(content), max_file_bytes, language)
+        unread = decided_unread(shown(path), size, max_file_bytes, language)
         return RawFile(
             repo=shown(repo),
             path=shown(path),
-            content=b"" if unread else content,
-            size=len(content),
+            content=b"" if unread or isinstance(content, Omitted) else content,
+            size=size,
             id=file_id(provenance, repo, path),
-            licence=_licence(first(record, fields.licence)),
+            licence=_licence(record, fields.licence),
             stars=_count(first(record, fields.stars), "stars"),
             commit_time=_seconds(first(record, fields.commit_time)),
             provenance=provenance,
@@ -210,26 +244,35 @@ def _name(record: Mapping[str, Any], names: Sequence[str], kind: str) -> str:
     return text
 
 
-def _content(record: Mapping[str, Any], fields: Fields, is_text: bool) -> bytes:
+def _content(record: Mapping[str, Any], fields: Fields, is_text: bool) -> bytes | Omitted:
     value = first(record, fields.content)
     if value is None:
         raise BadRecordError(f"no content ({', '.join(fields.content)} missing or null)")
     if isinstance(value, str):
         # Lone surrogates, which JSON can escape, then count as what they are: no UTF-8.
         return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, Omitted):
+        return value
     if not isinstance(value, bytes):
         raise BadRecordError(f"content is {_kind(value)}, expected text")
     encoding = None if is_text else first(record, fields.encoding)
     return decoded(value, text_of(encoding, "encoding")) if encoding else value
 
 
-def _licence(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list | tuple):
-        names = [shown(text_of(name, "licence")) for name in value if name is not None]
-        return " AND ".join(dict.fromkeys(names))
-    return shown(text_of(value, "licence"))
+def _licence(record: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The first that says anything: an empty list says nothing."""
+    for name in names:
+        value = first(record, [name])
+        several = value if isinstance(value, list | tuple) else [value]
+        licences = [shown(text_of(one, "licence")).strip() for one in several if one is not None]
+        if found := list(dict.fromkeys(filter(None, licences))):
+            # `AND` binds tighter: a choice stays one among several that all apply.
+            return found[0] if len(found) == 1 else " AND ".join(map(_whole, found))
+    return ""
+
+
+def _whole(licence: str) -> str:
+    return f"({licence})" if _OR.search(licence) else licence
 
 
 def _count(value: Any, kind: str) -> int:

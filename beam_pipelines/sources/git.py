@@ -2,21 +2,24 @@
 
 `root` is a repository or a folder with repositories anywhere below. Working trees are not
 looked at, nor what stands outside repositories: files are the blobs of one commit, and the
-commit is the fingerprint. Nothing that a repository brings is run: no
+commit is the fingerprint. The launcher finds out once which commit that is, so workers read
+it whatever happens to branches meanwhile. Nothing that a repository brings is run: no
 hooks, filters, external diffs, signature programs or fetches of a partial clone.
 Next: `git_commands` has the calls to git, `entry` what is handed over.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import apache_beam as beam
 
 from beam_pipelines.sources import git_commands
 from beam_pipelines.sources.entry import RawFile, decided_unread, file_id, readable
 from beam_pipelines.sources.git_commands import GitError, TreeEntry
+from beam_pipelines.sources.listed import Listed
 from beam_pipelines.sources.local import digest_number, short_digest
 from beam_pipelines.sources.stars import read_stars
 from opencoder_jax.errors import InputError
@@ -27,9 +30,28 @@ _BLOBS_A_BATCH, _BYTES_A_BATCH = 256, 32 << 20
 _KINDS = {b"160000": "submodule", b"120000": "link"}
 
 
+class Repository(NamedTuple):
+    """A repository and the commit that is read.
+
+    Attributes:
+      name: its path below the root; bytes that are no UTF-8 as surrogates, as `os` gives them.
+      location: its absolute path, likewise.
+      commit: hash; empty where there is none.
+      problem: why there is none, in git's words.
+    """
+
+    name: str
+    location: str
+    commit: str
+    problem: str = ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Git:
     """The files of repositories at a commit.
+
+    Branches are looked up once: what `fingerprint` says and what `read` reads are the same
+    commits, whichever is called first.
 
     Attributes:
       root: a repository, or a local folder of repositories; their paths below it are their
@@ -46,18 +68,14 @@ class Git:
     stars: str = ""
 
     def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
-        stars = read_stars(self.stars) if self.stars else {}
         return (
             pipeline
-            | "Root" >> beam.Create([os.fsencode(self.root)], reshuffle=False)
-            | "Repositories" >> beam.FlatMap(_find).with_output_types(tuple[bytes, bytes])
-            | "SpreadRepositories" >> beam.Reshuffle()
+            | "Repositories" >> Listed(self._repositories, Repository)
             | "ListTree"
-            >> beam.FlatMap(
-                _list, self.commit, self.commit_times, max_file_bytes
-            ).with_output_types(_Batch)
+            >> beam.FlatMap(_list, self.commit_times, max_file_bytes).with_output_types(_Batch)
             | "SpreadFiles" >> beam.Reshuffle()
-            | "ReadBlobs" >> beam.FlatMap(_read, max_file_bytes, stars).with_output_types(RawFile)
+            | "ReadBlobs"
+            >> beam.FlatMap(_read, max_file_bytes, self._stars).with_output_types(RawFile)
         )
 
     def settings(self) -> dict[str, Any]:
@@ -70,20 +88,29 @@ class Git:
           InputError: there is no such folder or repository, no git, or a single repository
             lacks the commit.
         """
+        lines = [f"stars {sorted(self._stars.items())}"] if self.stars else []
+        lines += [
+            f"{readable(repository.name)} {repository.commit or 'damaged'} {self.commit_times}"
+            for repository in self._repositories
+        ]
+        return short_digest(sum(map(digest_number, lines)))
+
+    @functools.cached_property
+    def _repositories(self) -> list[Repository]:
         git_commands.require_git()
         if self.commit_times not in ("file", "commit"):
             raise InputError(f"commit_times is {self.commit_times!r}, expected 'file' or 'commit'")
-        lines = [f"stars {sorted(read_stars(self.stars).items())}"] if self.stars else []
-        single = git_commands.is_repository(os.fsencode(self.root))
-        for name, location in _find(os.fsencode(self.root)):
-            try:
-                commit = git_commands.resolve(location, self.commit)
-            except GitError as error:
-                if single:
-                    raise InputError(f"repository {self.root}: {error}") from error
-                commit = "damaged"
-            lines.append(f"{readable(name)} {commit} {self.commit_times}")
-        return short_digest(sum(map(digest_number, lines)))
+        found = [
+            _resolved(name, location, self.commit)
+            for name, location in _find(os.fsencode(self.root))
+        ]
+        if found[0].problem and git_commands.is_repository(os.fsencode(self.root)):
+            raise InputError(f"repository {self.root}: {found[0].problem}")
+        return found
+
+    @functools.cached_property
+    def _stars(self) -> dict[str, int]:
+        return read_stars(self.stars) if self.stars else {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,19 +151,25 @@ def _find(root: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise InputError(f"git folder {readable(root)} is no repository and holds none")
 
 
-def _list(
-    repository: tuple[bytes, bytes], commit: str, commit_times: str, max_file_bytes: int
-) -> Iterator[_Batch]:
-    repo, location = repository
+def _resolved(name: bytes, location: bytes, commit: str) -> Repository:
     try:
-        commit_hash = git_commands.resolve(location, commit)
-        time = git_commands.commit_time(location, commit_hash)
-        by_path = (
-            git_commands.times_by_path(location, commit_hash) if commit_times == "file" else {}
-        )
+        commit_hash, problem = git_commands.resolve(location, commit), ""
+    except GitError as error:
+        commit_hash, problem = "", str(error)
+    return Repository(os.fsdecode(name), os.fsdecode(location), commit_hash, problem)
+
+
+def _list(repository: Repository, commit_times: str, max_file_bytes: int) -> Iterator[_Batch]:
+    repo, location = os.fsencode(repository.name), os.fsencode(repository.location)
+    commit = repository.commit
+    try:
+        if repository.problem:
+            raise GitError(repository.problem)
+        time = git_commands.commit_time(location, commit)
+        by_path = git_commands.times_by_path(location, commit) if commit_times == "file" else {}
         entries: list[TreeEntry] = []
         size = 0
-        for entry in git_commands.list_tree(location, commit_hash):
+        for entry in git_commands.list_tree(location, commit):
             if _is_wanted(entry, max_file_bytes):
                 size += entry.size
             entries.append(entry)

@@ -19,11 +19,11 @@ Merge = Callable[[Any, RawFile], RawFile]
 
 
 class Sides(NamedTuple):
-    """What meets, as PCollections of (key, value).
+    """What meets, as PCollections; both may have `RawFile`s with an obstacle among them.
 
     Attributes:
-      rows: (key, row), any light value.
-      contents: (key, RawFile), with its content.
+      rows: any light value.
+      contents: RawFile, with its content.
     """
 
     rows: beam.PCollection
@@ -51,46 +51,58 @@ class PartObstacles(beam.PTransform):
 class JoinContents(beam.PTransform):
     """`Sides` to PCollection[RawFile].
 
-    Contents that have an obstacle must not come in. Every row comes out once: with the
-    content of its key or without. A content whose key
-    no row has, and of several contents of a key all but the first by stars, time and hash,
-    come out as `unlisted` makes them.
+    What has an obstacle comes out as it is. Every row comes out once: with the content of
+    its key or without. A content whose key no row has, and of several contents of a key all
+    but the first by stars, time and hash, come out as `unlisted` makes them.
     """
 
     def __init__(
         self,
+        row_key: Callable[[Any], bytes],
+        content_key: Callable[[RawFile], bytes],
         merge: Merge,
         without_content: Callable[[Any], RawFile],
         unlisted: Callable[[RawFile, str], RawFile],
     ) -> None:
         """Args:
+        row_key: what a row has in common with its content.
+        content_key: the same of a content.
         merge: a row and its content as a file.
         without_content: a row that no content has.
         unlisted: a content that becomes no file, with the drop reason.
         """
         super().__init__()
+        self._keys = (row_key, content_key)
         self._functions = (merge, without_content, unlisted)
 
     @no_annotations
     def expand(self, sides: Sides) -> beam.PCollection:
-        rows = sides.rows | "Rows" >> beam.Map(_tagged, "row").with_output_types(
-            tuple[bytes, tuple[str, Any]]
+        row_key, content_key = self._keys
+        rows = sides.rows | "PartRows" >> PartObstacles()
+        contents = sides.contents | "PartContents" >> PartObstacles()
+        tagged = (
+            rows.sound
+            | "Rows"
+            >> beam.Map(_tagged, "row", row_key).with_output_types(tuple[bytes, tuple[str, Any]]),
+            contents.sound
+            | "Contents"
+            >> beam.Map(_tagged, "content", content_key).with_output_types(
+                tuple[bytes, tuple[str, Any]]
+            ),
         )
-        contents = sides.contents | "Contents" >> beam.Map(_tagged, "content").with_output_types(
-            tuple[bytes, tuple[str, Any]]
-        )
-        return (
-            (rows, contents)
-            | beam.Flatten()
+        met = (
+            tagged
+            | "Sides" >> beam.Flatten()
             | beam.GroupByKey()
             | "Meet" >> beam.FlatMap(_meet, *self._functions).with_output_types(RawFile)
         )
+        return (met, rows.obstacles, contents.obstacles) | "Files" >> beam.Flatten()
 
 
-def name_key(repo: str, path: str) -> bytes:
+def name_key(file: RawFile) -> bytes:
     """16 bytes for a file by repository and path; a leading slash does not count."""
-    path = path.lstrip("/").removeprefix("./")
-    text = f"{repo}\0{path}".encode("utf-8", "surrogatepass")
+    path = file.path.lstrip("/").removeprefix("./")
+    text = f"{file.repo}\0{path}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).digest()[:16]
 
 
@@ -98,8 +110,8 @@ def _has_obstacle(value: Any) -> bool:
     return isinstance(value, RawFile) and bool(value.obstacle)
 
 
-def _tagged(keyed: tuple[bytes, Any], tag: str) -> tuple[bytes, tuple[str, Any]]:
-    return keyed[0], (tag, keyed[1])
+def _tagged(value: Any, tag: str, key: Callable[[Any], bytes]) -> tuple[bytes, tuple[str, Any]]:
+    return key(value), (tag, value)
 
 
 def _meet(

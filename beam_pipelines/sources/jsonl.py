@@ -9,17 +9,15 @@ could make it is passed over without being held. Positions are byte offsets in t
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-import apache_beam as beam
-
+from beam_pipelines.json_object import parse_object
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.compression import compression_of, unpacked
 from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
 from beam_pipelines.sources.entry import RawFile
-from beam_pipelines.sources.fields import BadRecordError, Fields, lacking, raw_file
+from beam_pipelines.sources.fields import BadRecordError, Fields, bad_record_file, lacking, raw_file
 from opencoder_jax.errors import InputError
 
 _PROVENANCE = "jsonl"
@@ -44,31 +42,17 @@ _BOM = b"\xef\xbb\xbf"
 
 
 @dataclasses.dataclass(frozen=True)
-class JsonLines:
+class JsonLines(containers.ContainerSource):
     """Files of one JSON object a line.
 
     Attributes:
-      files: a path, pattern (`*`, `**`) or folder, or several; local, `gs://`, `s3://`.
       fields: where each object keeps what a document needs.
     """
 
-    files: str | Sequence[str]
     fields: Fields = dataclasses.field(default_factory=Fields)
 
-    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
-        form = JsonLinesFormat(self.fields)
-        return pipeline | "JsonLines" >> containers.ReadContainers(self.files, form, max_file_bytes)
-
-    def settings(self) -> dict[str, Any]:
-        return {"type": "JsonLines", "fields": dataclasses.asdict(self.fields)}
-
-    def fingerprint(self) -> str:
-        """Of names, sizes and contents.
-
-        Raises:
-          InputError: nothing matches.
-        """
-        return containers.fingerprint(self.files, JsonLinesFormat.suffixes)
+    def form(self) -> containers.Format:
+        return JsonLinesFormat(self.fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +88,7 @@ class JsonLinesFormat:
                         "too_large",
                     )
                 yield raw_file(
-                    parse(line),
+                    parse_object(line, BadRecordError),
                     self.fields,
                     self.provenance,
                     container.name,
@@ -113,15 +97,7 @@ class JsonLinesFormat:
                     with_content=self.with_content,
                 )
             except BadRecordError as error:
-                yield containers.obstacle_file(
-                    self.provenance,
-                    container,
-                    position,
-                    error.reason,
-                    f"{position}: {error.detail}",
-                    error.repo,
-                    error.path,
-                )
+                yield bad_record_file(self.provenance, container, position, error)
 
     def check(self, containers: Sequence[Container]) -> None:
         required = ("content", "path") if self.with_content else ("path",)
@@ -142,25 +118,6 @@ class JsonLinesFormat:
 def longest_line(max_file_bytes: int) -> int:
     """Bytes of the longest line that is read."""
     return _ESCAPED * max_file_bytes + _OTHER_FIELDS
-
-
-def parse(line: bytes) -> dict[str, Any]:
-    """The object of a line.
-
-    Raises:
-      BadRecordError: it is no JSON object.
-    """
-    try:
-        record = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadRecordError(f"no UTF-8 at its byte {error.start}: {error.reason}") from error
-    except RecursionError as error:
-        raise BadRecordError("JSON nested too deep") from error
-    except ValueError as error:
-        raise BadRecordError(f"no JSON: {containers.one_line(error)}") from error
-    if not isinstance(record, dict):
-        raise BadRecordError(f"expected a JSON object, got {type(record).__name__}")
-    return record
 
 
 def _lines(
@@ -230,7 +187,7 @@ def _first_records(container: Container) -> Iterator[dict[str, Any]]:
         for _, line, _ in itertools.islice(lines, _CHECKED_LINES):
             try:
                 if line is not None:
-                    yield parse(line)
+                    yield parse_object(line, BadRecordError)
             except BadRecordError:
                 continue
     except (DamagedError, UnreadableError):

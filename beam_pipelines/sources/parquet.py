@@ -1,9 +1,10 @@
 """Parquet as a source, each row a file: row groups in parallel, one row at a time.
 
-Only the columns that are used are read, page by page, so memory holds a page of each and
-one row, whatever the size of a row group. Text columns are taken as bytes: parquet
-does not promise that they are UTF-8, and `transforms/read.py` decides. Dictionaries,
-large and binary columns mean the same as plain ones.
+Only the columns that are used are read, page by page, so memory holds a page of each (twice
+where it has a dictionary) and one row, whatever the size of a row group; of a content that
+is much too large Python never sees more than the length. Text columns are taken as bytes:
+parquet does not promise that they are UTF-8, and `transforms/read.py` decides.
+Dictionaries, large and binary columns mean the same as plain ones.
 Next: `fields` for what a row may hold, `stack_v2` for contents that are kept apart.
 """
 
@@ -12,50 +13,44 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
-from beam_pipelines.sources.entry import RawFile
-from beam_pipelines.sources.fields import BadRecordError, Fields, lacking, raw_file
+from beam_pipelines.sources.fields import (
+    BadRecordError,
+    Fields,
+    Omitted,
+    bad_record_file,
+    lacking,
+    raw_file,
+)
 from opencoder_jax.errors import InputError
 
 _PROVENANCE = "parquet"
 # 800 MB/s with rows of 5 KB; more at once are faster, and each may be as large as a page allows.
 _ROWS = 1
 _BUFFER = 1 << 20
+# Of what may be handed over: no encoding takes more than four times the bytes of UTF-8.
+_LONGEST_CONTENT = 4
 _CHECKED_FILES = 20
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, EOFError)
 
 
 @dataclasses.dataclass(frozen=True)
-class Parquet:
+class Parquet(containers.ContainerSource):
     """Parquet files with the content in a column.
 
     Attributes:
-      files: a path, pattern (`*`, `**`) or folder, or several; local, `gs://`, `s3://`.
       fields: which column keeps what a document needs.
     """
 
-    files: str | Sequence[str]
     fields: Fields = dataclasses.field(default_factory=Fields)
 
-    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
-        form = ParquetFormat(self.fields)
-        return pipeline | "Parquet" >> containers.ReadContainers(self.files, form, max_file_bytes)
-
-    def settings(self) -> dict[str, Any]:
-        return {"type": "Parquet", "fields": dataclasses.asdict(self.fields)}
-
-    def fingerprint(self) -> str:
-        """Of names, sizes and contents.
-
-        Raises:
-          InputError: nothing matches.
-        """
-        return containers.fingerprint(self.files, ParquetFormat.suffixes)
+    def form(self) -> containers.Format:
+        return ParquetFormat(self.fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,21 +77,15 @@ class ParquetFormat:
             yield Range(group, group + 1)
 
     def read(self, container: Container, part: Range, max_file_bytes: int) -> Iterator[Any]:
-        for position, row, is_text in rows(container, part, self.fields, self.with_content):
+        longest = _LONGEST_CONTENT * max_file_bytes
+        given = rows(container, part, self.fields, self.with_content, longest)
+        for position, row, is_text in given:
             try:
                 if isinstance(row, BadRecordError):
                     raise row
                 yield self.value(row, container, max_file_bytes, is_text)
             except BadRecordError as error:
-                yield containers.obstacle_file(
-                    self.provenance,
-                    container,
-                    position,
-                    error.reason,
-                    f"{position}: {error.detail}",
-                    error.repo,
-                    error.path,
-                )
+                yield bad_record_file(self.provenance, container, position, error)
 
     def value(
         self, row: Mapping[str, Any], container: Container, max_file_bytes: int, is_text: bool
@@ -154,9 +143,16 @@ def opened(container: Container) -> Iterator[pq.ParquetFile]:
 
 
 def rows(
-    container: Container, part: Range, fields: Fields, with_content: bool
+    container: Container, part: Range, fields: Fields, with_content: bool, longest: int
 ) -> Iterator[tuple[str, Mapping[str, Any] | BadRecordError, bool]]:
     """(position, row, whether its content column is text) of row groups.
+
+    Args:
+      container: the file.
+      part: the row groups.
+      fields: which columns are read.
+      with_content: whether contents are.
+      longest: bytes of a content; one that has more is an `Omitted`.
 
     Raises:
       DamagedError: a page is damaged; rows before it have been given.
@@ -178,7 +174,7 @@ def rows(
             while True:
                 try:
                     batch = next(batches, None)
-                    given = [] if batch is None else _rows_of(batch)
+                    given = [] if batch is None else _rows_of(batch, fields.content, longest)
                 except _DAMAGE as error:
                     position = f"row group {group} from row {number}"
                     raise DamagedError(position, "parquet data", error) from error
@@ -189,23 +185,47 @@ def rows(
                     number += 1
 
 
-def _rows_of(batch: pa.RecordBatch) -> list[dict[str, Any] | BadRecordError]:
+def _rows_of(
+    batch: pa.RecordBatch, contents: Sequence[str], longest: int
+) -> list[dict[str, Any] | BadRecordError]:
     names = batch.schema.names
     try:
-        values = [_values(column) for column in batch.columns]
+        values = [
+            _values(column, longest if name in contents else None)
+            for name, column in zip(names, batch.columns, strict=True)
+        ]
     except (ValueError, OverflowError, pa.ArrowException) as error:
         if batch.num_rows == 1:
             return [BadRecordError(f"a value cannot be read: {containers.one_line(error)}")]
-        return [row for index in range(batch.num_rows) for row in _rows_of(batch.slice(index, 1))]
+        rows = (batch.slice(index, 1) for index in range(batch.num_rows))
+        return [row for one in rows for row in _rows_of(one, contents, longest)]
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def _values(column: pa.Array) -> list[Any]:
+def _values(column: pa.Array, longest: int | None) -> list[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    # Before anything is copied.
+    if longest is not None and column.nbytes > longest and _has_length(column.type):
+        lengths = pc.binary_length(column).to_pylist()
+        return [
+            Omitted(length)
+            if length is not None and length > longest
+            else _values(column.slice(index, 1), None)[0]
+            for index, length in enumerate(lengths)
+        ]
     if _is_text(column.type):
         column = column.cast(pa.large_binary())
     return column.to_pylist()
+
+
+def _has_length(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:

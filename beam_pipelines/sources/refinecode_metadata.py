@@ -16,7 +16,7 @@ import apache_beam as beam
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.entry import RawFile, Source, decided_unread
 from beam_pipelines.sources.fields import Fields
-from beam_pipelines.sources.join import JoinContents, PartObstacles, Sides, name_key
+from beam_pipelines.sources.join import JoinContents, Sides, name_key
 from beam_pipelines.sources.jsonl import JsonLinesFormat
 from beam_pipelines.sources.parquet import ParquetFormat
 from opencoder_jax.errors import InputError
@@ -39,18 +39,13 @@ class RefineCodeMetadata:
     fields: Fields = dataclasses.field(default_factory=Fields)
 
     def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
-        listed = (
-            pipeline
-            | "Metadata" >> containers.ReadContainers(self.files, self._form(), max_file_bytes)
-            | "BadRows" >> PartObstacles()
+        reading = containers.ReadContainers(self.files, self._form(), max_file_bytes)
+        sides = Sides(
+            pipeline | "Metadata" >> reading, self.contents.read(pipeline, max_file_bytes)
         )
-        given = self.contents.read(pipeline, max_file_bytes) | "BadContents" >> PartObstacles()
-        files = Sides(
-            listed.sound | "KeyRows" >> beam.Map(_keyed).with_output_types(tuple[bytes, RawFile]),
-            given.sound
-            | "KeyContents" >> beam.Map(_keyed).with_output_types(tuple[bytes, RawFile]),
-        ) | "Join" >> JoinContents(_filled, _without_content, _unlisted)
-        return (files, listed.obstacles, given.obstacles) | "Files" >> beam.Flatten()
+        return sides | "Join" >> JoinContents(
+            name_key, name_key, _filled, _without_content, _unlisted
+        )
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -79,10 +74,6 @@ class RefineCodeMetadata:
         raise InputError(
             f"input files {self.files}: parquet and other files in one set of metadata"
         )
-
-
-def _keyed(file: RawFile) -> tuple[bytes, RawFile]:
-    return name_key(file.repo, file.path), file
 
 
 def _filled(row: RawFile, content: RawFile) -> RawFile:

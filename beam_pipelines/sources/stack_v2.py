@@ -57,30 +57,22 @@ class StackV2:
             return pipeline | "StackV2" >> containers.ReadContainers(
                 self.files, form, max_file_bytes
             )
-        listed = (
-            pipeline
-            | "StackV2"
-            >> containers.ReadContainers(
-                self.files, BlobRows(self.fields, _PROVENANCE, with_content=False), max_file_bytes
-            )
-            | "Obstacles" >> PartObstacles()
+        rows = pipeline | "StackV2" >> containers.ReadContainers(
+            self.files, BlobRows(self.fields, _PROVENANCE, with_content=False), max_file_bytes
         )
-        if self.contents is None:
-            # Opening takes longer than listing: blobs go to all workers.
-            files = (
-                listed.sound
-                | "SpreadRows" >> beam.Reshuffle()
-                | "Open"
-                >> beam.Map(_open_blob, self.blobs, max_file_bytes).with_output_types(RawFile)
+        if self.contents is not None:
+            sides = Sides(rows, self.contents.read(pipeline, max_file_bytes))
+            return sides | "Join" >> JoinContents(
+                _row_key, _content_key, _filled, _without_content, _unlisted
             )
-            return (files, listed.obstacles) | "StackFiles" >> beam.Flatten()
-        given = self.contents.read(pipeline, max_file_bytes) | "BadContents" >> PartObstacles()
-        files = Sides(
-            listed.sound | "KeyRows" >> beam.Map(_row_key).with_output_types(tuple[bytes, BlobRow]),
-            given.sound
-            | "KeyContents" >> beam.Map(_content_key).with_output_types(tuple[bytes, RawFile]),
-        ) | "Join" >> JoinContents(_filled, _without_content, _unlisted)
-        return (files, listed.obstacles, given.obstacles) | "StackFiles" >> beam.Flatten()
+        listed = rows | "Obstacles" >> PartObstacles()
+        # Opening takes longer than listing: blobs go to all workers.
+        files = (
+            listed.sound
+            | "SpreadRows" >> beam.Reshuffle()
+            | "Open" >> beam.Map(_open_blob, self.blobs, max_file_bytes).with_output_types(RawFile)
+        )
+        return (files, listed.obstacles) | "StackFiles" >> beam.Flatten()
 
     def settings(self) -> dict[str, Any]:
         contents = None if self.contents is None else self.contents.settings()
@@ -188,10 +180,10 @@ def _unlisted(content: RawFile, reason: str) -> RawFile:
     return dataclasses.replace(content, content=b"", obstacle=reason, detail="content by blob id")
 
 
-def _row_key(row: BlobRow) -> tuple[bytes, BlobRow]:
-    return bytes.fromhex(row.blob), row
+def _row_key(row: BlobRow) -> bytes:
+    return bytes.fromhex(row.blob)
 
 
-def _content_key(content: RawFile) -> tuple[bytes, RawFile]:
-    name = content.path.rpartition("/")[2].encode()
-    return (bytes.fromhex(name.decode()) if _BLOB.fullmatch(name.decode()) else name), content
+def _content_key(content: RawFile) -> bytes:
+    name = content.path.rpartition("/")[2]
+    return bytes.fromhex(name) if _BLOB.fullmatch(name) else name.encode()

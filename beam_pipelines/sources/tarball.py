@@ -12,8 +12,6 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self, cast
 
-import apache_beam as beam
-
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.compression import PieceReader, compression_of, unpacked
 from beam_pipelines.sources.containers import Container, DamagedError, Range
@@ -40,31 +38,17 @@ _HEADERS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Tar:
+class Tar(containers.ContainerSource):
     """Archives of source files.
 
     Attributes:
-      files: a path, pattern (`*`, `**`) or folder, or several; local, `gs://`, `s3://`.
       repository: what is one: each `archive`, or each `first_folder` in them.
     """
 
-    files: str | Sequence[str]
     repository: Literal["archive", "first_folder"] = "archive"
 
-    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection[RawFile]:
-        form = TarFormat(self.repository)
-        return pipeline | "Tar" >> containers.ReadContainers(self.files, form, max_file_bytes)
-
-    def settings(self) -> dict[str, Any]:
-        return {"type": "Tar", "repository": self.repository}
-
-    def fingerprint(self) -> str:
-        """Of names, sizes and contents.
-
-        Raises:
-          InputError: nothing matches.
-        """
-        return containers.fingerprint(self.files, TarFormat.suffixes)
+    def form(self) -> containers.Format:
+        return TarFormat(self.repository)
 
 
 @dataclasses.dataclass(frozen=True)

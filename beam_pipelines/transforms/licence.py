@@ -144,13 +144,19 @@ def all_of(expressions: Iterable[str]) -> str:
 
 
 def normalised(declared: str) -> str:
-    """A declared licence as an SPDX expression; empty where it is none or ambiguous (`BSD`)."""
+    """A declared licence as an SPDX expression; empty where it is none or ambiguous (`BSD`).
+
+    Of several under `AND` each may be written as people write it; all have to be known.
+    """
     text = declared.strip().rsplit("::", 1)[-1].strip()
     text = _ALIASES.get(text.lower(), text)
     expression = _parsed(text)
     if expression is None and "/" in text:
         # Cargo's old way: `MIT/Apache-2.0`.
         expression = _parsed(" OR ".join(part.strip() for part in text.split("/")))
+    if expression is None and " AND " in text and "(" not in text:
+        parts = [normalised(part) for part in text.split(" AND ")]
+        expression = _parsed(all_of(parts)) if all(parts) else None
     return "" if expression is None else expression.render("{symbol.key}")
 
 

@@ -12,6 +12,7 @@ placeholders. Time is linear: each introducing word is found by a literal.
 import re
 from collections.abc import Iterable, Iterator
 
+from beam_pipelines.signals.literals import Literals
 from beam_pipelines.transforms.spans import NAME, Span
 
 _PARTICLE = r"(?:van|von|der|den|de|da|di|del|della|la|le|dos|du|bin|ibn|al|el|ter|zu|y)"
@@ -55,6 +56,7 @@ _INTRODUCED = tuple(
         ("@since", r"@since[ \t]+[\d.]+[ \t]+by"),
     )
 )
+_LITERALS = Literals([literal for literal, _ in _INTRODUCED])
 _TAGS_OF_BY = re.compile(
     r"(?:signed-off|co-authored|reviewed|acked|tested|reported|suggested|cc|inspected|helped|mentored)$",
     re.IGNORECASE,
@@ -87,11 +89,12 @@ _NOT_A_PERSON = re.compile(
 _LONGEST_CAPITALS = 3
 
 
-def find_names(text: str, emails: Iterable[tuple[int, int]]) -> Iterator[Span]:
+def find_names(text: str, encoded: bytes, emails: Iterable[tuple[int, int]]) -> Iterator[Span]:
     """Names of persons in `text`, in no order; they may be found twice.
 
     Args:
       text: of a document.
+      encoded: the same in UTF-8.
       emails: (start, end) of the e-mail addresses in it.
     """
     for start, end in emails:
@@ -103,8 +106,9 @@ def find_names(text: str, emails: Iterable[tuple[int, int]]) -> Iterator[Span]:
             group = match.lastgroup or 0
             if _person(match[group]):
                 yield Span(match.start(group), match.end(group), NAME)
+    present = _LITERALS.present(encoded)
     for literal, pattern in _INTRODUCED:
-        position = text.find(literal)
+        position = text.find(literal) if literal in present else -1
         while position != -1:
             introduction = pattern.match(text, position)
             end = position + len(literal)

@@ -12,10 +12,11 @@ They are StarCoder's names, as plain text like the other placeholders (`<email>`
 trains a tokenizer may reserve them, and nobody has to. Next: `read` makes the documents.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
+
+from beam_pipelines.json_object import parse_object
 
 TEXT, CODE, OUTPUT = "<jupyter_text>", "<jupyter_code>", "<jupyter_output>"
 _MARKER_OF_CELL = {"markdown": TEXT, "heading": TEXT, "code": CODE}
@@ -43,7 +44,7 @@ def structured_notebook(content: bytes) -> str:
       BadNotebookError: it is no UTF-8, no JSON, no notebook, or has no text in any cell.
     """
     pieces: list[str] = []
-    for number, cell in enumerate(_cells(_parse(content)), start=1):
+    for number, cell in enumerate(_cells(parse_object(content, BadNotebookError)), start=1):
         if not isinstance(cell, dict):
             raise BadNotebookError(f"cell {number} is no object")
         kind = cell.get("cell_type")
@@ -60,20 +61,6 @@ def structured_notebook(content: bytes) -> str:
     if not pieces:
         raise BadNotebookError("no cell has any text")
     return _SURROGATE.sub("\ufffd", "\n".join(pieces) + "\n")
-
-
-def _parse(content: bytes) -> dict[str, Any]:
-    try:
-        notebook = json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise BadNotebookError(f"no UTF-8: byte {error.start}: {error.reason}") from error
-    except RecursionError as error:
-        raise BadNotebookError("no JSON: nested too deeply") from error
-    except ValueError as error:
-        raise BadNotebookError(f"no JSON: {error}") from error
-    if not isinstance(notebook, dict):
-        raise BadNotebookError(f"the file holds a {type(notebook).__name__}, expected an object")
-    return notebook
 
 
 def _cells(notebook: dict[str, Any]) -> Iterator[Any]:

@@ -82,9 +82,10 @@ def replace_personal_data(text: str) -> Replacements:
 
 def personal_spans(text: str) -> list[Span]:
     """Where a text holds personal data, in order and without overlaps."""
+    encoded = text.encode("utf-8")
     emails = [*_emails(text), *_spelled_out(text)]
-    names = find_names(text, [(span.start, span.end) for span in emails])
-    return without_overlaps([*find_secrets(text), *emails, *_addresses(text), *names])
+    names = find_names(text, encoded, [(span.start, span.end) for span in emails])
+    return without_overlaps([*find_secrets(text, encoded), *emails, *_addresses(text), *names])
 
 
 def _emails(text: str) -> Iterator[Span]:

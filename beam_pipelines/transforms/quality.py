@@ -16,6 +16,7 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, drop_document
+from beam_pipelines.runner import collect_seldom
 from beam_pipelines.signals.compute import compute_signals
 from beam_pipelines.signals.rules import RuleTable, Violation, decide, select_table
 from opencoder_jax.formats.document import Document
@@ -23,6 +24,8 @@ from opencoder_jax.formats.judged import Judged
 
 RULE = "rule"
 SIGNAL_ERROR = "signal_error"
+# One encoder for all; `json.dumps` would make one for each document.
+_encode_signals = json.JSONEncoder(sort_keys=True).encode
 _DROPPED = "dropped"
 _JUDGED = "judged"
 
@@ -69,7 +72,7 @@ def judge(
         document_id=document.id,
     )
     sample = document.text[:SAMPLE_CHARACTERS]
-    signals = json.dumps(result.values, sort_keys=True)
+    signals = _encode_signals(result.values)
 
     def judged(table: str, violations: list[Violation], error: str = "") -> Judged:
         return Judged(
@@ -116,6 +119,10 @@ def violated_rules(drop: Drop) -> list[str]:
 class _Judge(beam.DoFn):
     def __init__(self, tables: Mapping[str, RuleTable]) -> None:
         self._tables = tables
+
+    def setup(self) -> None:
+        # Here because it is where a worker process spends its time.
+        collect_seldom()
 
     def process(self, document: Document) -> Iterator[Any]:
         verdict, judged = judge(document, self._tables)

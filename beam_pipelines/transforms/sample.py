@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, TaggedOutput
 
-from beam_pipelines.accounting import Split, drop_document
+from beam_pipelines.accounting import Drop, Split, drop_document
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document
 from opencoder_jax.formats.split import hash_fraction
@@ -89,25 +89,41 @@ def keep_rate(budget: Budget, volume: int) -> float:
     return min(1.0, budget.bytes / volume) if volume else 1.0
 
 
+def sample_document(
+    document: Document, budgets: Mapping[str, Budget], volumes: Mapping[str, int]
+) -> Document | Drop:
+    """The document itself where it stays.
+
+    Args:
+      document: one that may go.
+      budgets: language to what of it stays.
+      volumes: language to bytes; needed where the budget is in bytes.
+    """
+    budget = budgets.get(document.language)
+    if budget is None:
+        return document
+    rate = keep_rate(budget, volumes.get(document.language, 0))
+    value = hash_fraction("sample_language", document.id)
+    if value < rate:
+        return document
+    return drop_document(document, REASON, value=value, threshold=f"< {rate:.6g}")
+
+
+def volume_of(document: Document) -> int:
+    """Bytes of UTF-8."""
+    text = document.text
+    return len(text) if text.isascii() else len(text.encode("utf-8"))
+
+
 class _Sample(beam.DoFn):
     def __init__(self, budgets: Mapping[str, Budget]) -> None:
         self._budgets = budgets
 
     def process(self, document: Document, volumes: Mapping[str, int]) -> Iterator[Any]:
-        budget = self._budgets.get(document.language)
-        if budget is None:
-            yield document
-            return
-        rate = keep_rate(budget, volumes.get(document.language, 0))
-        value = hash_fraction("sample_language", document.id)
-        if value < rate:
-            yield document
-        else:
-            drop = drop_document(document, REASON, value=value, threshold=f"< {rate:.6g}")
-            yield TaggedOutput(_DROPPED, drop)
+        outcome = sample_document(document, self._budgets, volumes)
+        yield TaggedOutput(_DROPPED, outcome) if isinstance(outcome, Drop) else outcome
 
 
 def _size_of(document: Document, languages: frozenset[str]) -> Iterator[tuple[str, int]]:
     if document.language in languages:
-        text = document.text
-        yield document.language, len(text) if text.isascii() else len(text.encode("utf-8"))
+        yield document.language, volume_of(document)

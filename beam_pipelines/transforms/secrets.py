@@ -22,6 +22,7 @@ from beam_pipelines.transforms.spans import KEY, PASSWORD, Span
 _NO_SECRET = re.compile(r"(?:[_-](?:id|name|url|uri|host|domain|username|string|repository)$)")
 _IMPRECISE = frozenset({"betterleaks.linkedin-client-secret", "betterleaks.private-key"})
 _OUR_ID = "opencoder."
+_WINDOW, _OVERLAP = 1 << 18, 1 << 15  # bytes
 
 _PLACEHOLDER_WORD = re.compile(
     r"pass|pwd|secret|token|example|change|dummy|your|test|fake|sample|placeholder|xxx|none|null"
@@ -38,20 +39,63 @@ _FEWEST_DIGITS = 3
 _WORDS_OF_CODE = re.compile(r"[A-Za-z]{8,}")
 
 
-def find_secrets(text: str) -> Iterator[Span]:
-    """Keys and passwords, in no order; they may overlap."""
-    encoded = text.encode("utf-8")
-    for finding in _scanner().scan(encoded):
-        placeholder = _kind(finding)
-        if placeholder:
-            location = finding.location
-            start, end = location["start_offset"], location["end_offset"]
-            if not text.isascii():
-                start = len(encoded[:start].decode("utf-8", "ignore"))
-                end = start + len(encoded[location["start_offset"] : end].decode("utf-8", "ignore"))
+def find_secrets(text: str, encoded: bytes) -> Iterator[Span]:
+    """Keys and passwords, in no order; they may overlap.
+
+    Args:
+      text: of a document.
+      encoded: the same in UTF-8.
+    """
+    position, characters = 0, 0  # of the same place, in bytes and in characters
+    for start, end, placeholder in _found(encoded):
+        if len(text) == len(encoded):
             yield Span(start, end, placeholder)
+            continue
+        characters += _num_characters(encoded[position:start])
+        position = start
+        yield Span(characters, characters + _num_characters(encoded[start:end]), placeholder)
     if "PRIVATE KEY" in text:
         yield from _private_keys(text)
+
+
+def _found(encoded: bytes) -> Iterator[tuple[int, int, str]]:
+    """(start, end, placeholder) of what the rules find in UTF-8, in order.
+
+    A long text is scanned in windows, which bounds what a text of nothing but keys takes.
+    They overlap: what the rules look at around a finding is in the window that reports it.
+    """
+    begin = reported = 0
+    while True:
+        end = _window_end(encoded, begin + _WINDOW)
+        following = end if end == len(encoded) else end - _OVERLAP // 2
+        found: list[tuple[int, int, str]] = []
+        for finding in _scanner().scan(
+            encoded[begin:end] if end - begin < len(encoded) else encoded
+        ):
+            start = begin + finding.location["start_offset"]
+            if reported <= start < following and (placeholder := _kind(finding)):
+                found.append((start, begin + finding.location["end_offset"], placeholder))
+        yield from sorted(found)
+        if end == len(encoded):
+            return
+        reported = following
+        begin = _window_end(encoded, end - _OVERLAP)
+
+
+def _window_end(encoded: bytes, most: int) -> int:
+    """At most `most`: the end of a line, or of a character where no line ends nearby."""
+    if most >= len(encoded):
+        return len(encoded)
+    newline = encoded.rfind(b"\n", most - _OVERLAP // 4, most)
+    if newline >= 0:
+        return newline + 1
+    while encoded[most] & 0xC0 == 0x80:
+        most -= 1
+    return most
+
+
+def _num_characters(encoded: bytes) -> int:
+    return len(encoded.decode("utf-8", "ignore"))
 
 
 @functools.cache

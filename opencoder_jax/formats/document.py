@@ -54,8 +54,9 @@ class Document:
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
     def replace(self, **changes: object) -> Self:
-        # mypy cannot tell which field a keyword names.
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        # As `dataclasses.replace`, which looks at the class's fields each time.
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return type(self)(**(values | changes))
 
 
 _FIELDS = {field.name: field.type for field in dataclasses.fields(Document)}

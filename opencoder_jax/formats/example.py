@@ -95,10 +95,17 @@ def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
     """
     example = Example()
     for name, value in features.items():
-        values: Any = value.tolist() if isinstance(value, np.ndarray) else value
-        if isinstance(values, bytes | str | int | float):
-            values = [values]
         feature = example.features.feature[name]
+        # First what documents are made of, which are most records.
+        if isinstance(value, str):
+            feature.bytes_list.value.append(value.encode("utf-8"))
+            continue
+        if isinstance(value, int):
+            feature.int64_list.value.append(value)
+            continue
+        values: Any = value.tolist() if isinstance(value, np.ndarray) else value
+        if isinstance(values, bytes | float):
+            values = [values]
         first = values[0] if len(values) else None
         if first is None:
             feature.int64_list.SetInParent()

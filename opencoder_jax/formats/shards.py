@@ -36,12 +36,27 @@ def list_shards(folder: str | os.PathLike, name: str) -> list[Path]:
       MissingShardsError: there are none, or one of the set is missing.
     """
     folder = Path(folder)
-    found: dict[int, Path] = {}
+    names = (path.name for path in folder.glob(f"{name}-*.arrayrecord"))
+    return [folder / file for file in whole_set(names, name, folder)]
+
+
+def whole_set(files: Iterable[str], name: str, folder: str | os.PathLike) -> list[str]:
+    """The names of all shards `name-*` among the files of a folder, in order.
+
+    Args:
+      files: names of the folder's files.
+      name: of the set.
+      folder: for messages.
+
+    Raises:
+      MissingShardsError: there are none, or one of the set is missing.
+    """
+    found: dict[int, str] = {}
     counts = set()
-    for path in sorted(folder.glob(f"{name}-*.arrayrecord")):
-        match = _SHARD_NAME.fullmatch(path.name)
+    for file in sorted(files):
+        match = _SHARD_NAME.fullmatch(file)
         if match and match["name"] == name:
-            found[int(match["index"])] = path
+            found[int(match["index"])] = file
             counts.add(int(match["count"]))
     if not found:
         raise MissingShardsError(f"no shards {name}-*-of-*.arrayrecord in {folder}")

@@ -1,18 +1,26 @@
-"""An S3 server on this machine: a process of its own, found through Beam's own flags."""
+"""Object stores on this machine, each a process of its own that real clients talk to.
+
+S3 is moto's server, found through Beam's own flags. Google Cloud Storage is
+gcp-storage-emulator, found through `STORAGE_EMULATOR_HOST` as any client of Google's finds
+one, with credentials that need nobody to renew them.
+"""
 
 import contextlib
+import json
+import os
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 
 BUCKET = "corpora"
-_PROGRAM = """
+_S3_PROGRAM = """
 import sys
 from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -20,49 +28,55 @@ server.start()
 print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
 """
+_GOOGLE_PROGRAM = """
+import sys
+from gcp_storage_emulator.server import create_server
+server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=sys.argv[1])
+server.start()
+print(server._api._httpd.server_address[1], flush=True)
+sys.stdin.read()
+"""
+_CREDENTIALS = {
+    "type": "authorized_user",
+    "client_id": "client",
+    "client_secret": "secret",
+    "refresh_token": "refresh",
+    "token": "token",
+    "expiry": "2099-01-01T00:00:00Z",
+}
 
 
 class Store:
-    """A running server with one bucket."""
+    """A running server with one bucket.
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self.client: Any = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="key",
-            aws_secret_access_key="secret",
-        )
-        self.client.create_bucket(Bucket=BUCKET)
+    Attributes:
+      root: url of the bucket.
+      flags: Beam's flags that lead `root` here.
+    """
 
-    @property
-    def flags(self) -> list[str]:
-        """Beam's flags that lead `s3://` here."""
-        return [
-            f"--s3_endpoint_url={self.endpoint}",
-            "--s3_access_key_id=key",
-            "--s3_secret_access_key=secret",
-            "--s3_region_name=us-east-1",
-        ]
+    root: str
+    flags: Sequence[str] = ()
+
+    def put(self, url: str, content: bytes) -> None:
+        raise NotImplementedError
+
+    def content(self, url: str) -> bytes:
+        raise NotImplementedError
+
+    def names(self, url: str) -> list[str]:
+        """Names of all objects below a url."""
+        raise NotImplementedError
+
+    def remove(self, url: str) -> None:
+        raise NotImplementedError
 
     def upload(self, folder: Path, prefix: str) -> str:
         """Puts a folder's files into the bucket; returns their url."""
         for path in folder.rglob("*"):
             if path.is_file() and not path.is_symlink():
-                key = f"{prefix}/{path.relative_to(folder).as_posix()}"
-                self.client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
-        return f"s3://{BUCKET}/{prefix}"
-
-    def content(self, url: str) -> bytes:
-        key = url.removeprefix(f"s3://{BUCKET}/")
-        return self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-
-    def names(self, url: str) -> list[str]:
-        """Names of all objects below a url."""
-        prefix = url.removeprefix(f"s3://{BUCKET}/") + "/"
-        found = self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
-        return [entry["Key"].removeprefix(prefix) for entry in found]
+                name = path.relative_to(folder).as_posix()
+                self.put(f"{self.root}/{prefix}/{name}", path.read_bytes())
+        return f"{self.root}/{prefix}"
 
     def download(self, url: str, folder: Path) -> Path:
         for name in self.names(url):
@@ -70,11 +84,105 @@ class Store:
             (folder / name).write_bytes(self.content(f"{url}/{name}"))
         return folder
 
+    def key(self, url: str) -> str:
+        """The name of an object in the bucket."""
+        return url.removeprefix(f"{self.root}/")
+
+
+class S3Store(Store):
+    """A server of S3."""
+
+    root = f"s3://{BUCKET}"
+
+    def __init__(self, endpoint: str) -> None:
+        self.flags = (
+            f"--s3_endpoint_url={endpoint}",
+            "--s3_access_key_id=key",
+            "--s3_secret_access_key=secret",
+            "--s3_region_name=us-east-1",
+        )
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+        )
+        self._client.create_bucket(Bucket=BUCKET)
+
+    def put(self, url: str, content: bytes) -> None:
+        self._client.put_object(Bucket=BUCKET, Key=self.key(url), Body=content)
+
+    def content(self, url: str) -> bytes:
+        return self._client.get_object(Bucket=BUCKET, Key=self.key(url))["Body"].read()
+
+    def names(self, url: str) -> list[str]:
+        prefix = self.key(url) + "/"
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        found = [entry for page in pages for entry in page.get("Contents", [])]
+        return [entry["Key"].removeprefix(prefix) for entry in found]
+
+    def remove(self, url: str) -> None:
+        self._client.delete_object(Bucket=BUCKET, Key=self.key(url))
+
+
+class GoogleStore(Store):
+    """A server of Google Cloud Storage."""
+
+    root = f"gs://{BUCKET}"
+
+    def __init__(self) -> None:
+        # Only with the extra `dataflow`.
+        from google.cloud import storage
+
+        self._bucket = storage.Client.create_anonymous_client().bucket(BUCKET)
+
+    def put(self, url: str, content: bytes) -> None:
+        self._bucket.blob(self.key(url)).upload_from_string(content, "application/octet-stream")
+
+    def content(self, url: str) -> bytes:
+        return self._bucket.blob(self.key(url)).download_as_bytes(raw_download=True)
+
+    def names(self, url: str) -> list[str]:
+        prefix = self.key(url) + "/"
+        found = self._bucket.client.list_blobs(BUCKET, prefix=prefix)
+        return [blob.name.removeprefix(prefix) for blob in found]
+
+    def remove(self, url: str) -> None:
+        self._bucket.blob(self.key(url)).delete()
+
+
+def running_store_of(kind: str, folder: Path) -> contextlib.AbstractContextManager[Store]:
+    """A server of `s3` or `gs`; skips the test where the client is not installed."""
+    if kind == "s3":
+        return running_store()
+    pytest.importorskip("google.cloud.storage", reason="the extra `dataflow` is not installed")
+    return _running_google_store(folder)
+
 
 @contextlib.contextmanager
 def running_store() -> Iterator[Store]:
+    """A server of S3."""
+    with _running(_S3_PROGRAM) as port:
+        yield S3Store(f"http://127.0.0.1:{port}")
+
+
+@contextlib.contextmanager
+def _running_google_store(folder: Path) -> Iterator[Store]:
+    """In this process' environment while it runs; `folder` gets the credentials."""
+    path = folder / "credentials.json"
+    path.write_text(json.dumps(_CREDENTIALS))
+    with _running(_GOOGLE_PROGRAM, BUCKET) as port, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", os.fspath(path))
+        yield GoogleStore()
+
+
+@contextlib.contextmanager
+def _running(program: str, *arguments: str) -> Iterator[str]:
+    """The port that a server's program prints."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM],
+        [sys.executable, "-c", program, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -82,12 +190,12 @@ def running_store() -> Iterator[Store]:
     )
     assert process.stdout is not None
     try:
-        endpoint = f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        port = process.stdout.readline().strip()
         for _ in range(100):
-            with contextlib.suppress(OSError), urllib.request.urlopen(endpoint):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}"):
                 break
             time.sleep(0.1)
-        yield Store(endpoint)
+        yield port
     finally:
         process.kill()
         process.wait()

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document, decode_document
 from opencoder_jax.formats.judged import Judged, decode_judged
 from opencoder_jax.formats.shards import read_records
+from tests.beam_pipelines.object_store import running_store_of
 
 RULES = """
 from __gin__ import dynamic_registration
@@ -40,13 +42,13 @@ def clean(source: Path, output: Path, *more: Path) -> dict[str, Document]:
     return {d.id: d for d in map(decode_document, read_records(output, "documents"))}
 
 
-def compare(corpus: Path, output: Path, *more: Path) -> dict:
+def compare(corpus: Path | str, output: Path, *more: Path, flags: Sequence[str] = ()) -> dict:
     configured = configuration.configure(
         what_if,
         gin_files=["refinecode/what_if.gin", *more],
         bindings=[f"CORPUS_DIR = '{corpus}'", "what_if.samples = 1000"],
     )
-    configured(output=str(output))
+    configured(output=str(output), pipeline_args=flags)
     return json.loads(output.read_text())
 
 
@@ -117,6 +119,24 @@ def test_the_same_rules_change_nothing(corpus: Path, tmp_path: Path, capsys) -> 
     assert totals["judged"]["documents"] > totals["before"]["documents"] > 0
     kept = f"{totals['before']['documents']:,} documents"
     assert f"kept {kept}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_a_corpus_in_a_store_is_compared_where_it_is(
+    kind: str, source: Path, corpus: Path, tmp_path: Path
+) -> None:
+    rules = source.parent / "custom.gin"
+    with running_store_of(kind, tmp_path) as store:
+        url = store.upload(corpus, "corpus")
+        here = compare(corpus, tmp_path / "here.json", rules)
+        there = compare(url, tmp_path / "there.json", rules, flags=store.flags)
+        assert there == here
+        assert here["totals"]["newly_kept"]["documents"] > 5
+        with pytest.raises(InputError, match=r"signals has no manifest\.json"):
+            compare(f"{url}/signals", tmp_path / "there.json", rules, flags=store.flags)
+        store.remove(f"{url}/signals/signals-00001-of-00002.arrayrecord")
+        with pytest.raises(InputError, match=r"lacks signals-00001-of-00002\.arrayrecord"):
+            compare(url, tmp_path / "there.json", rules, flags=store.flags)
 
 
 def judged(**changes: object) -> Judged:

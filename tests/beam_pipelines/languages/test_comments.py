@@ -1,11 +1,24 @@
 """Comments leave the code, and nothing else does."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_pipelines.languages.comments import comment_spans
+from beam_pipelines.languages.comments import comment_bounds, comment_spans, comment_syntax
 from beam_pipelines.languages.file_types import languages
+from beam_pipelines.signals.characters import folded
+from tests.beam_pipelines.languages import reference_comments
+
+# One language for each syntax of the table.
+_LANGUAGES = sorted({comment_syntax(language): language for language in languages()}.values())
+# Whatever opens, closes or escapes something somewhere, and what stands around it.
+_PIECES = (
+    *("/*", "*/", "//", "#", "'", '"', '"""', "'''", "\\", "`", "\n", "-", "--", "--[[", "]]"),
+    *("{-", "-}", "(*", "*)", "{", "}", "(", ")", "( ", "<!--", "-->", "=begin", "=end", "=pod"),
+    *("=cut", "=", "⍝", "é", "\u3000", "\u0301", " ", "\t", ";", ":", "a", "C", "*", "!", "%"),
+    *("%{", "%}", "REM ", "dnl ", "dnl\n", "      ", "123456", "'a'", "'\\n'", "'\\u1234'", "r"),
+    *("{{!--", "--}}", "[", "#|", "|#", "<#", "#>", "\x0b", "\r"),
+)  # fmt: skip
 
 
 def split_comments(text: str, language: str) -> tuple[str, str]:
@@ -82,6 +95,23 @@ def test_code_and_comments_are_the_text_whatever_it_holds(text, name):
         code, rest, last = code + text[last:start], rest + text[start:end], end
     assert split_comments(text, name)[0] == code + text[last:]
     assert len(code) + len(rest) + len(text) - last == len(text)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    text=st.lists(st.sampled_from(_PIECES), max_size=40).map("".join),
+    language=st.sampled_from(_LANGUAGES),
+)
+def test_the_comments_are_those_of_plain_patterns(text, language):
+    assert list(comment_spans(text, language)) == list(
+        reference_comments.comment_spans(text, language)
+    )
+
+
+def test_more_comments_than_are_found_at_a_time():
+    text = "x # y\n" * 70_000
+    bounds = comment_bounds(text, folded(text), "python")
+    assert bounds.tolist() == [[6 * line + 2, 6 * line + 5] for line in range(70_000)]
 
 
 @pytest.mark.parametrize(

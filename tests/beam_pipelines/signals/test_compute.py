@@ -22,7 +22,9 @@ def test_a_failing_signal_is_an_error_by_name_and_the_others_are_computed(monkey
         raise RuntimeError("broken")
 
     name = "qsc_code_num_words"
-    monkeypatch.setitem(registry._SIGNALS, name, registry.Signal(name, "code", failing))
+    others = [signal for signal in registry.signals_of("code") if signal.name != name]
+    broken = registry.Signal(name, "code", failing)
+    monkeypatch.setitem(registry._BY_GROUP, "code", (broken, *others))
     result = compute("c", "code")
     assert result.errors == {name: "document id7: RuntimeError: broken"}
     assert result.values[name] is None
@@ -58,6 +60,7 @@ def test_every_signal_of_the_released_filter_is_there():
 
 def test_a_new_languages_signals_need_only_be_registered(monkeypatch):
     monkeypatch.setattr(registry, "_SIGNALS", dict(registry._SIGNALS))
+    monkeypatch.setattr(registry, "_BY_GROUP", dict(registry._BY_GROUP))
     registry.add_signal("qsc_codego_num_x", "go", lambda document: 1.0)
     assert compute("go", "code").values["qsc_codego_num_x"] == 1
     assert "qsc_codego_num_x" not in compute("c", "code").values

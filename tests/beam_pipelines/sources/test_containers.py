@@ -1,5 +1,6 @@
 """Container sources: the same files from every container, cut or whole; clear errors at launch."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -7,6 +8,7 @@ import json
 import lzma
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from beam_pipelines.sources.entry import RawFile, Source
 from beam_pipelines.sources.fields import Fields
 from beam_pipelines.sources.folder import Folder
 from beam_pipelines.sources.jsonl import JsonLines
-from beam_pipelines.sources.parquet import Parquet
+from beam_pipelines.sources.parquet import Parquet, ParquetFormat
 from beam_pipelines.sources.refinecode_metadata import RefineCodeMetadata
 from beam_pipelines.sources.several import Several
 from beam_pipelines.sources.stack_v2 import StackV2
@@ -105,6 +107,7 @@ def test_lines_are_found_in_pieces_of_any_size(size) -> None:
 
 
 def write_parquet(path: Path, records: list[dict[str, Any]], **options: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(records), path, **options)
 
 
@@ -113,6 +116,30 @@ def test_rows_of_parquet_are_the_same_files_whatever_the_row_groups(tmp_path) ->
     found = files_of(Parquet(str(tmp_path)))
     assert contents(found) == EXPECTED
     assert {(f.licence, f.commit_time - f.stars) for f in found} == {("MIT", 1_700_000_000)}
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())])
+def test_of_a_content_that_is_too_large_in_any_encoding_only_the_length_is_taken(
+    tmp_path, kind
+) -> None:
+    texts = ["x" * 5_000_000, "y" * 300_000, "z" * 1000, None]
+    names = [f"{number}.py" for number in range(len(texts))]
+    content = pa.array([text and text.encode() for text in texts]).cast(pa.string()).cast(kind)
+    pq.write_table(pa.table({"content": content, "path": names}), tmp_path / "a.parquet")
+    container = Container(str(tmp_path / "a.parquet"), "a.parquet", 0)
+    form = ParquetFormat(Fields())
+    tracemalloc.start()
+    files = list(form.read(container, containers.Range(0, 1), 100_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [(file.size, len(file.content)) for file in files] == [
+        (5_000_000, 0),
+        (300_000, 0),
+        (1000, 1000),
+        (0, 0),
+    ]
+    assert files[-1].obstacle == "bad_record"
+    assert peak < 1_000_000
 
 
 def test_members_of_archives_are_files_of_the_archive_or_of_its_first_folders(tmp_path) -> None:
@@ -273,6 +300,37 @@ def test_metadata_of_refinecode_meets_files_by_repository_and_path(tmp_path, kin
     assert {f.licence for f in sound} == {"MIT"}
 
 
+def test_metadata_as_it_was_released_meets_a_stack_v2(tmp_path) -> None:
+    rows = [
+        {
+            "repo_name": record["repo_name"],
+            "sub_path": record["path"].removesuffix(".py"),
+            "file_name": record["path"].rpartition("/")[2],
+            "file_ext": "py",
+            "file_size_in_byte": len(record["content"]),
+            "line_count": record["content"].count("\n"),
+            "lang": "en",
+            "program_lang": "python",
+            "doc_type": "code",
+        }
+        for record in RECORDS
+    ]
+    write_parquet(tmp_path / "The_Stack_V2-00000-of-00094.parquet", rows)
+    stack = [
+        {"repo_name": r["repo_name"], "path": f"/{r['path'].removesuffix('.py')}"}
+        | {"content": r["content"]}
+        for r in RECORDS
+    ]
+    write_parquet(tmp_path / "content" / "stack.parquet", stack)
+    files = f"{tmp_path}/The_Stack_V2-*.parquet"
+    found = files_of(RefineCodeMetadata(files, StackV2(f"{tmp_path}/content/")))
+    assert contents(found) == {
+        (repo, path.removesuffix(".py")): text for (repo, path), text in EXPECTED.items()
+    }
+    # Of files without an extension only the metadata knows.
+    assert {file.language for file in found} == {"python"}
+
+
 def test_several_sources_are_one(tmp_path) -> None:
     (tmp_path / "a.jsonl").write_bytes(lines(RECORDS[:20]))
     write_parquet(tmp_path / "b.parquet", RECORDS[20:])
@@ -312,6 +370,19 @@ def test_the_fingerprint_is_of_names_and_contents_not_of_the_place(tmp_path) -> 
     path = tmp_path / "there" / "deep" / "a.jsonl"
     path.write_bytes(path.read_bytes().replace(b"x = 1", b"y = 1"))
     assert here.fingerprint() != there.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (JsonLines("/data/a.jsonl"), {"type": "JsonLines", "fields": dataclasses.asdict(Fields())}),
+        (Parquet(["gs://b/c"]), {"type": "Parquet", "fields": dataclasses.asdict(Fields())}),
+        (ArrayRecords("/data/a"), {"type": "ArrayRecords", "fields": None}),
+        (Tar("/data", "first_folder"), {"type": "Tar", "repository": "first_folder"}),
+    ],
+)
+def test_settings_say_how_containers_are_read_and_not_where_they_are(source, options) -> None:
+    assert source.settings() == options
 
 
 def test_a_container_that_is_gone_when_it_is_read_is_accounted_for(tmp_path) -> None:

@@ -3,8 +3,10 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 
 from beam_pipelines.sources.entry import RawFile
@@ -165,6 +167,45 @@ def test_the_fingerprint_is_that_of_the_commit_wherever_the_repository_stands(
     assert Git(str(repository), commit="HEAD~1").fingerprint() != before
     commit(repository, {"a.py": "x = 3\n"}, day=3)
     assert Git(str(repository)).fingerprint() != before
+
+
+def test_a_branch_that_moves_after_the_start_changes_nothing(repository: Path) -> None:
+    for first in ("fingerprint", "graph"):
+        source, same = Git(str(repository)), Git(str(repository))
+        fingerprint = same.fingerprint()
+        moving = Moving(source, first, lambda: commit(repository, {"a.py": "later\n"}, day=9))
+        before = git(repository, "show", "HEAD:a.py")
+        files = by_path(files_of(moving))
+        assert git(repository, "show", "HEAD:a.py") == "later" != before
+        assert files["a.py"].content == f"{before}\n".encode()
+        assert files["a.py"].commit_time == 2 * DAY
+        assert source.fingerprint() == fingerprint != Git(str(repository)).fingerprint()
+        git(repository, "reset", "-q", "--hard", "HEAD~1")
+
+
+class Moving:
+    """A source that something happens to between its fingerprint or graph and the run."""
+
+    def __init__(self, source: Git, first: str, happens: Callable[[], object]) -> None:
+        self._source = source
+        self._first = first
+        self._happens = happens
+
+    def read(self, pipeline: beam.Pipeline, max_file_bytes: int) -> beam.PCollection:
+        if self._first == "fingerprint":
+            self._source.fingerprint()
+            self._happens()
+        files = self._source.read(pipeline, max_file_bytes)
+        if self._first == "graph":
+            self._happens()
+        return files
+
+
+def test_a_commit_that_is_gone_when_it_is_read_is_accounted_for(repository: Path) -> None:
+    source = Git(str(repository))
+    moving = Moving(source, "graph", lambda: shutil.rmtree(repository))
+    (gone,) = files_of(moving)
+    assert (gone.repo, gone.obstacle) == ("project", "damaged_source")
 
 
 def test_what_is_no_repository_is_bad_input(

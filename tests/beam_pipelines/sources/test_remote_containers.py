@@ -1,6 +1,6 @@
 """Containers in an object store give the files that they give from a disk; what is gone is said."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,16 +15,10 @@ from beam_pipelines.sources.tarball import Tar
 from opencoder_jax.errors import InputError
 from tests.beam_pipelines.bad_containers import MAX_FILE_BYTES, make_containers
 from tests.beam_pipelines.dedup.running import run_source
-from tests.beam_pipelines.object_store import BUCKET, Store, running_store
+from tests.beam_pipelines.object_store import Store
 
 
-@pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
-    with running_store() as running:
-        yield running
-
-
-def files_of(source: Source, options: list[str]) -> list[RawFile]:
+def files_of(source: Source, options: Sequence[str]) -> list[RawFile]:
     found = run_source(source, MAX_FILE_BYTES, options)
     return sorted(found, key=lambda file: (file.id, file.content))
 
@@ -46,6 +40,6 @@ def test_a_store_gives_the_same_files_and_the_same_damage_as_a_disk(
 
 def test_a_pattern_that_matches_nothing_in_a_store_is_said_at_launch(store: Store) -> None:
     with pytest.raises(InputError, match="nothing matches"):
-        JsonLines(f"s3://{BUCKET}/nowhere/*.jsonl").read(pipeline(store.flags), 10)
+        JsonLines(f"{store.root}/nowhere/*.jsonl").read(pipeline(store.flags), 10)
     with pytest.raises(InputError, match="cannot be listed"):
         JsonLines("gopher://nowhere/*.jsonl").fingerprint()

@@ -18,7 +18,7 @@ from tests.opencoder_jax.report.run_folder import HOSTILE
 from tests.opencoder_jax.report.test_report import Tags
 
 
-def make(folder: Path, **changes: object) -> str:
+def make(folder: Path | str, **changes: object) -> str:
     configured = configuration.configure(
         corpus_report,
         gin_files=["report/corpus.gin"],
@@ -46,6 +46,28 @@ def test_text_of_documents_cannot_become_markup(page: str) -> None:
     assert not [names for _, names in tags.found if any(name.startswith("on") for name in names)]
     # Language, samples, clusters, configuration: shown as it is, each of them.
     assert "".join(tags.text).count(HOSTILE) >= 8
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        ("gs://bucket/corpus", "`gcloud storage cp -r gs://bucket/corpus FOLDER`"),
+        ("s3://bucket/corpus", "`aws s3 cp --recursive s3://bucket/corpus FOLDER`"),
+        ("hdfs://host/corpus", "copy it first; manifest.json"),
+    ],
+)
+def test_a_corpus_in_a_store_has_to_be_copied_first(folder: str, command: str) -> None:
+    with pytest.raises(InputError, match=re.escape(command)):
+        make(folder)
+
+
+def test_a_page_is_not_written_into_a_store(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"output gs:.* is in a store"):
+        make(corpus, output="gs://bucket/page.html")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_page_loads_nothing_from_a_network(page: str) -> None:

@@ -1,0 +1,341 @@
+"""Beam's local runner with bundles of bounded size, and without rereading what is grouped.
+
+`FnApiRunner` hands each worker its whole share of a stage as one bundle: memory grows with
+the corpus, and all wait for the worker whose share happens to be slow. Here a stage is cut
+into pieces of a few megabytes, and a worker that is done takes the next one.
+
+It also writes what a `Flatten` collects into a buffer of its own, even where it is grouped
+next and so written again, with every element decoded and encoded once more. Here the inputs
+of such a `Flatten` are written straight into the groups, as Dataflow does.
+
+Nothing else is changed, results included. `--runner=FnApiRunner` is Beam's own. Written for
+the versions of Beam that pyproject.toml allows: what is used of it is not its public face.
+"""
+
+import contextlib
+import copy
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+from apache_beam.coders.coder_impl import create_InputStream, create_OutputStream
+from apache_beam.metrics import monitoring_infos
+from apache_beam.portability.api import beam_fn_api_pb2, beam_runner_api_pb2
+from apache_beam.portability.common_urns import primitives
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, execution, translations
+from apache_beam.runners.portability.fn_api_runner.fn_runner import (
+    BundleManager,
+    BundleProcessResult,
+)
+from apache_beam.runners.portability.fn_api_runner.translations import Stage, TransformContext
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import WorkerHandler
+from apache_beam.runners.worker import bundle_processor
+from apache_beam.transforms.window import GlobalWindow, GlobalWindows
+from apache_beam.utils import thread_pool_executor
+from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming
+
+# Of groups, whose readers may want to see many together, and of anything else.
+GROUP_BYTES, LIST_BYTES = 16 << 20, 4 << 20
+# For each worker, where a stage has little data: they seldom take the same time.
+_PIECES_A_WORKER = 4
+_WATCH_SECONDS = 1.0
+
+
+class WorkerLostError(RuntimeError):
+    """A worker process is gone before the job is done."""
+
+
+class LocalRunner(FnApiRunner):
+    """Runs a pipeline in this process, or in the processes that `--direct_*` asks for."""
+
+    def create_stages(
+        self, pipeline_proto: beam_runner_api_pb2.Pipeline
+    ) -> tuple[TransformContext, list[Stage]]:
+        """The phases of `FnApiRunner`, and `sink_into_groups`."""
+        return translations.create_and_optimize_stages(
+            copy.deepcopy(pipeline_proto),
+            phases=[
+                translations.annotate_downstream_side_inputs,
+                translations.fix_side_input_pcoll_coders,
+                translations.pack_combiners,
+                translations.lift_combiners,
+                translations.expand_sdf,
+                translations.expand_gbk,
+                sink_into_groups,
+                translations.sink_flattens,
+                translations.greedily_fuse,
+                translations.read_to_impulse,
+                translations.impulse_to_input,
+                translations.sort_stages,
+                translations.add_impulse_to_dangling_transforms,
+                translations.setup_timer_mapping,
+                translations.populate_data_channel_coders,
+            ],
+            known_runner_urns=frozenset([primitives.FLATTEN.urn, primitives.GROUP_BY_KEY.urn]),
+            use_state_iterables=self._use_state_iterables,
+            is_drain=self._is_drain,
+        )
+
+    def _get_bundle_manager(self, bundle_context_manager: execution.BundleContextManager) -> Any:
+        if bundle_context_manager.stage.is_stateful():
+            # A key's state has to be in one place, and pieces would part it.
+            return super()._get_bundle_manager(bundle_context_manager)
+        return _InPieces(
+            bundle_context_manager,
+            self._progress_frequency,
+            cache_token_generator=FnApiRunner.get_cache_token_generator(static=False),
+        )
+
+
+class _InPieces(BundleManager):
+    """Processes the input of a stage piece by piece, each worker one at a time."""
+
+    def process_bundle(
+        self,
+        inputs: Mapping[str, execution.PartitionableBuffer],
+        expected_outputs: Any,
+        fired_timers: Any,
+        expected_output_timers: Any,
+        dry_run: bool = False,
+    ) -> BundleProcessResult:
+        context = self.bundle_context_manager
+        handlers = context.worker_handlers
+        pieces = _pieces_of(inputs, len(handlers))
+        first = next(pieces, None)
+        if first is None:
+            # No element, no bundle, as on other runners: most stages of a graph with many rounds.
+            for transform, buffer in expected_outputs.items():
+                context.get_buffer(buffer, transform)
+            return beam_fn_api_pb2.InstructionResponse(), []
+        pieces = itertools.chain([first], pieces)
+        taking, failed = threading.Lock(), threading.Event()
+
+        def work(handler: WorkerHandler) -> tuple[list[Any], list[Any]]:
+            own = copy.copy(context)
+            own._worker_handlers = [handler]
+            results, splits = [], []
+            try:
+                while not failed.is_set():
+                    with taking:
+                        piece = next(pieces, None)
+                    if piece is None:
+                        break
+                    manager = BundleManager(
+                        own,
+                        self._progress_frequency,
+                        cache_token_generator=self._cache_token_generator,
+                    )
+                    result, split = manager.process_bundle(
+                        piece, expected_outputs, {}, expected_output_timers, dry_run
+                    )
+                    results.append(result)
+                    splits += split
+            except BaseException:
+                failed.set()
+                raise
+            return results, splits
+
+        if len(handlers) == 1:
+            outcomes = [work(handlers[0])]
+        else:
+            # Beam's threads do not keep a process alive: that of a dead worker never returns.
+            with thread_pool_executor.shared_unbounded_instance() as executor:
+                working = [executor.submit(work, handler) for handler in handlers]
+                outcomes = _wait(working, handlers)
+        return (
+            _merged([result for results, _ in outcomes for result in results]),
+            [split for _, splits in outcomes for split in splits],
+        )
+
+
+def _wait(working: list[futures.Future], handlers: list[WorkerHandler]) -> list[Any]:
+    """What the threads return, until one fails or a worker process is gone."""
+    while True:
+        done, waiting = futures.wait(
+            working, timeout=_WATCH_SECONDS, return_when=futures.FIRST_EXCEPTION
+        )
+        outcomes = [future.result() for future in done]
+        if not waiting:
+            return outcomes
+        for handler in handlers:
+            process = getattr(handler, "worker_thread", None)
+            if process is not None and not process.is_alive():
+                # Beam waits for the others as it ends, and one that is not connected yet
+                # would wait for it.
+                _kill_below(os.getpid())
+                raise WorkerLostError(
+                    "a worker process ended in the middle of its work (killed, or out of memory): "
+                    "nothing of the output is in place; start the job again, with fewer workers "
+                    "(--direct_num_workers) if memory was short"
+                )
+
+
+def _kill_below(parent: int) -> None:
+    """Kills all processes that this one started; Linux only."""
+    for children in Path(f"/proc/{parent}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                _kill_below(child)
+                os.kill(child, signal.SIGKILL)
+
+
+def _merged(results: list[Any]) -> Any:
+    """One response with the metrics of all."""
+    if len(results) == 1:
+        return results[0]
+    infos = monitoring_infos.consolidate(
+        itertools.chain.from_iterable(r.process_bundle.monitoring_infos for r in results)
+    )
+    roots = itertools.chain.from_iterable(r.process_bundle.residual_roots for r in results)
+    return beam_fn_api_pb2.InstructionResponse(
+        process_bundle=beam_fn_api_pb2.ProcessBundleResponse(
+            monitoring_infos=infos, residual_roots=roots
+        )
+    )
+
+
+def _pieces_of(
+    inputs: Mapping[str, execution.PartitionableBuffer], workers: int
+) -> Iterator[Mapping[str, Any]]:
+    """Pieces of the inputs, one input after the other; none where there is no element."""
+    nothing: dict[str, list[bytes]] = {name: [] for name in inputs}
+    for name, buffer in inputs.items():
+        cut = _cut_groups if isinstance(buffer, execution.GroupingBuffer) else _cut_list
+        for piece in cut(buffer, workers):
+            yield {**nothing, name: piece}
+
+
+def _cut_list(buffer: Any, workers: int) -> Iterator[list[bytes]]:
+    chunks = list(buffer)
+    most = LIST_BYTES
+    if workers > 1:
+        most = min(most, sum(map(len, chunks)) // (_PIECES_A_WORKER * workers))
+    piece: list[bytes] = []
+    size = 0
+    for part in _parts(chunks, most, buffer._coder_impl):
+        piece.append(part)
+        size += len(part)
+        if size >= most:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def _parts(chunks: list[bytes], most: int, coder: Any) -> Iterator[bytes]:
+    """The chunks, those that are larger than `most` cut between elements."""
+    for chunk in chunks:
+        if len(chunk) <= most:
+            yield chunk
+            continue
+        stream = create_InputStream(chunk)
+        start = 0
+        while stream.size():
+            coder.decode_from_stream(stream, True)
+            end = len(chunk) - stream.size()
+            if end - start >= most or end == len(chunk):
+                yield chunk[start:end]
+                start = end
+
+
+def _cut_groups(buffer: Any, workers: int) -> Iterator[list[bytes]]:
+    """Groups leave the buffer as they are encoded, so that they are not held twice."""
+    if not buffer._windowing.is_default():
+        yield from (part for part in buffer.partition(workers) if any(part))
+        return
+    in_window = GlobalWindows.windowed_value(
+        None,
+        timestamp=GlobalWindow().max_timestamp(),
+        pane_info=PaneInfo(True, True, PaneInfoTiming.ON_TIME, 0, 0),
+    ).with_value
+    key_coder = buffer._key_coder.get_impl()
+    coder = buffer._post_grouped_coder.get_impl()
+    table = buffer._table
+    most = len(table) if workers == 1 else -(-len(table) // (_PIECES_A_WORKER * workers))
+    while table:
+        stream = create_OutputStream()
+        for _ in range(min(most, len(table))):
+            key, values = table.popitem()
+            coder.encode_to_stream(in_window((key_coder.decode(key), values)), stream, True)
+            if stream.size() >= GROUP_BYTES:
+                break
+        yield [stream.get()]
+
+
+def sink_into_groups(stages: Any, context: TransformContext) -> Iterator[Stage]:
+    """Replaces a `Flatten` that is only grouped by writes of its inputs into the groups."""
+    stages = list(translations.fix_flatten_coders(stages, context, primitives.FLATTEN.urn))
+    transforms = context.components.transforms
+    readers: dict[str, list[Stage]] = {}
+    for stage in stages:
+        for pcollection in translations.only_transform(stage.transforms).inputs.values():
+            readers.setdefault(pcollection, []).append(stage)
+    writes: dict[int, list[Stage]] = {}
+    sunk = set()
+    for stage in stages:
+        flatten = translations.only_transform(stage.transforms)
+        if flatten.spec.urn != primitives.FLATTEN.urn or len(flatten.inputs) < 2:
+            continue
+        output = translations.only_element(flatten.outputs.values())
+        if len(readers.get(output, ())) != 1 or not _writes_groups(readers[output][0]):
+            continue
+        (write,) = readers[output]
+        group = translations.only_transform(write.transforms)
+        writes[id(write)] = [
+            _write_stage(write, group, flatten, local, source, stage.must_follow)
+            for local, source in flatten.inputs.items()
+        ]
+        sunk.add(id(stage))
+        # The runner asks the grouping for the coder of its input, and that one is gone.
+        _, name = translations.split_buffer_id(group.spec.payload)
+        grouping = transforms[name]
+        for local in grouping.inputs:
+            grouping.inputs[local] = next(iter(flatten.inputs.values()))
+    for stage in stages:
+        if id(stage) in sunk:
+            continue
+        if id(stage) in writes:
+            yield from writes[id(stage)]
+            continue
+        stage.must_follow = frozenset(
+            itertools.chain.from_iterable(
+                writes.get(id(before), [before]) for before in stage.must_follow
+            )
+        )
+        yield stage
+
+
+def _writes_groups(stage: Stage) -> bool:
+    spec = translations.only_transform(stage.transforms).spec
+    return (
+        spec.urn == bundle_processor.DATA_OUTPUT_URN
+        and translations.split_buffer_id(spec.payload)[0] == "group"
+    )
+
+
+def _write_stage(
+    write: Stage,
+    group: beam_runner_api_pb2.PTransform,
+    flatten: beam_runner_api_pb2.PTransform,
+    local: str,
+    source: str,
+    must_follow: frozenset[Stage],
+) -> Stage:
+    name = f"{group.unique_name}/{local}"
+    transform = beam_runner_api_pb2.PTransform(
+        unique_name=name,
+        inputs={local: source},
+        spec=group.spec,
+        environment_id=flatten.environment_id,
+    )
+    return Stage(
+        name,
+        [transform],
+        downstream_side_inputs=frozenset(),
+        must_follow=write.must_follow | must_follow,
+    )
