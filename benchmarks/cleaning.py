@@ -49,7 +49,7 @@ _CODE_VIEWS = (
     *("compact_code_lines", "strings"),
 )
 _TEXT_VIEWS = ("codes", "profile", "words", "ngrams", "raw_word_counts", "stripped_lines")
-_PYTHON_VIEWS = ("python_tree", "python_nodes", "docstrings")
+_PYTHON_VIEWS = ("python_tree", "python_definitions", "docstrings")
 _LANGUAGES = 20  # in the table
 
 

@@ -5,13 +5,16 @@ prototypes, methods outside their class too; calls, macros, preprocessor lines a
 made of arguments (`Lock lock(&mutex)`) are none. The languages differ in how they print.
 """
 
+import itertools
 import re
 
 from beam_pipelines.signals.declarations import (
     count,
+    count_lines,
     is_bracket_word,
     is_statement_word,
     share_of_lines,
+    whole_word,
     without_strings,
 )
 from beam_pipelines.signals.document import ParsedDocument
@@ -23,8 +26,8 @@ _HEADERS = (".h", ".hpp", ".hxx", ".hh", ".h++")
 _BITS_WINDOW = 200
 
 # A type, perhaps the end of its arguments; pointers; a name. `a && f(` and `a & f(` are calls.
-_FUNCTION = re.compile(
-    r"\b([A-Za-z_]\w*+|(?<=\w)>)"
+# Two patterns, as no text matches both: each begins with what `re` can look for.
+_NAMED = (
     r"(?:\s*+\*[*\s]*+|&{1,2}[^\S\n]++|[^\S\n]++&{1,2}(?!\s)|\s++)"
     r"((?:[A-Za-z_]\w*+(?:<[\w, ]*+>)?::)*+~?\w++)\("
 )
@@ -32,30 +35,35 @@ _FUNCTION = re.compile(
 _ARGUMENT = re.compile(
     r"""\s*+(?:["'\d!~{&*-]|(?:this|nullptr|true|false)\b|\w[\w:]*+(?:\.(?!\.)|->|\((?!\s*+[*^])))"""
 )
+_FUNCTION = re.compile(r"([A-Za-z_](?<=\b.)\w*+)" + _NAMED)
+_GENERIC_FUNCTION = re.compile(r"(>)(?<=\w>)" + _NAMED)
 _VARIABLE = re.compile(
     r"\b([A-Za-z_]\w*+)(?:\s*+[*&]++\s*+|\s++)\w++(?:\s*+\[[^\]\n]{0,200}+\])*+"
     r"(?:\s*+,\s*+\**+\w++)*+\s*+(?:=(?!=)|;)"
 )
-_MAIN = re.compile(r"\bmain\s*+\([^()]*+\)\s*+\{")
-_GOTO = re.compile(r"\bgoto\b")
-_INCLUDE = re.compile(r'^[^\S\n]*+#\s*+include\s*+["<][^">\n]++[">]', re.MULTILINE)
-_CLASS = re.compile(r"^[^\S\n]*+class\s++\w++\s*+(?::[^{;]{0,500})?\{", re.MULTILINE)
+_MAIN = re.compile(r"main(?<=\bmain)\s*+\([^()]*+\)\s*+\{")
+_GOTO = whole_word("goto")
+_INCLUDE = re.compile(r'\n[^\S\n]*+#\s*+include\s*+["<][^">\n]++[">]')
+_CLASS = re.compile(r"\n[^\S\n]*+class\s++\w++\s*+(?::[^{;]{0,500})?\{")
 _PLAIN_VARIABLE = re.compile(
-    r"^[^\S\n]*+(?:unsigned\s++)?(?:int|float|double|char|bool|std::string|auto)\s++\w++\s*+;",
-    re.MULTILINE,
+    r"\n[^\S\n]*+(?:unsigned\s++)?(?:int|float|double|char|bool|std::string|auto)\s++\w++\s*+;"
 )
 _PLAIN_RETURN = re.compile(
-    r"""^[^\S\n]*+return\s*+(?:\w++|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+')?+"""
+    r"""\n[^\S\n]*+return\s*+(?:\w++|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+')?+"""
     r"\s*+;\s*?$",
     re.MULTILINE,
 )
 _DIRECTIVE = re.compile(
-    r"#[^\S\n]*+(?:include|define|if|else|elif|endif|error|pragma|warning|undef|line)"
-    r"|\b(?:struct|using)\b"
+    r"[#su](?:"
+    r"(?<=#)[^\S\n]*+(?:include|define|if|else|elif|endif|error|pragma|warning|undef|line)"
+    r"|(?<=\bs)truct\b|(?<=\bu)sing\b)"
 )
+_PRINTF = ("printf", "fprintf", "vprintf", "vfprintf")
 _PRINT = {
-    "c": re.compile(r"\bv?f?printf\b"),
-    "cpp": re.compile(r"\b(?:cout|v?f?printf)\b"),
+    "c": whole_word(*_PRINTF),
+    "cpp": re.compile(
+        rf"(?:cout|printf)(?:{'|'.join(rf'(?<=\b{w})' for w in ('cout', *_PRINTF))})\b"
+    ),
 }
 
 
@@ -86,7 +94,8 @@ def cate_var_zero(document: ParsedDocument) -> float:
 def score_lines_no_logic(document: ParsedDocument) -> float | None:
     """Functions, includes, classes, uninitialised variables and plain returns of all lines."""
     counted = (_INCLUDE, _CLASS, _PLAIN_VARIABLE, _PLAIN_RETURN)
-    lines = document.once(_num_functions) + sum(count(document, pattern) for pattern in counted)
+    lines = document.once(_num_functions)
+    lines += sum(count_lines(document, pattern) for pattern in counted)
     return share(lines, document.num_code_lines)
 
 
@@ -105,7 +114,7 @@ def frac_lines_print(document: ParsedDocument) -> float | None:
 def _num_functions(document: ParsedDocument) -> int:
     code = document.once(without_strings)
     found = 0
-    for match in _FUNCTION.finditer(code):
+    for match in itertools.chain(_FUNCTION.finditer(code), _GENERIC_FUNCTION.finditer(code)):
         if is_statement_word(match[1]) or is_bracket_word(match[2]):
             continue
         if _ARGUMENT.match(code, match.end()):

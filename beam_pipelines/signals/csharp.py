@@ -7,19 +7,33 @@ parameters and properties.
 
 import re
 
-from beam_pipelines.signals.declarations import count, methods, share_of_lines, variables
+from beam_pipelines.signals.declarations import (
+    count,
+    count_lines,
+    methods,
+    share_of_lines,
+    variables,
+    whole_word,
+)
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.general import share
 from beam_pipelines.signals.registry import signal
 
-_PRIMITIVE = "int|float|double|char|string|bool|byte|sbyte|short|ushort|uint|long|ulong|decimal"
-_USING = re.compile(
-    r"^[^\S\n]*+(?:global\s++)?using\s++(?:static\s++)?(?:\w++\s*+=\s*+)?[\w.]++\s*+;", re.MULTILINE
+# After their first letters, which `re` can look for.
+_PRIMITIVES = "|".join(
+    rf"(?<={word[0]}){word[1:]}"
+    for word in (
+        *("int", "float", "double", "char", "string", "bool", "byte", "sbyte", "short", "ushort"),
+        *("uint", "long", "ulong", "decimal"),
+    )
 )
-_CLASS = re.compile(r"\bclass\s++\w++")
-_RETURN = re.compile(r"^[^\S\n]*+return\b(?:\s++[^;\n]++)?+\s*+;", re.MULTILINE)
-_PLAIN_VARIABLE = re.compile(rf"\b(?:{_PRIMITIVE})\s++\w++\s*+;")
-_PRINT = re.compile(r"\bConsole\.WriteLine\b")
+_USING = re.compile(
+    r"\n[^\S\n]*+(?:global\s++)?using\s++(?:static\s++)?(?:\w++\s*+=\s*+)?[\w.]++\s*+;"
+)
+_CLASS = re.compile(r"class(?<=\bclass)\s++\w++")
+_RETURN = re.compile(r"\n[^\S\n]*+return\b(?:\s++[^;\n]++)?+\s*+;")
+_PLAIN_VARIABLE = re.compile(rf"[bcdfilsu](?<=\b.)(?:{_PRIMITIVES})\s++\w++\s*+;")
+_PRINT = whole_word("Console.WriteLine")
 
 
 @signal("qsc_codecsharp_frac_lines_func_ratio", "csharp")
@@ -36,8 +50,9 @@ def cate_var_zero(document: ParsedDocument) -> float:
 @signal("qsc_codecsharp_score_lines_no_logic", "csharp")
 def score_lines_no_logic(document: ParsedDocument) -> float | None:
     """Methods, `using`, classes, returns and uninitialised primitives of all lines."""
-    counted = (_USING, _CLASS, _RETURN, _PLAIN_VARIABLE)
-    lines = len(document.once(methods)) + sum(count(document, pattern) for pattern in counted)
+    lines = len(document.once(methods))
+    lines += sum(count(document, pattern) for pattern in (_CLASS, _PLAIN_VARIABLE))
+    lines += sum(count_lines(document, pattern) for pattern in (_USING, _RETURN))
     return share(lines, document.num_code_lines)
 
 

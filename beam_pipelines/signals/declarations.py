@@ -44,16 +44,19 @@ _MODIFIERS = _words(
 # In a line's beginning: what may stand in a type and its modifiers, a name, a bracket.
 _ANNOTATIONS = r"(?:@\w+(?:\([^()\n]*+\))?[ \t]+)*+"
 _METHOD = re.compile(
-    rf"^[^\S\n]*+{_ANNOTATIONS}([\w.<>,?&\[\] \t]*[\w>\]?])[ \t]+([\w.]+)"
-    r"(?:<[\w, \t]*+>)?[ \t]*+\(",
-    re.MULTILINE,
+    rf"\n[^\S\n]*+{_ANNOTATIONS}([\w.<>,?&\[\] \t]*[\w>\]?])[ \t]+([\w.]+)"
+    r"(?:<[\w, \t]*+>)?[ \t]*+\("
 )
-_VARIABLE = re.compile(
-    r"(?:\b([A-Za-z_]\w*+)(?:\.\w++)*+|[\w?>\]]>)"  # The type, or the end of its arguments.
+# After the type, or the end of its arguments.
+_DECLARED = (
     r"(?:\[[,\s]*+\])*+\??(?:\.\.\.)?[ \t]+"
     r"([A-Za-z_]\w*+)(?:[ \t]*+\[\s*+\])*+"
     r"(?=[ \t]*+(?:=(?![=>])|[;,:)])|\s*+\{\s*+(?:get|set|init)\b)"
 )
+# Two patterns, as no text matches both: each begins with what `re` can look for. A chain of
+# names is read once for each of them, so only its last parts are.
+_VARIABLE = re.compile(r"([A-Za-z_](?<=\b.)\w*+)(?:\.\w++){0,30}+" + _DECLARED)
+_GENERIC_VARIABLE = re.compile(r">(?<=[\w?>\]]>)" + _DECLARED)
 
 
 def without_strings(document: ParsedDocument) -> str:
@@ -64,7 +67,7 @@ def without_strings(document: ParsedDocument) -> str:
 def methods(document: ParsedDocument) -> list[tuple[str, str]]:
     """(all before the name, name) of every method with a type: in classes, C# and Java."""
     found = []
-    for before, name in _METHOD.findall(document.once(without_strings)):
+    for before, name in _METHOD.findall("\n" + document.once(without_strings)):
         words = set(_WORD.findall(before))
         if words & _STATEMENT_WORDS - _MODIFIERS or name in _BRACKET_WORDS:
             continue
@@ -76,9 +79,11 @@ def methods(document: ParsedDocument) -> list[tuple[str, str]]:
 
 def variables(document: ParsedDocument) -> Iterator[str]:
     """Names declared with a type: fields, locals, parameters, C# properties."""
-    for match in _VARIABLE.finditer(document.once(without_strings)):
+    code = document.once(without_strings)
+    for match in _VARIABLE.finditer(code):
         if match[1] not in _STATEMENT_WORDS and match[1] not in _MODIFIERS:
             yield match[2]
+    yield from _GENERIC_VARIABLE.findall(code)
 
 
 def count(document: ParsedDocument, pattern: re.Pattern[str]) -> int:
@@ -86,9 +91,28 @@ def count(document: ParsedDocument, pattern: re.Pattern[str]) -> int:
     return len(pattern.findall(document.code))
 
 
-def share_of_lines(document: ParsedDocument, pattern: re.Pattern[str]) -> float | None:
+def count_lines(document: ParsedDocument, pattern: re.Pattern[str]) -> int:
+    """How often the pattern, which begins with the newline before its line, occurs.
+
+    `re` looks for a newline at the speed of `str.find`, for `^` at every character.
+    """
+    return len(pattern.findall(document.once(after_newline)))
+
+
+def after_newline(document: ParsedDocument) -> str:
+    """The code with a newline in front, so that one stands before each line."""
+    return "\n" + document.code
+
+
+def share_of_lines(
+    document: ParsedDocument, pattern: re.Pattern[str], of_nothing: float | None = None
+) -> float | None:
     """Code lines in which the pattern, which must not cross lines, occurs."""
-    code = document.code
+    return share(num_lines(document.code, pattern), document.num_code_lines, of_nothing)
+
+
+def num_lines(code: str, pattern: re.Pattern[str]) -> int:
+    """Lines in which the pattern, which must not cross lines, occurs."""
     lines = 0
     position = 0
     while match := pattern.search(code, position):
@@ -96,7 +120,17 @@ def share_of_lines(document: ParsedDocument, pattern: re.Pattern[str]) -> float 
         position = code.find("\n", match.end())
         if position == -1:
             break
-    return share(lines, document.num_code_lines)
+    return lines
+
+
+def whole_word(*words: str) -> re.Pattern[str]:
+    """Any of the words, all of which end with the first, no word character around it.
+
+    The pattern begins with the letters that all have, not with `\\b`: `re` looks for letters
+    at the speed of `str.find`, and would try `\\b` at every character.
+    """
+    looks_back = "|".join(rf"(?<=\b{re.escape(word)})" for word in words)
+    return re.compile(rf"{re.escape(words[0])}(?:{looks_back})\b")
 
 
 def is_statement_word(word: str) -> bool:

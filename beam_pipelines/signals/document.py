@@ -8,7 +8,6 @@ many signals read them. `docs/rules.md` defines them, `registry` lists the signa
 import ast
 import dataclasses
 import functools
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,11 +18,15 @@ from beam_pipelines.languages.comments import comment_bounds
 from beam_pipelines.signals.characters import folded
 from beam_pipelines.signals.lines import Lines, compact_lines, stripped_lines
 from beam_pipelines.signals.ngrams import NgramShares, ngram_shares
+from beam_pipelines.signals.python_tree import (
+    Definition,
+    definitions_of,
+    nodes_of,
+    parse_python,
+)
 from beam_pipelines.signals.quoting import Strings, quoted_strings
 from beam_pipelines.signals.scan import Profile, profile, without
 from beam_pipelines.signals.words import Words, normalised_words, raw_word_counts
-
-_Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,33 +163,18 @@ class ParsedDocument:
 
     @functools.cached_property
     def python_tree(self) -> ast.Module | None:
-        """The syntax tree; None where the text does not parse as Python."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Invalid escapes in the document are not ours.
-            try:
-                return ast.parse(self.text)
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                return None
+        """The syntax tree; None where the text does not parse as Python, or is too long."""
+        return parse_python(self.text)
 
     @functools.cached_property
     def python_nodes(self) -> list[ast.AST]:
         """Every node of the tree; empty where there is none."""
-        nodes: list[ast.AST] = [self.python_tree] if self.python_tree else []
-        # `ast.walk` in the same order, at a third of its time: the list grows as it is read.
-        for node in nodes:
-            for name in node._fields:
-                value = getattr(node, name, None)
-                if isinstance(value, ast.AST):
-                    nodes.append(value)
-                elif isinstance(value, list):
-                    nodes.extend(entry for entry in value if isinstance(entry, ast.AST))
-        return nodes
+        return list(nodes_of(self.python_tree)) if self.python_tree else []
 
     @functools.cached_property
-    def python_definitions(self) -> list[_Definition]:
-        """The module, classes and functions among `python_nodes`."""
-        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        return [node for node in self.python_nodes if isinstance(node, kinds)]
+    def python_definitions(self) -> list[Definition]:
+        """The module, classes and functions of the tree; empty where there is none."""
+        return definitions_of(self.python_tree) if self.python_tree else []
 
     @functools.cached_property
     def docstrings(self) -> list[str]:

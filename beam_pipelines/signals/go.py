@@ -6,20 +6,18 @@ type parameters count. Variables are declared ones, constants, fields and parame
 
 import re
 
-from beam_pipelines.signals.declarations import count, share_of_lines
+from beam_pipelines.signals.declarations import after_newline, count_lines, share_of_lines
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.general import share
 from beam_pipelines.signals.registry import signal
 
-_FUNCTION = re.compile(r"^func\s++(?:\([^()\n]*+\)\s*+)?\w++\s*+[\[(]", re.MULTILINE)
-_IMPORT = re.compile(r'^import\s++(?:[\w.]++\s++)?["`]', re.MULTILINE)
-_IMPORT_BLOCK = re.compile(r"^import\s*+\([^)]*+\)?", re.MULTILINE)
-_TYPE_BLOCK = re.compile(
-    r"^[^\S\n]*+type\s++\w++(?:\[[^\]\n]*+\])?\s++(?:struct|interface)\s*+\{", re.MULTILINE
-)
-_RETURN = re.compile(r"^[^\S\n]*+return(?:[^\S\n]++[^;\n]++)?+[^\S\n]*+;?[^\S\n]*+$", re.MULTILINE)
+_FUNCTION = re.compile(r"\nfunc\s++(?:\([^()\n]*+\)\s*+)?\w++\s*+[\[(]")
+_IMPORT = re.compile(r'\nimport\s++(?:[\w.]++\s++)?["`]')
+_IMPORT_BLOCK = re.compile(r"\n(import\s*+\([^)]*+\)?)")
+_TYPE_BLOCK = re.compile(r"\n[^\S\n]*+type\s++\w++(?:\[[^\]\n]*+\])?\s++(?:struct|interface)\s*+\{")
+_RETURN = re.compile(r"\n[^\S\n]*+return(?:[^\S\n]++[^;\n]++)?+[^\S\n]*+;?[^\S\n]*+$", re.MULTILINE)
 _PLAIN_VARIABLE = re.compile(
-    r"^[^\S\n]*+var[^\S\n]++\w++[^\S\n]++\w++[^\S\n]*+;?[^\S\n]*+$", re.MULTILINE
+    r"\n[^\S\n]*+var[^\S\n]++\w++[^\S\n]++\w++[^\S\n]*+;?[^\S\n]*+$", re.MULTILINE
 )
 _VARIABLE = re.compile(
     r":=|^[^\S\n]*+(?:var|const)\b"
@@ -28,7 +26,7 @@ _VARIABLE = re.compile(
     r"|\bstruct\s*+\{\s*+[\w*]",
     re.MULTILINE,
 )
-_PRINT = re.compile(r"\bfmt\.Print(?:ln|f)?\b")
+_PRINT = re.compile(r"fmt\.Print(?<=\bfmt\.Print)(?:ln|f)?\b")
 
 
 @signal("qsc_codego_cate_testfile", "go")
@@ -39,7 +37,7 @@ def cate_testfile(document: ParsedDocument) -> float:
 @signal("qsc_codego_frac_lines_func_ratio", "go")
 def frac_lines_func_ratio(document: ParsedDocument) -> float | None:
     """Functions and methods with a name."""
-    return share(count(document, _FUNCTION), document.num_code_lines)
+    return share(document.once(_num_functions), document.num_code_lines)
 
 
 @signal("qsc_codego_cate_var_zero", "go")
@@ -51,16 +49,21 @@ def cate_var_zero(document: ParsedDocument) -> float:
 @signal("qsc_codego_score_lines_no_logic", "go")
 def score_lines_no_logic(document: ParsedDocument) -> float | None:
     """Functions, imports, struct and interface types, returns, plain variables of all lines."""
-    counted = (_FUNCTION, _TYPE_BLOCK, _RETURN, _PLAIN_VARIABLE)
-    lines = num_imports(document) + sum(count(document, pattern) for pattern in counted)
+    lines = num_imports(document) + document.once(_num_functions)
+    counted = (_TYPE_BLOCK, _RETURN, _PLAIN_VARIABLE)
+    lines += sum(count_lines(document, pattern) for pattern in counted)
     return share(lines, document.num_code_lines)
 
 
 def num_imports(document: ParsedDocument) -> int:
     """Lines of imports, those with the brackets of a block too."""
-    blocks = _IMPORT_BLOCK.findall(document.code)
+    blocks = _IMPORT_BLOCK.findall(document.once(after_newline))
     lines = [line for block in blocks for line in block.split("\n")]
-    return count(document, _IMPORT) + sum(bool(line.strip()) for line in lines)
+    return count_lines(document, _IMPORT) + sum(bool(line.strip()) for line in lines)
+
+
+def _num_functions(document: ParsedDocument) -> int:
+    return count_lines(document, _FUNCTION)
 
 
 @signal("qsc_codego_frac_lines_print", "go")

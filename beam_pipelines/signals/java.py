@@ -8,7 +8,8 @@ interface whose methods take arguments has some. Shares of names are undefined w
 import re
 
 from beam_pipelines.signals.declarations import (
-    count,
+    after_newline,
+    count_lines,
     methods,
     share_of_lines,
     variables,
@@ -19,26 +20,24 @@ from beam_pipelines.signals.general import share
 from beam_pipelines.signals.registry import signal
 
 _ACCESS = re.compile(r"\b(?:public|protected|private)\b")
-_IMPORT = re.compile(r"^[^\S\n]*+import\s++(?:static\s++)?[\w.*]++\s*+;", re.MULTILINE)
+_IMPORT = re.compile(r"\n[^\S\n]*+import\s++(?:static\s++)?[\w.*]++\s*+;")
 _CLASS = re.compile(
-    r"^[^\S\n]*+((?:(?:public|protected|private|static|final|abstract|sealed|strictfp)\s++)*+)"
-    r"class\s++(\w++)",
-    re.MULTILINE,
+    r"\n[^\S\n]*+((?:(?:public|protected|private|static|final|abstract|sealed|strictfp)\s++)*+)"
+    r"class\s++(\w++)"
 )
 _PLAIN_VARIABLE = re.compile(
-    r"^[^\S\n]*+(?:(?:public|protected|private|static|final|volatile|transient)\s++)*+"
+    r"\n[^\S\n]*+(?:(?:public|protected|private|static|final|volatile|transient)\s++)*+"
     r"(?:int|long|short|byte|float|double|boolean|char|[A-Z][\w.]*+(?:<[\w<>.,?& \t]*>)?)"
-    r"(?:\[\])*+[ \t]++\w++\s*+;",
-    re.MULTILINE,
+    r"(?:\[\])*+[ \t]++\w++\s*+;"
 )
 _PLAIN_RETURN = re.compile(
-    r'^[^\S\n]*+return(?:\s++(?:\w++|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"))?+\s*+;\s*?$', re.MULTILINE
+    r'\n[^\S\n]*+return(?:\s++(?:\w++|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"))?+\s*+;\s*?$', re.MULTILINE
 )
 # A lambda's parameter has a name alone; an arrow behind `case` is none.
 _LAMBDA = re.compile(
     r"^(?![^\S\n]*+(?:case|default)\b)[^\n]*?\w[^\S\n]*+(?:\)[^\S\n]*+)?->", re.MULTILINE
 )
-_PRINT = re.compile(r"\bSystem\.out\.print(?:ln|f)?\b")
+_PRINT = re.compile(r"System\.out\.print(?<=\bSystem\.out\.print)(?:ln|f)?\b")
 _VARIABLE_NAME = re.compile(r"[a-z][a-zA-Z0-9]*")
 _METHOD_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]*")
 _CLASS_NAME = re.compile(r"[A-Z][a-zA-Z0-9]*")
@@ -60,8 +59,9 @@ def frac_lines_func_ratio(document: ParsedDocument) -> float | None:
 @signal("qsc_codejava_score_lines_no_logic", "java")
 def score_lines_no_logic(document: ParsedDocument) -> float | None:
     """Methods, imports, classes, uninitialised variables and plain returns of all lines."""
-    counted = (_IMPORT, _CLASS, _PLAIN_VARIABLE, _PLAIN_RETURN)
-    lines = len(document.once(methods)) + sum(count(document, pattern) for pattern in counted)
+    lines = len(document.once(methods)) + len(document.once(_classes))
+    counted = (_IMPORT, _PLAIN_VARIABLE, _PLAIN_RETURN)
+    lines += sum(count_lines(document, pattern) for pattern in counted)
     return share(lines, document.num_code_lines)
 
 
@@ -95,7 +95,7 @@ def frac_lines_print(document: ParsedDocument) -> float | None:
 
 def _classes(document: ParsedDocument) -> list[tuple[str, str]]:
     """(modifiers, name) of every class that begins a line."""
-    return _CLASS.findall(document.code)
+    return _CLASS.findall(document.once(after_newline))
 
 
 def _share_of_names(names: list[str], form: re.Pattern[str]) -> float | None:

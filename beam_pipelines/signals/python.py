@@ -6,15 +6,14 @@ keyword-only arguments count like their plain forms.
 """
 
 import ast
-import re
 
+from beam_pipelines.signals.declarations import num_lines, share_of_lines, whole_word
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.general import share
+from beam_pipelines.signals.python_tree import FUNCTIONS, binds_a_variable
 from beam_pipelines.signals.registry import signal
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_RETURN = re.compile(r"\s*return\b")
-_WORDS = {word: re.compile(rf"\b{word}\b") for word in ("pass", "import", "print")}
+_PASS, _IMPORT, _PRINT, _RETURN = map(whole_word, ("pass", "import", "print", "return"))
 
 
 @signal("qsc_codepython_cate_ast", "python")
@@ -27,7 +26,7 @@ def cate_ast(document: ParsedDocument) -> float:
 def frac_lines_func_ratio(document: ParsedDocument) -> float | None:
     if document.python_tree is None:
         return None
-    functions = sum(isinstance(node, _FUNCTIONS) for node in document.python_definitions)
+    functions = sum(isinstance(node, FUNCTIONS) for node in document.python_definitions)
     return share(functions, document.num_code_lines)
 
 
@@ -36,27 +35,22 @@ def cate_var_zero(document: ParsedDocument) -> float | None:
     """Whether no variable is assigned and no function has an argument."""
     if document.python_tree is None:
         return None
-    variable = any(
-        isinstance(node, ast.arg)
-        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-        for node in document.python_nodes
-    )
-    return float(not variable)
+    return float(not binds_a_variable(document.python_tree))
 
 
 @signal("qsc_codepython_frac_lines_pass", "python")
 def frac_lines_pass(document: ParsedDocument) -> float | None:
-    return _share_of_lines(document, "pass", of_nothing=0.0)
+    return share_of_lines(document, _PASS, of_nothing=0.0)
 
 
 @signal("qsc_codepython_frac_lines_import", "python")
 def frac_lines_import(document: ParsedDocument) -> float | None:
-    return _share_of_lines(document, "import", of_nothing=0.0)
+    return share_of_lines(document, _IMPORT, of_nothing=0.0)
 
 
 @signal("qsc_codepython_frac_lines_print", "python")
 def frac_lines_print(document: ParsedDocument) -> float | None:
-    return _share_of_lines(document, "print")
+    return share_of_lines(document, _PRINT)
 
 
 @signal("qsc_codepython_frac_lines_simplefunc", "python")
@@ -65,9 +59,7 @@ def frac_lines_simplefunc(document: ParsedDocument) -> float | None:
     if document.python_tree is None:
         return None
     simple = sum(
-        isinstance(node, _FUNCTIONS)
-        and len(node.body) == 1
-        and isinstance(node.body[0], ast.Return)
+        isinstance(node, FUNCTIONS) and len(node.body) == 1 and isinstance(node.body[0], ast.Return)
         for node in document.python_definitions
     )
     return share(simple, document.num_code_lines)
@@ -80,23 +72,22 @@ def score_lines_no_logic(document: ParsedDocument) -> float | None:
         return None
     definitions = attributes = 0
     for node in document.python_definitions:
-        definitions += isinstance(node, (*_FUNCTIONS, ast.ClassDef))
+        definitions += isinstance(node, (*FUNCTIONS, ast.ClassDef))
         if isinstance(node, ast.ClassDef):
             attributes += sum(isinstance(entry, ast.Assign | ast.AnnAssign) for entry in node.body)
-    lines = sum(
-        _has_word(line, "import") or ("return" in line and _RETURN.match(line) is not None)
-        for line in document.code_lines
-    )
+    lines = num_lines_without_logic(document.code)
     return share(definitions + attributes + lines, document.num_code_lines)
 
 
-def _share_of_lines(
-    document: ParsedDocument, word: str, of_nothing: float | None = None
-) -> float | None:
-    lines = sum(_has_word(line, word) for line in document.code_lines)
-    return share(lines, document.num_code_lines, of_nothing)
-
-
-def _has_word(line: str, word: str) -> bool:
-    # Few lines hold the letters, and looking for those is far cheaper than for the word.
-    return word in line and _WORDS[word].search(line) is not None
+def num_lines_without_logic(code: str) -> int:
+    """Lines with `import`, and those that begin with `return`."""
+    lines = num_lines(code, _IMPORT)
+    end = 0
+    while match := _RETURN.search(code, end):
+        start = code.rfind("\n", end, match.start()) + 1
+        end = code.find("\n", match.end())
+        if end == -1:
+            end = len(code)
+        if not code[start : match.start()].strip():
+            lines += _IMPORT.search(code, match.end(), end) is None
+    return lines

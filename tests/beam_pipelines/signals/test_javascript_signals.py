@@ -2,6 +2,7 @@
 
 import pytest
 
+from beam_pipelines.signals.python_tree import MAX_CHARACTERS
 from tests.beam_pipelines.signals.test_language_signals import signals
 
 
@@ -92,11 +93,35 @@ def test_a_whole_name_prints():
     assert signals("javascript", "console.log(1);\nmyconsole.log(2);\n")["frac_lines_print"] == 0.5
 
 
-def test_deep_nesting_ends():
-    depth = 20_000
-    assert signals("javascript", "[" * depth + "]" * depth)["cate_ast"] == 1
-    assert signals("javascript", "if(a){" * depth)["cate_ast"] == 0
+def test_nesting_that_would_overflow_a_threads_stack_does_not_parse():
+    for depth, parses in ((3_000, 1), (20_000, 0)):
+        assert signals("javascript", "[" * depth + "]" * depth)["cate_ast"] == parses
+    assert signals("javascript", "{a:" * 200_000)["cate_ast"] == 0  # It ended the process.
+    assert signals("javascript", "if(a){" * 20_000)["cate_ast"] == 0
+    assert signals("javascript", f"x = '{'(' * 20_000}';")["cate_ast"] == 1
 
 
-def test_a_large_file_of_anything_ends_at_its_beginning():
-    assert signals("javascript", "x y(" * 200_000)["cate_ast"] == 0
+def test_arrow_functions_nest_as_deeply_as_they_like():
+    assert signals("javascript", "a=>" * 150_000 + "a")["cate_var_zero"] == 0
+
+
+def test_what_is_too_long_to_keep_does_not_parse():
+    text = "//" + "a" * (MAX_CHARACTERS - 2)
+    assert signals("javascript", text)["cate_ast"] == 1
+    assert signals("javascript", text + "a")["cate_ast"] == 0
+
+
+def test_a_tree_of_too_many_nodes_counts_as_not_parsing():
+    assert signals("javascript", ";" * 1_000)["cate_ast"] == 1
+    assert signals("javascript", ";" * 1_600_000)["cate_ast"] == 0
+
+
+def test_comments_between_statements_are_none():
+    source = "#!/usr/bin/env node\n// a\nf(); /* b */ g();\nfunction h() { /* c */ i(); }\n"
+    assert signals("javascript", source)["num_statement_line"] == 1
+
+
+def test_returns_and_patterns_with_comments_in_them():
+    source = "function f() {\n  return /* a */ x;\n  return /* b */;\n  return (/* c */ y);\n}\n"
+    # A function and the returns of `x` and `y`.
+    assert signals("javascript", source)["score_lines_no_logic"] == 0.6

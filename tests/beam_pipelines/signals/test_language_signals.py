@@ -257,7 +257,10 @@ def test_java_logic_counts_static_imports():
 @pytest.mark.parametrize(
     "text",
     ["", "\n", "\0", "a " * 20_000, "(" * 40_000, '"' * 40_000, "'\"\\" * 10_000]
-    + [piece * 5_000 for piece in ("<a ", "List<", "a::", "int *", "type a[", "import (\n", "@A(")],
+    + [
+        piece * 5_000
+        for piece in ("<a ", "List<", "a::", "int *", "type a[", "import (\n", "@A(", "a.b")
+    ],
 )
 def test_no_text_breaks_a_signal(language, text):
     assert signals(language, text) is not None

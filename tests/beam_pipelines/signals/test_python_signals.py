@@ -1,10 +1,18 @@
 """Signals of Python, with values worked out by hand from their definitions."""
 
+import argparse
+import ast
+import dataclasses
+import gc
+import inspect
 import textwrap
+import typing
 
 import pytest
 
 from beam_pipelines.signals.compute import compute_signals
+from beam_pipelines.signals.python import num_lines_without_logic
+from beam_pipelines.signals.python_tree import MAX_CHARACTERS, definitions_of, nodes_of
 
 
 def signals(source: str) -> dict[str, float | None]:
@@ -38,6 +46,57 @@ def test_what_does_not_parse_has_no_tree_signals_but_all_others():
 @pytest.mark.parametrize("source", ["\0", "(" * 100_000, "x = " + "-" * 100_000 + "1"])
 def test_what_the_parser_cannot_take_does_not_parse(source):
     assert signals(source)["cate_ast"] == 0
+
+
+def test_what_is_too_long_to_keep_does_not_parse():
+    text = "#" * MAX_CHARACTERS
+    assert signals(text)["cate_ast"] == 1
+    assert signals(text + "#")["cate_ast"] == 0
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "if a:\n    class A:\n        def f(self): pass\nelse:\n    def g(): pass\n",
+        "match a:\n    case 1:\n        async def f(): pass\n    case _:\n        class A: pass\n",
+        "for a in b: pass\nelse:\n    with c as d:\n        class A: pass\n",
+        "while a:\n    def f():\n        def g(): pass\nelse:\n    class A: pass\n",
+        "try:\n    def f(): pass\nexcept E as e:\n    def g(): pass\nelse:\n    class A: pass\n",
+        "try: pass\nexcept* E:\n    def f(): pass\nfinally:\n    class A: pass\n",
+    ],
+)
+def test_definitions_are_found_wherever_statements_stand(source):
+    tree = ast.parse(source)
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    assert definitions_of(tree) == [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    assert list(nodes_of(tree)) == list(ast.walk(tree))
+
+
+def test_the_standard_library_is_walked_as_ast_walk_does():
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for module in (ast, argparse, typing, dataclasses):
+        tree = ast.parse(inspect.getsource(module))
+        assert definitions_of(tree) == [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def test_collection_is_as_it_was_after_a_parse():
+    assert gc.isenabled()
+    signals("x = (")
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("lines", "counted"),
+    [
+        (["return 1"], 1),
+        (["  return", "x = 1; return", "returned = 1", "a.return_value"], 1),
+        (["return return"], 1),
+        (["return import_module"], 1),
+        (["import a; return"], 1),
+    ],
+)
+def test_a_line_of_import_or_return_counts_once(lines, counted):
+    assert num_lines_without_logic("\n".join(lines)) == counted
 
 
 def test_functions_are_counted_async_ones_too():
