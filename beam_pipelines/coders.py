@@ -15,6 +15,7 @@ from apache_beam import coders
 
 from beam_pipelines.accounting import Drop
 from beam_pipelines.sources.entry import RawFile
+from beam_pipelines.sources.local import LocalFile
 from opencoder_jax.formats.document import Document
 from opencoder_jax.formats.judged import Judged
 
@@ -68,6 +69,10 @@ class RawFileCoder(_RecordCoder):
     record, longest = RawFile, "content"
 
 
+class LocalFileCoder(_RecordCoder):
+    record, longest = LocalFile, "location"
+
+
 class DropCoder(_RecordCoder):
     record, longest = Drop, "sample"
 
@@ -78,5 +83,5 @@ class JudgedCoder(_RecordCoder):
 
 def register() -> None:
     """Makes these the coders of their records, in this process and the pipelines it makes."""
-    for coder in (DocumentCoder, RawFileCoder, DropCoder, JudgedCoder):
+    for coder in (DocumentCoder, LocalFileCoder, RawFileCoder, DropCoder, JudgedCoder):
         coders.registry.register_coder(coder.record, coder)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from beam_pipelines import output, runner, ticks
+from beam_pipelines.accounting import Drop
 from beam_pipelines.corpus import Job, account, print_funnel, write_corpus
 from beam_pipelines.dedup.chunk import Trimmed
 from beam_pipelines.dedup.levels import Deduplicate
@@ -219,7 +220,7 @@ def _build(pipeline: beam.Pipeline, source: Source, settings: Settings, ticking:
         dropped.append(sampled.dropped)
     parts = {
         LISTED: listed,
-        "dropped": dropped | "Drops" >> beam.Flatten(),
+        "dropped": dropped | "Drops" >> beam.Flatten().with_output_types(Drop),
         "replaced": replaced,
         "clusters": unique.clusters,
         "judged": judged.judged,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import apache_beam as beam
 from apache_beam.typehints.decorators import no_annotations
 
-from beam_pipelines.accounting import Split
+from beam_pipelines.accounting import Drop, Split
 from beam_pipelines.dedup.chunk import ChunkDedup
 from beam_pipelines.dedup.exact import ExactDedup, SplitDuplicates
 from beam_pipelines.dedup.join import JoinById
@@ -111,7 +111,7 @@ class Deduplicate(beam.PTransform):
             clusters.append(near.clusters)
         return Deduplicated(
             kept,
-            dropped | "Dropped" >> beam.Flatten(),
+            dropped | "Dropped" >> beam.Flatten().with_output_types(Drop),
             clusters | "Clusters" >> beam.Flatten(),
             stages,
             trimmed,

@@ -10,7 +10,7 @@ for statistics and `what_if`. Next: `beam_pipelines/signals`, `docs/rules.md`.
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -26,8 +26,8 @@ RULE = "rule"
 SIGNAL_ERROR = "signal_error"
 # One encoder for all; `json.dumps` would make one for each document.
 _encode_signals = json.JSONEncoder(sort_keys=True).encode
-_DROPPED = "dropped"
-_JUDGED = "judged"
+_Dropped = TaggedOutput[Literal["dropped"], Drop]
+_Judged = TaggedOutput[Literal["judged"], Judged]
 
 
 class Judgements(NamedTuple):
@@ -53,9 +53,9 @@ class JudgeQuality(beam.PTransform):
 
     def expand(self, documents: beam.PCollection) -> Judgements:
         outputs = documents | beam.ParDo(_Judge(self._tables)).with_outputs(
-            _DROPPED, _JUDGED, main="kept"
+            "dropped", "judged", main="kept"
         )
-        return Judgements(outputs.kept, outputs[_DROPPED], outputs[_JUDGED])
+        return Judgements(outputs.kept, outputs.dropped, outputs.judged)
 
 
 def judge(
@@ -124,7 +124,7 @@ class _Judge(beam.DoFn):
         # Here because it is where a worker process spends its time.
         collect_seldom()
 
-    def process(self, document: Document) -> Iterator[Any]:
+    def process(self, document: Document) -> Iterator[Document | _Dropped | _Judged]:
         verdict, judged = judge(document, self._tables)
-        yield TaggedOutput(_DROPPED, verdict) if isinstance(verdict, Drop) else verdict
-        yield TaggedOutput(_JUDGED, judged)
+        yield _Dropped("dropped", verdict) if isinstance(verdict, Drop) else verdict
+        yield _Judged("judged", judged)

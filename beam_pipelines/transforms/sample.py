@@ -8,7 +8,7 @@ so the sample does not depend on order, workers or the other documents' texts.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Literal
 
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, TaggedOutput
@@ -19,7 +19,7 @@ from opencoder_jax.formats.document import Document
 from opencoder_jax.formats.split import hash_fraction
 
 REASON = "sampled_out"
-_DROPPED = "dropped"
+_Dropped = TaggedOutput[Literal["dropped"], Drop]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +73,12 @@ class SampleByLanguage(beam.PTransform):
             )
             sampled = documents | "Sample" >> beam.ParDo(
                 _Sample(self._budgets), AsDict(volumes)
-            ).with_outputs(_DROPPED, main="kept")
+            ).with_outputs("dropped", main="kept")
         else:
             sampled = documents | "Sample" >> beam.ParDo(_Sample(self._budgets), {}).with_outputs(
-                _DROPPED, main="kept"
+                "dropped", main="kept"
             )
-        return Split(sampled.kept, sampled[_DROPPED])
+        return Split(sampled.kept, sampled.dropped)
 
 
 def keep_rate(budget: Budget, volume: int) -> float:
@@ -119,9 +119,11 @@ class _Sample(beam.DoFn):
     def __init__(self, budgets: Mapping[str, Budget]) -> None:
         self._budgets = budgets
 
-    def process(self, document: Document, volumes: Mapping[str, int]) -> Iterator[Any]:
+    def process(
+        self, document: Document, volumes: Mapping[str, int]
+    ) -> Iterator[Document | _Dropped]:
         outcome = sample_document(document, self._budgets, volumes)
-        yield TaggedOutput(_DROPPED, outcome) if isinstance(outcome, Drop) else outcome
+        yield _Dropped("dropped", outcome) if isinstance(outcome, Drop) else outcome
 
 
 def _size_of(document: Document, languages: frozenset[str]) -> Iterator[tuple[str, int]]:

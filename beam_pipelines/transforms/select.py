@@ -7,7 +7,7 @@ wanted need not be deduplicated. Next: `licence` finds out what a document's lic
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 import apache_beam as beam
 from apache_beam.pvalue import AsMultiMap, TaggedOutput
@@ -25,7 +25,7 @@ from opencoder_jax.formats.document import Document
 
 TOO_FEW_STARS = "too_few_stars"
 LICENCE_NOT_ALLOWED = "licence_not_allowed"
-_DROPPED = "dropped"
+_Dropped = TaggedOutput[Literal["dropped"], Drop]
 # (its folder, expression) of a licence file
 _File = tuple[str, str]
 _Folders = dict[str, frozenset[str]]
@@ -43,9 +43,9 @@ class SelectByStars(beam.PTransform):
 
     def expand(self, documents: beam.PCollection) -> Split:
         chosen = documents | beam.ParDo(_ByStars(self._min_stars)).with_outputs(
-            _DROPPED, main="kept"
+            "dropped", main="kept"
         )
-        return Split(chosen.kept, chosen[_DROPPED])
+        return Split(chosen.kept, chosen.dropped)
 
 
 class SelectByLicence(beam.PTransform):
@@ -78,15 +78,15 @@ class SelectByLicence(beam.PTransform):
         )
         chosen = documents | "Choose" >> beam.ParDo(
             _ByLicence(self._allowed), AsMultiMap(repositories)
-        ).with_outputs(_DROPPED, main="kept")
-        return Split(chosen.kept, chosen[_DROPPED])
+        ).with_outputs("dropped", main="kept")
+        return Split(chosen.kept, chosen.dropped)
 
 
 class _ByStars(beam.DoFn):
     def __init__(self, min_stars: int) -> None:
         self._min_stars = min_stars
 
-    def process(self, document: Document) -> Iterator[Any]:
+    def process(self, document: Document) -> Iterator[Document | _Dropped]:
         if document.stars >= self._min_stars:
             yield document
         else:
@@ -94,7 +94,7 @@ class _ByStars(beam.DoFn):
             drop = drop_document(
                 document, TOO_FEW_STARS, value=float(document.stars), threshold=threshold
             )
-            yield TaggedOutput(_DROPPED, drop)
+            yield _Dropped("dropped", drop)
 
 
 class _ByLicence(beam.DoFn):
@@ -103,11 +103,11 @@ class _ByLicence(beam.DoFn):
 
     def process(
         self, document: Document, repositories: Mapping[str, Iterable[dict[str, str]]]
-    ) -> Iterator[Any]:
+    ) -> Iterator[Document | _Dropped]:
         chosen = choose_by_licence(
             document, _of_repository(repositories, document.repo), self._allowed
         )
-        yield TaggedOutput(_DROPPED, chosen) if isinstance(chosen, Drop) else chosen
+        yield _Dropped("dropped", chosen) if isinstance(chosen, Drop) else chosen
 
 
 def choose_by_licence(
