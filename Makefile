@@ -12,8 +12,6 @@ PACKED := $(RUN_DIR)/packed-512
 # JAX and TensorFlow explain themselves at length on a machine without accelerators.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export JAX_PLATFORMS ?= cpu
-# Where it is set, every process compiles its libraries again: seconds for each of the many here.
-unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo test lint format clean
 
