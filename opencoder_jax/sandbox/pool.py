@@ -152,13 +152,19 @@ class Sandbox:
         return self._start(isolate=False)
 
     def _start(self, *, isolate: bool) -> "_Zygote":
-        zygote = _Zygote(self.limits, self._hash_seed, isolate=isolate)
-        if isolate:
+        # One that dies at its start says nothing about the walls: it is started anew.
+        for last in (False, False, True):
+            zygote = _Zygote(self.limits, self._hash_seed, isolate=isolate)
+            if not isolate:
+                break
             try:
                 _check_walls(zygote, self.limits)
+                break
             except SandboxUnavailable:
+                died = not zygote.is_alive()
                 zygote.close()
-                raise
+                if last or not died:
+                    raise
         return zygote
 
     def _give_back(self, zygote: "_Zygote") -> None:
