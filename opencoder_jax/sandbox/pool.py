@@ -161,7 +161,7 @@ class Sandbox:
                 _check_walls(zygote, self.limits)
                 break
             except SandboxUnavailable:
-                died = not zygote.is_alive()
+                died = zygote.ends_within(1.0)
                 zygote.close()
                 if last or not died:
                     raise
@@ -212,6 +212,13 @@ class _Zygote:
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    def ends_within(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | None:
         """The zygote's answer, or None if it died or did not answer in time."""
