@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterator, Mapping
 
 from beam_pipelines.languages.file_types import identified_by, identify
-from beam_pipelines.signals.compute import SignalResult, compute_signals
+from beam_pipelines.signals.compute import SignalResult
 from beam_pipelines.signals.rules import Rule, RuleTable, decide, select_table
 from beam_pipelines.sources.local import list_file, read_file
 from beam_pipelines.transforms.licence_header import remove_licence_header
+from beam_pipelines.transforms.quality import document_signals
 from beam_pipelines.transforms.read import NotTextError, read_document
 from beam_pipelines.transforms.repair import LICENCE_HEADER, repair
 from opencoder_jax.errors import InputError
@@ -140,14 +141,7 @@ def _require_file(path: str) -> None:
 def _judged(begun: Explanation, document: Document, tables: Mapping[str, RuleTable]) -> Explanation:
     repaired, counts = repair(document)
     lines = _header_lines(document) if counts.pop(LICENCE_HEADER, 0) else 0
-    result = compute_signals(
-        repaired.text,
-        language=repaired.language,
-        doc_type=repaired.doc_type,
-        path=repaired.path,
-        size_bytes=len(repaired.text.encode("utf-8")),
-        document_id=repaired.id,
-    )
+    result = document_signals(repaired)
     table = select_table(repaired.doc_type, repaired.language, result.human_language, tables)
     begun = dataclasses.replace(
         begun,

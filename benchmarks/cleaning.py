@@ -31,10 +31,11 @@ from pathlib import Path
 from typing import Any
 
 from beam_pipelines.languages.file_types import identify
-from beam_pipelines.signals.compute import compute_signals, signals_for
+from beam_pipelines.signals.compute import signals_for
 from beam_pipelines.signals.document import ParsedDocument
 from beam_pipelines.signals.human_language import identify as identify_human_language
 from beam_pipelines.signals.rules import RuleTable, decide, select_table
+from beam_pipelines.transforms.quality import document_signals
 from beam_pipelines.transforms.read import NotTextError, decode_text
 from beam_pipelines.transforms.repair import repair
 from opencoder_jax.configuration import configure
@@ -183,14 +184,7 @@ def rule_tables() -> dict[str, RuleTable]:
 
 def judged(document: Document, tables: Mapping[str, RuleTable]) -> bool:
     """Whether the document stays; an error of a signal is one of the benchmark."""
-    result = compute_signals(
-        document.text,
-        language=document.language,
-        doc_type=document.doc_type,
-        path=document.path,
-        size_bytes=len(document.text.encode("utf-8")),
-        document_id=document.id,
-    )
+    result = document_signals(document)
     if result.errors:
         raise InputError(f"{document.repo}/{document.path}: {result.errors}")
     table = select_table(document.doc_type, document.language, result.human_language, tables)

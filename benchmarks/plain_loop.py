@@ -28,7 +28,7 @@ from beam_pipelines.transforms.histograms import AddUpTable
 from beam_pipelines.transforms.quality import judge
 from beam_pipelines.transforms.read import NotTextError, read_document
 from beam_pipelines.transforms.repair import repair
-from beam_pipelines.transforms.sample import Budget, sample_document, volume_of
+from beam_pipelines.transforms.sample import Budget, sample_document
 from opencoder_jax import configuration
 from opencoder_jax.formats.document import Document, encode_document
 from opencoder_jax.formats.judged import Judged, encode_judged
@@ -146,7 +146,7 @@ def _sample(
     volumes: collections.Counter[str] = collections.Counter()
     for document in documents:
         if document.language in budgets:
-            volumes[document.language] += volume_of(document)
+            volumes[document.language] += document.text_bytes
     kept = []
     for document in documents:
         outcome = sample_document(document, budgets, volumes)

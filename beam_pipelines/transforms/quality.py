@@ -17,7 +17,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, drop_document
 from beam_pipelines.runner import collect_seldom
-from beam_pipelines.signals.compute import compute_signals
+from beam_pipelines.signals.compute import SignalResult, compute_signals
 from beam_pipelines.signals.rules import RuleTable, Violation, decide, select_table
 from opencoder_jax.formats.document import Document
 from opencoder_jax.formats.judged import Judged
@@ -58,19 +58,23 @@ class JudgeQuality(beam.PTransform):
         return Judgements(outputs.kept, outputs.dropped, outputs.judged)
 
 
-def judge(
-    document: Document, tables: Mapping[str, RuleTable]
-) -> tuple[Document, Judged] | tuple[Drop, Judged]:
-    """The document with its signals, or why it is dropped; and the record of both."""
-    size_bytes = len(document.text.encode("utf-8"))
-    result = compute_signals(
+def document_signals(document: Document) -> SignalResult:
+    """The signals of a document, as its rules ask for them."""
+    return compute_signals(
         document.text,
         language=document.language,
         doc_type=document.doc_type,
         path=document.path,
-        size_bytes=size_bytes,
+        size_bytes=document.text_bytes,
         document_id=document.id,
     )
+
+
+def judge(
+    document: Document, tables: Mapping[str, RuleTable]
+) -> tuple[Document, Judged] | tuple[Drop, Judged]:
+    """The document with its signals, or why it is dropped; and the record of both."""
+    result = document_signals(document)
     sample = document.text[:SAMPLE_CHARACTERS]
     signals = _encode_signals(result.values)
 
@@ -82,7 +86,7 @@ def judge(
             language=document.language,
             doc_type=document.doc_type,
             human_language=result.human_language,
-            size_bytes=size_bytes,
+            size_bytes=document.text_bytes,
             table=table,
             kept=not violations and not error,
             signals=signals,

@@ -109,12 +109,6 @@ def sample_document(
     return drop_document(document, REASON, value=value, threshold=f"< {rate:.6g}")
 
 
-def volume_of(document: Document) -> int:
-    """Bytes of UTF-8."""
-    text = document.text
-    return len(text) if text.isascii() else len(text.encode("utf-8"))
-
-
 class _Sample(beam.DoFn):
     def __init__(self, budgets: Mapping[str, Budget]) -> None:
         self._budgets = budgets
@@ -128,4 +122,4 @@ class _Sample(beam.DoFn):
 
 def _size_of(document: Document, languages: frozenset[str]) -> Iterator[tuple[str, int]]:
     if document.language in languages:
-        yield document.language, volume_of(document)
+        yield document.language, document.text_bytes

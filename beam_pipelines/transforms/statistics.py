@@ -155,9 +155,7 @@ def _file_fact(file: RawFile) -> Fact:
 
 
 def _document_fact(stage: str, document: Document) -> Fact:
-    text = document.text
-    size = len(text) if text.isascii() else len(text.encode("utf-8"))
-    return ("stage", stage, document.language), (1, size)
+    return ("stage", stage, document.language), (1, document.text_bytes)
 
 
 def _replacement_fact(replaced: tuple[str, int]) -> Fact:

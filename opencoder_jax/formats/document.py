@@ -53,6 +53,11 @@ class Document:
         # Beam pickles documents at every shuffle; the default for slots asks `fields()` each time.
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of the text in UTF-8."""
+        return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8"))
+
     def replace(self, **changes: object) -> Self:
         # As `dataclasses.replace`, which looks at the class's fields each time.
         values = {name: getattr(self, name) for name in self.__slots__}
