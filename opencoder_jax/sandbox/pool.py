@@ -30,6 +30,8 @@ _CANARY = Path(__file__).with_name("canary.py").read_text()
 _START_SECONDS = 30.0
 # Beyond its own limit a zygote gets this long to kill, collect and answer on a busy machine.
 _GRACE_SECONDS = 20.0
+# One that has closed its socket is about to end, and to say why.
+_DYING_SECONDS = 1.0
 # All that a program inherits. A fixed hash seed: the order of a set is the same in each run.
 _ENVIRONMENT = {
     "HOME": "/tmp",
@@ -99,8 +101,9 @@ class Sandbox:
             if answer is not None:
                 self._give_back(zygote)
                 return Result(**answer)
+            reason = zygote.last_words()
             zygote.close()
-        return Result("killed", -9, "", "", self.limits.wall_seconds, "the sandbox died of it")
+        return Result("killed", -9, "", "", self.limits.wall_seconds, reason)
 
     def run_many(
         self,
@@ -152,19 +155,13 @@ class Sandbox:
         return self._start(isolate=False)
 
     def _start(self, *, isolate: bool) -> "_Zygote":
-        # One that dies at its start says nothing about the walls: it is started anew.
-        for last in (False, False, True):
-            zygote = _Zygote(self.limits, self._hash_seed, isolate=isolate)
-            if not isolate:
-                break
+        zygote = _Zygote(self.limits, self._hash_seed, isolate=isolate)
+        if isolate:
             try:
                 _check_walls(zygote, self.limits)
-                break
             except SandboxUnavailable:
-                died = zygote.ends_within(1.0)
                 zygote.close()
-                if last or not died:
-                    raise
+                raise
         return zygote
 
     def _give_back(self, zygote: "_Zygote") -> None:
@@ -176,6 +173,9 @@ class _Zygote:
 
     def __init__(self, limits: Limits, hash_seed: int, *, isolate: bool) -> None:
         ours, theirs = socket.socketpair()
+        # Where somebody has set a default timeout for sockets, as Beam's Google Cloud client
+        # does, both ends are born non-blocking, and the zygote inherits that.
+        theirs.setblocking(True)
         self._socket = ours
         settings = {
             "socket": theirs.fileno(),
@@ -202,7 +202,7 @@ class _Zygote:
             )
         answer = self._receive(_START_SECONDS)
         if not answer or not answer["ready"]:
-            reason = answer["reason"] if answer else self._last_words()
+            reason = answer["reason"] if answer else self.last_words()
             self.close()
             raise SandboxUnavailable(
                 f"this machine cannot isolate programs: {reason}. Untrusted code needs Linux 5.14 "
@@ -213,13 +213,6 @@ class _Zygote:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def ends_within(self, seconds: float) -> bool:
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | None:
         """The zygote's answer, or None if it died or did not answer in time."""
         try:
@@ -227,6 +220,15 @@ class _Zygote:
         except OSError:
             return None
         return self._receive(seconds)
+
+    def last_words(self) -> str:
+        """Ends a zygote that gave no answer; for people, how it died."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_DYING_SECONDS)
+        self._process.kill()
+        assert self._process.stderr is not None
+        lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        return f"the sandbox died{f' ({lines[-1]})' if lines else ''}"
 
     def close(self) -> None:
         self._socket.close()
@@ -243,19 +245,13 @@ class _Zygote:
         except TimeoutError:
             return None
 
-    def _last_words(self) -> str:
-        self._process.kill()
-        _, errors = self._process.communicate()
-        lines = errors.decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "the sandbox's process died at its start"
-
 
 def _check_walls(zygote: _Zygote, limits: Limits) -> None:
     """Raises: SandboxUnavailable: the canary did what no program may."""
     seconds = limits.wall_seconds + _GRACE_SECONDS
     answer = zygote.ask({"program": _CANARY, "files": {}}, seconds)
     if answer is None or answer["verdict"] != "passed":
-        reason = answer["reason"] if answer else "the sandbox died of it"
+        reason = answer["reason"] if answer else zygote.last_words()
         raise SandboxUnavailable(
             f"this machine cannot isolate programs: the check of the walls failed: {reason}"
         )

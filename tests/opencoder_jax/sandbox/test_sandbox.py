@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -393,6 +394,20 @@ def test_a_killed_zygote_is_replaced() -> None:
             if b"opencoder_jax.sandbox.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(int(pid), signal.SIGKILL)
         assert sandbox.run("pass").verdict == "passed"
+
+
+def test_a_default_timeout_of_sockets_in_the_callers_process_changes_nothing() -> None:
+    require_isolation()
+    # Beam's Google Cloud client does it, for the rest of the process.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(60)
+    try:
+        with Sandbox(LIMITS) as sandbox:
+            for _ in range(3):
+                assert sandbox.run("pass").verdict == "passed"
+                time.sleep(0.05)  # the zygote has to wait for the next program
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def test_a_killed_caller_leaves_no_program_behind() -> None:
