@@ -22,16 +22,17 @@ from beam_pipelines.accounting import Drop
 from beam_pipelines.output import Work
 from beam_pipelines.parquet import Table
 from beam_pipelines.signals.rules import RuleTable
+from beam_pipelines.transforms.facts import LISTED
 from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR
-from beam_pipelines.transforms.statistics import LISTED, Statistics
+from beam_pipelines.transforms.statistics import Statistics
 from opencoder_jax.formats.document import Document, decode_document, encode_document
 from opencoder_jax.formats.judged import Judged, decode_judged, encode_judged
 
 STATISTICS_NAME = "statistics.json"
 _SHARDS_NAME = "shards.json"
 _PARQUET_FOLDER = "parquet"
-_CLUSTERS_SHOWN = 50
-_SAMPLES_SHOWN = 3
+CLUSTERS_SHOWN = 50
+SAMPLES_SHOWN = 3
 _LANGUAGES_SHOWN = 12
 
 
@@ -97,7 +98,7 @@ def write_corpus(
     )
     _ = (
         {**made.stages, **made.parts}
-        | "Statistics" >> Statistics(made.stages, _CLUSTERS_SHOWN, _SAMPLES_SHOWN, rule_tables)
+        | "Statistics" >> Statistics(made.stages, CLUSTERS_SHOWN, SAMPLES_SHOWN, rule_tables)
         | "WriteStatistics" >> sinks.WriteJson(work.place(STATISTICS_NAME))
     )
 

@@ -26,12 +26,12 @@ from beam_pipelines.dedup.chunk import Trimmed
 from beam_pipelines.dedup.levels import Deduplicate
 from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.sources.entry import Source
+from beam_pipelines.transforms.facts import LISTED
 from beam_pipelines.transforms.quality import JudgeQuality
 from beam_pipelines.transforms.read import ReadFiles
 from beam_pipelines.transforms.repair import Repair
 from beam_pipelines.transforms.sample import Budget, SampleByLanguage
 from beam_pipelines.transforms.select import SelectByLicence, SelectByStars
-from beam_pipelines.transforms.statistics import LISTED
 from opencoder_jax import configuration
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.formats.manifest import write_manifest

@@ -3,7 +3,8 @@
     python -m benchmarks.beam_overhead --corpus=DIR [--megabytes=60] [--repeats=3]
 
 DIR holds `code_*.jsonl(.zst)` (`benchmarks/code_corpus.py`). The loop is
-`benchmarks/plain_loop.py`; both write their documents, and the files have to be the same bytes.
+`benchmarks/plain_loop.py`; both write documents, drops, signals and statistics, and the files
+have to be the same bytes.
 Compared is CPU time, of which each side's cost on a single file (imports, tables, compiled
 code) is taken off: the least of several runs in turn, as a busy machine only ever adds to
 it. Then the job on both cores. The last line is Beam's share over the loop;
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from beam_pipelines.corpus import STATISTICS_NAME
 from benchmarks.code_corpus import corpus_megabytes, write_sample
 from benchmarks.processes import Usage, measure
 from opencoder_jax.errors import InputError
@@ -55,9 +57,9 @@ def beam_overhead(corpus: Path, megabytes: float, repeats: int) -> None:
         loop_start, job_start = least["one-loop"].cpu_seconds, least["one-job"].cpu_seconds
         loop, job = least["loop"], least["job"]
         for other in ("job", "both"):
-            same = shard_bytes(folder / "loop") == shard_bytes(folder / other)
+            same = output_bytes(folder / "loop") == output_bytes(folder / other)
             verdict = "the same bytes" if same else "DIFFERENT"
-            print(f"documents and signals of loop and {other}: {verdict}")
+            print(f"output of loop and {other}: {verdict}")
     in_loop, in_job = loop.cpu_seconds - loop_start, job.cpu_seconds - job_start
     print(f"start-up, CPU s: loop {loop_start:.1f}, job {job_start:.1f}")
     for title, seconds, usage in (("loop", in_loop, loop), ("job, one process", in_job, job)):
@@ -80,10 +82,10 @@ def clean(module: str, source: Path, output: Path, *flags: str) -> Usage:
     return measure([*command, *flags])
 
 
-def shard_bytes(output: Path) -> dict[str, bytes]:
-    """The shards of documents and signals, by name."""
-    found = [*output.glob("documents-*.arrayrecord"), *output.glob("signals/*.arrayrecord")]
-    return {path.name: path.read_bytes() for path in found}
+def output_bytes(output: Path) -> dict[str, bytes]:
+    """The shards and the statistics, by their place in the folder."""
+    found = [*output.rglob("*.arrayrecord"), output / STATISTICS_NAME]
+    return {path.relative_to(output).as_posix(): path.read_bytes() for path in found}
 
 
 if __name__ == "__main__":

@@ -99,6 +99,17 @@ class NearDedup(beam.PTransform):
         )
 
 
+def drop_near_duplicate(document: Document, verdict: Verdict, threshold: float) -> Drop:
+    """The drop of a document of a cluster that another one stays for."""
+    return drop_document(
+        document,
+        REASON,
+        value=verdict.jaccard,
+        threshold=f">= {threshold:.6f}",
+        detail=verdict.kept_id,
+    )
+
+
 class _BandKeys(beam.DoFn):
     def __init__(self, settings: NearSettings) -> None:
         self._settings = settings
@@ -136,13 +147,7 @@ class _Verify(beam.DoFn):
             if verdict.kept_id == document.id:
                 yield document
                 continue
-            drop = drop_document(
-                document,
-                REASON,
-                value=verdict.jaccard,
-                threshold=f">= {settings.threshold:.6f}",
-                detail=verdict.kept_id,
-            )
+            drop = drop_near_duplicate(document, verdict, settings.threshold)
             yield _Dropped("dropped", drop)
         record = describe_cluster(cluster_id, documents, verdicts, settings.cluster_members)
         yield _Clusters("clusters", record)

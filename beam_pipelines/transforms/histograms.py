@@ -30,7 +30,7 @@ _RULE_COUNTS = ("hits", "first", "sole", "hit_bytes", "sole_bytes")
 _TABLE_COUNTS = ("documents", "kept", "bytes", "kept_bytes")
 
 # (counts of the table, signal → {2 × (bin + 1) + kept: documents}, signal → counts of its rule)
-_Accumulator = tuple[list[int], dict[str, dict[int, int]], dict[str, list[int]]]
+TableCounts = tuple[list[int], dict[str, dict[int, int]], dict[str, list[int]]]
 
 
 class TableStatistics(beam.PTransform):
@@ -52,17 +52,17 @@ class TableStatistics(beam.PTransform):
             | "ByTable" >> beam.FlatMap(_by_table).with_output_types(tuple[str, Judged])
             | "AddUp" >> beam.CombinePerKey(AddUpTable())
             | "AllTables" >> beam.combiners.ToDict()
-            | "Describe" >> beam.FlatMap(_described, self._tables)
+            | "Describe" >> beam.FlatMap(described_tables, self._tables)
         )
 
 
 class AddUpTable(beam.CombineFn):
     """Adds up the judged documents of one table; its size depends on the signals alone."""
 
-    def create_accumulator(self) -> _Accumulator:
+    def create_accumulator(self) -> TableCounts:
         return [0] * len(_TABLE_COUNTS), {}, {}
 
-    def add_input(self, total: _Accumulator, judged: Judged) -> _Accumulator:
+    def add_input(self, total: TableCounts, judged: Judged) -> TableCounts:
         counts, histograms, rules = total
         kept = int(judged.kept)
         for i, amount in enumerate((1, kept, judged.size_bytes, kept * judged.size_bytes)):
@@ -81,7 +81,7 @@ class AddUpTable(beam.CombineFn):
             rule[:] = [count + more for count, more in zip(rule, added, strict=True)]
         return total
 
-    def merge_accumulators(self, totals: Iterable[_Accumulator]) -> _Accumulator:
+    def merge_accumulators(self, totals: Iterable[TableCounts]) -> TableCounts:
         merged = self.create_accumulator()
         for counts, histograms, rules in totals:
             merged[0][:] = [a + b for a, b in zip(merged[0], counts, strict=True)]
@@ -94,7 +94,7 @@ class AddUpTable(beam.CombineFn):
                 rule[:] = [a + b for a, b in zip(rule, more, strict=True)]
         return merged
 
-    def extract_output(self, total: _Accumulator) -> _Accumulator:
+    def extract_output(self, total: TableCounts) -> TableCounts:
         return total
 
 
@@ -116,9 +116,10 @@ def _by_table(judged: Judged) -> Iterator[tuple[str, Judged]]:
         yield judged.table, judged
 
 
-def _described(
-    totals: Mapping[str, _Accumulator], tables: Mapping[str, RuleTable]
+def described_tables(
+    totals: Mapping[str, TableCounts], tables: Mapping[str, RuleTable]
 ) -> Iterator[tuple[str, Any]]:
+    """What `TableStatistics` yields, of the sums of each table by its name."""
     by_name = {table.name: table for table in tables.values()}
     overall: dict[str, list[int]] = {}
     for _, _, rules in totals.values():
@@ -130,7 +131,7 @@ def _described(
     yield "tables", {name: _described_table(totals[name], by_name[name]) for name in totals}
 
 
-def _described_table(total: _Accumulator, table: RuleTable) -> dict[str, Any]:
+def _described_table(total: TableCounts, table: RuleTable) -> dict[str, Any]:
     counts, histograms, rules = total
     none = [0] * len(_RULE_COUNTS)
     return {

@@ -93,6 +93,19 @@ def read_document(file: RawFile, max_file_bytes: int) -> Document:
     )
 
 
+def drop_file(file: RawFile, problem: NotTextError) -> Drop:
+    """The drop of a file that gives no document."""
+    return Drop(
+        id=file.id,
+        repo=file.repo,
+        path=file.path,
+        language=file_type_of(file.path, file.language).language,
+        reason=problem.reason,
+        detail=problem.detail,
+        sample=problem.sample,
+    )
+
+
 def decode_text(content: bytes) -> str:
     """The text of a file, its line ends as they are, without a UTF-8 byte-order mark.
 
@@ -144,13 +157,4 @@ class _Read(beam.DoFn):
         try:
             yield read_document(file, self._max_file_bytes)
         except NotTextError as problem:
-            drop = Drop(
-                id=file.id,
-                repo=file.repo,
-                path=file.path,
-                language=file_type_of(file.path, file.language).language,
-                reason=problem.reason,
-                detail=problem.detail,
-                sample=problem.sample,
-            )
-            yield _Dropped("dropped", drop)
+            yield _Dropped("dropped", drop_file(file, problem))

@@ -18,7 +18,6 @@ bundle may count twice. Samples are the drops with the smallest hashes, so every
 is the same on every run.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -28,18 +27,23 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.accounting import Drop
-from beam_pipelines.dedup.cluster import Cluster
 from beam_pipelines.signals.rules import RuleTable
-from beam_pipelines.sources.entry import RawFile, file_type_of
+from beam_pipelines.transforms.facts import (
+    LISTED,
+    Fact,
+    by_reason,
+    cluster_order,
+    describe_clusters,
+    describe_samples,
+    described_facts,
+    document_fact,
+    drop_fact,
+    file_fact,
+    replacement_fact,
+    sample_order,
+)
 from beam_pipelines.transforms.histograms import TableStatistics
-from beam_pipelines.transforms.quality import RULE, violated_rules
-from opencoder_jax.formats.document import Document
-from opencoder_jax.formats.split import hash_fraction
 
-LISTED = "listed"
-SOLE = "sole"
-# (kind, name, part) → (documents, bytes or replacements)
-Fact = tuple[tuple[str, str, str], tuple[int, int]]
 _FACT = tuple[tuple[str, str, str], tuple[int, int]]
 
 
@@ -72,11 +76,11 @@ class Statistics(beam.PTransform):
 
     def expand(self, job: Mapping[str, beam.PCollection]) -> beam.PCollection:
         facts = [
-            job[LISTED] | "FileFacts" >> AddUp(_file_fact),
-            job["dropped"] | "DropFacts" >> AddUp(_drop_fact),
-            job["replaced"] | "ReplacementFacts" >> AddUp(_replacement_fact),
+            job[LISTED] | "FileFacts" >> AddUp(file_fact),
+            job["dropped"] | "DropFacts" >> AddUp(drop_fact),
+            job["replaced"] | "ReplacementFacts" >> AddUp(replacement_fact),
             *(
-                job[stage] | f"Facts {stage}" >> AddUp(functools.partial(_document_fact, stage))
+                job[stage] | f"Facts {stage}" >> AddUp(functools.partial(document_fact, stage))
                 for stage in self._stages
             ),
         ]
@@ -85,19 +89,19 @@ class Statistics(beam.PTransform):
             | "Facts" >> beam.Flatten()
             | "Add" >> beam.CombinePerKey(_SumPairs())
             | "AllFacts" >> beam.combiners.ToList()
-            | "Tables" >> beam.FlatMap(_tables, (LISTED, *self._stages))
+            | "Tables" >> beam.FlatMap(described_facts, (LISTED, *self._stages))
         )
         samples = (
             job["dropped"]
-            | "ByReason" >> beam.FlatMap(_by_reason).with_output_types(tuple[str, Drop])
-            | "FewOfEach" >> beam.combiners.Top.SmallestPerKey(self._samples, key=_sample_order)
+            | "ByReason" >> beam.FlatMap(by_reason).with_output_types(tuple[str, Drop])
+            | "FewOfEach" >> beam.combiners.Top.SmallestPerKey(self._samples, key=sample_order)
             | "AllSamples" >> beam.combiners.ToDict()
-            | "Samples" >> beam.Map(_describe_samples)
+            | "Samples" >> beam.Map(describe_samples)
         )
         clusters = (
             job["clusters"]
-            | "Largest" >> beam.combiners.Top.Of(self._clusters, key=_cluster_order)
-            | "Clusters" >> beam.Map(_describe_clusters)
+            | "Largest" >> beam.combiners.Top.Of(self._clusters, key=cluster_order)
+            | "Clusters" >> beam.Map(describe_clusters)
         )
         tables = job["judged"] | "TableStatistics" >> TableStatistics(self._rule_tables)
         return (counted, samples, clusters, tables) | "Together" >> beam.Flatten()
@@ -148,66 +152,3 @@ class _SumPairs(beam.CombineFn):
 
     def extract_output(self, total: tuple[int, int]) -> tuple[int, int]:
         return total
-
-
-def _file_fact(file: RawFile) -> Fact:
-    return ("stage", LISTED, file_type_of(file.path, file.language).language), (1, file.size)
-
-
-def _document_fact(stage: str, document: Document) -> Fact:
-    return ("stage", stage, document.language), (1, document.text_bytes)
-
-
-def _replacement_fact(replaced: tuple[str, int]) -> Fact:
-    kind, count = replaced
-    return ("replaced", kind, ""), (1, count)
-
-
-def _drop_fact(drop: Drop) -> Fact:
-    return ("dropped", drop.reason, ""), (1, 0)
-
-
-def _tables(facts: list[Fact], stages: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    languages: dict[str, dict[str, dict[str, int]]] = {}
-    totals = {stage: {"documents": 0, "bytes": 0} for stage in stages}
-    dropped: dict[str, int] = {}
-    replaced: dict[str, dict[str, int]] = {}
-    for (kind, name, part), (count, amount) in facts:
-        if kind == "stage":
-            languages.setdefault(part, {})[name] = {"documents": count, "bytes": amount}
-            totals[name]["documents"] += count
-            totals[name]["bytes"] += amount
-        elif kind == "dropped":
-            dropped[name] = count
-        else:
-            replaced[name] = {"documents": count, "replacements": amount}
-    yield "stages", list(stages)
-    yield "totals", totals
-    yield "languages", languages
-    yield "dropped", dropped
-    yield "replaced", replaced
-
-
-def _by_reason(drop: Drop) -> Iterator[tuple[str, Drop]]:
-    yield (f"{RULE}: {drop.signal}" if drop.reason == RULE else drop.reason), drop
-    if violated_rules(drop) == [drop.signal]:
-        yield f"{SOLE}: {drop.signal}", drop
-
-
-def _sample_order(drop: Drop) -> tuple[float, str, str, str]:
-    # An id may be there more than once: as a duplicate, or dropped twice for being unreadable.
-    return hash_fraction("sample", drop.id), drop.id, drop.reason, drop.detail
-
-
-def _describe_samples(samples: dict[str, list[Drop]]) -> tuple[str, Any]:
-    return "samples", {
-        reason: [dataclasses.asdict(drop) for drop in drops] for reason, drops in samples.items()
-    }
-
-
-def _cluster_order(cluster: Cluster) -> tuple[int, str]:
-    return cluster.size, cluster.id
-
-
-def _describe_clusters(clusters: list[Cluster]) -> tuple[str, Any]:
-    return "clusters", [dataclasses.asdict(cluster) for cluster in clusters]

@@ -7,7 +7,13 @@ import pytest
 
 from beam_pipelines.signals.compute import signal_names
 from beam_pipelines.signals.rules import RuleTable
-from beam_pipelines.transforms.histograms import EDGES, AddUpTable, _described, bin_of, kind_of
+from beam_pipelines.transforms.histograms import (
+    EDGES,
+    AddUpTable,
+    bin_of,
+    described_tables,
+    kind_of,
+)
 from opencoder_jax.formats.judged import Judged
 
 TABLE = RuleTable(
@@ -55,7 +61,7 @@ def added_up(parts: list[list[Judged]]) -> dict:
             total = combine.add_input(total, one)
         totals.append(total)
     total = combine.extract_output(combine.merge_accumulators(totals))
-    return dict(_described({"sql": total}, {"sql": TABLE}))
+    return dict(described_tables({"sql": total}, {"sql": TABLE}))
 
 
 def test_a_rule_has_its_hits_its_sole_drops_and_their_bytes():
