@@ -17,6 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_pipelines.dedup.keep_order import KeepOrder
 
 Edge = tuple[str, str]
+KEY_BYTES = 8
 _MAX_BUCKETS = 1 << 17  # a worker's memory: about 20 MB
 # A worker holds the keys of one part: of 300 million documents with 16 each 600,000, 120 MB.
 _PARTS = 1 << 13
@@ -24,16 +25,18 @@ _Edges = TaggedOutput[Literal["edges"], Edge]
 
 
 class StarEdges(beam.PTransform):
-    """PCollection of (band key, id) to PCollection of edges (id, other id), each once.
+    """PCollection of (id, band keys) to PCollection of edges (id, other id), each once.
+
+    The keys of an id are one string of bytes, `KEY_BYTES` each.
 
     Members of one bucket end up connected, those of different ones are not linked. A
     worker links what it sees of a bucket in a bundle itself and sends on one member only,
     as a combiner would: of a hot bucket little more than one id a bundle is shuffled. Which
     links there are thus depends on the bundles, what they connect does not.
 
-    Sixteen keys a document would be most of the elements of a job. So what a bundle sends
-    on is packed by the first bits of the keys, and the buckets of one part are told apart
-    where they meet.
+    Sixteen elements a document would be most of a job's. So the keys of a document come
+    together, and what a bundle sends on is packed by the first bits of the keys; the buckets
+    of one part are told apart where they meet.
     """
 
     def expand(self, keyed: beam.PCollection) -> beam.PCollection:
@@ -52,12 +55,13 @@ class _LinkInBundle(beam.DoFn):
     def start_bundle(self) -> None:
         self._first: dict[bytes, str] = {}
 
-    def process(self, keyed: tuple[bytes, str]) -> Iterator[tuple[int, bytes] | _Edges]:
-        key, member = keyed
-        first = self._first.setdefault(key, member)
-        if first != member:
-            yield _Edges("edges", (member, first))
-        elif len(self._first) > _MAX_BUCKETS:
+    def process(self, keyed: tuple[str, bytes]) -> Iterator[tuple[int, bytes] | _Edges]:
+        member, keys = keyed
+        for start in range(0, len(keys), KEY_BYTES):
+            first = self._first.setdefault(keys[start : start + KEY_BYTES], member)
+            if first != member:
+                yield _Edges("edges", (member, first))
+        if len(self._first) > _MAX_BUCKETS:
             yield from _packed(self._first)
             self._first = {}
 

@@ -77,7 +77,7 @@ class NearDedup(beam.PTransform):
         clusters = (
             documents
             | "BandKeys"
-            >> beam.ParDo(_BandKeys(self._settings)).with_output_types(tuple[bytes, str])
+            >> beam.ParDo(_BandKeys(self._settings)).with_output_types(tuple[str, bytes])
             | "Link" >> StarEdges()
             | "Components" >> ConnectedComponents(self._settings.component_rounds)
         )
@@ -114,10 +114,9 @@ class _BandKeys(beam.DoFn):
     def __init__(self, settings: NearSettings) -> None:
         self._settings = settings
 
-    def process(self, document: Document) -> Iterator[tuple[bytes, str]]:
+    def process(self, document: Document) -> Iterator[tuple[str, bytes]]:
         keys = text_band_keys(document.text, self._settings.ngram, self._settings.banding)
-        for key in keys:
-            yield key.tobytes(), document.id
+        yield document.id, keys.tobytes()
 
 
 class _SplitClustered(beam.DoFn):

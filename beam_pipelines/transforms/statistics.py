@@ -18,7 +18,9 @@ bundle may count twice. Samples are the drops with the smallest hashes, so every
 is the same on every run.
 """
 
+import bisect
 import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -93,7 +95,8 @@ class Statistics(beam.PTransform):
         )
         samples = (
             job["dropped"]
-            | "ByReason" >> beam.FlatMap(by_reason).with_output_types(tuple[str, Drop])
+            | "ByReason"
+            >> beam.ParDo(_FewInBundle(self._samples)).with_output_types(tuple[str, Drop])
             | "FewOfEach" >> beam.combiners.Top.SmallestPerKey(self._samples, key=sample_order)
             | "AllSamples" >> beam.combiners.ToDict()
             | "Samples" >> beam.Map(describe_samples)
@@ -137,6 +140,29 @@ class _AddUp(beam.DoFn):
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for fact in self._sums.items():
             yield GlobalWindows.windowed_value(fact)
+
+
+class _FewInBundle(beam.DoFn):
+    """Drops to (name, drop), of each name no more of a bundle than can become samples."""
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+
+    def start_bundle(self) -> None:
+        self._first: dict[str, list[tuple[Any, Drop]]] = {}
+
+    def process(self, drop: Drop) -> None:
+        order = sample_order(drop)
+        for name, named in by_reason(drop):
+            first = self._first.setdefault(name, [])
+            if len(first) < self._samples or order < first[-1][0]:
+                bisect.insort(first, (order, named), key=operator.itemgetter(0))
+                del first[self._samples :]
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for name, first in self._first.items():
+            for _, drop in first:
+                yield GlobalWindows.windowed_value((name, drop))
 
 
 class _SumPairs(beam.CombineFn):
