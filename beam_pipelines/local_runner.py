@@ -4,9 +4,8 @@
 the corpus, and all wait for the worker whose share happens to be slow. Here a stage is cut
 into pieces of a few megabytes, and a worker that is done takes the next one.
 
-It also writes what a `Flatten` collects into a buffer of its own, even where it is grouped
-next and so written again, with every element decoded and encoded once more. Here the inputs
-of such a `Flatten` are written straight into the groups, as Dataflow does.
+It also writes what a `Flatten` collects into a buffer of its own, to be read again by what
+follows. Here what follows is applied to each of its inputs (`unzipping`), as Dataflow does.
 
 Nothing else is changed, results included. `--runner=FnApiRunner` is Beam's own. Written for
 the versions of Beam that pyproject.toml allows: what is used of it is not its public face.
@@ -34,10 +33,11 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
 )
 from apache_beam.runners.portability.fn_api_runner.translations import Stage, TransformContext
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import WorkerHandler
-from apache_beam.runners.worker import bundle_processor
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils import thread_pool_executor
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming
+
+from beam_pipelines.unzipping import unzip_flattens
 
 # Of groups, whose readers may want to see many together, and of anything else.
 GROUP_BYTES, LIST_BYTES = 16 << 20, 4 << 20
@@ -56,7 +56,7 @@ class LocalRunner(FnApiRunner):
     def create_stages(
         self, pipeline_proto: beam_runner_api_pb2.Pipeline
     ) -> tuple[TransformContext, list[Stage]]:
-        """The phases of `FnApiRunner`, and `sink_into_groups`."""
+        """The phases of `FnApiRunner`, and `unzip_flattens`."""
         return translations.create_and_optimize_stages(
             copy.deepcopy(pipeline_proto),
             phases=[
@@ -66,7 +66,7 @@ class LocalRunner(FnApiRunner):
                 translations.lift_combiners,
                 translations.expand_sdf,
                 translations.expand_gbk,
-                sink_into_groups,
+                unzip_flattens,
                 translations.sink_flattens,
                 translations.greedily_fuse,
                 translations.read_to_impulse,
@@ -265,77 +265,3 @@ def _cut_groups(buffer: Any, workers: int) -> Iterator[list[bytes]]:
             if stream.size() >= GROUP_BYTES:
                 break
         yield [stream.get()]
-
-
-def sink_into_groups(stages: Any, context: TransformContext) -> Iterator[Stage]:
-    """Replaces a `Flatten` that is only grouped by writes of its inputs into the groups."""
-    stages = list(translations.fix_flatten_coders(stages, context, primitives.FLATTEN.urn))
-    transforms = context.components.transforms
-    readers: dict[str, list[Stage]] = {}
-    for stage in stages:
-        for pcollection in translations.only_transform(stage.transforms).inputs.values():
-            readers.setdefault(pcollection, []).append(stage)
-    writes: dict[int, list[Stage]] = {}
-    sunk = set()
-    for stage in stages:
-        flatten = translations.only_transform(stage.transforms)
-        if flatten.spec.urn != primitives.FLATTEN.urn or len(flatten.inputs) < 2:
-            continue
-        output = translations.only_element(flatten.outputs.values())
-        if len(readers.get(output, ())) != 1 or not _writes_groups(readers[output][0]):
-            continue
-        (write,) = readers[output]
-        group = translations.only_transform(write.transforms)
-        writes[id(write)] = [
-            _write_stage(write, group, flatten, local, source, stage.must_follow)
-            for local, source in flatten.inputs.items()
-        ]
-        sunk.add(id(stage))
-        # The runner asks the grouping for the coder of its input, and that one is gone.
-        _, name = translations.split_buffer_id(group.spec.payload)
-        grouping = transforms[name]
-        for local in grouping.inputs:
-            grouping.inputs[local] = next(iter(flatten.inputs.values()))
-    for stage in stages:
-        if id(stage) in sunk:
-            continue
-        if id(stage) in writes:
-            yield from writes[id(stage)]
-            continue
-        stage.must_follow = frozenset(
-            itertools.chain.from_iterable(
-                writes.get(id(before), [before]) for before in stage.must_follow
-            )
-        )
-        yield stage
-
-
-def _writes_groups(stage: Stage) -> bool:
-    spec = translations.only_transform(stage.transforms).spec
-    return (
-        spec.urn == bundle_processor.DATA_OUTPUT_URN
-        and translations.split_buffer_id(spec.payload)[0] == "group"
-    )
-
-
-def _write_stage(
-    write: Stage,
-    group: beam_runner_api_pb2.PTransform,
-    flatten: beam_runner_api_pb2.PTransform,
-    local: str,
-    source: str,
-    must_follow: frozenset[Stage],
-) -> Stage:
-    name = f"{group.unique_name}/{local}"
-    transform = beam_runner_api_pb2.PTransform(
-        unique_name=name,
-        inputs={local: source},
-        spec=group.spec,
-        environment_id=flatten.environment_id,
-    )
-    return Stage(
-        name,
-        [transform],
-        downstream_side_inputs=frozenset(),
-        must_follow=write.must_follow | must_follow,
-    )

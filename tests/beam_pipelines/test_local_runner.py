@@ -27,7 +27,7 @@ class CountBundles(beam.DoFn):
     def start_bundle(self) -> None:
         self._bundles.inc()
 
-    def process(self, element: Any) -> Iterator[Any]:
+    def process(self, element: Any, *side: Any) -> Iterator[Any]:
         yield element
 
 
@@ -79,18 +79,60 @@ def test_results_are_those_of_beams_own_runner(options: list[str], tmp_path: Pat
     assert written["LocalRunner"] == written["FnApiRunner"]
 
 
-def test_what_is_flattened_and_grouped_is_written_once() -> None:
-    def stages(runner: FnApiRunner) -> list[str]:
-        p = beam.Pipeline(runner=runner)
-        use_everything(p)
-        _, found = runner.create_stages(p.to_runner_api())
-        return [t.unique_name for stage in found for t in stage.transforms]
+def names_of_transforms(p: beam.Pipeline, runner: FnApiRunner) -> list[str]:
+    _, found = runner.create_stages(p.to_runner_api())
+    return [t.unique_name for stage in found for t in stage.transforms]
 
-    assert "Both/Read" in stages(FnApiRunner())
-    ours = stages(LocalRunner())
-    assert "Both/Read" not in ours
+
+def test_what_is_flattened_is_not_stored() -> None:
+    p = beam.Pipeline(runner=FnApiRunner())
+    use_everything(p) | "Write" >> beam.Map(print)
+    stored = {"Both/Read", "United/Read", "All/Read"}
+    assert stored <= set(names_of_transforms(p, FnApiRunner()))
+    ours = names_of_transforms(p, LocalRunner())
+    assert not stored & set(ours)
     assert sum(name.startswith("GroupByKey/Write/") for name in ours) == 2
-    assert "United/Read" in ours, "a Flatten that is not grouped stays"
+    assert sum(name.startswith("Shift/") for name in ours) == 3
+
+
+def test_what_cannot_be_cloned_reads_a_stored_flatten() -> None:
+    class Numbered(beam.DoFn):
+        SEEN = beam.transforms.userstate.CombiningValueStateSpec("seen", sum)
+
+        def process(
+            self,
+            pair: tuple[str, int],
+            seen: Any = beam.DoFn.StateParam(SEEN),  # noqa: B008
+        ) -> Iterator[int]:
+            seen.add(1)
+            yield seen.read()
+
+    def build(p: beam.Pipeline) -> beam.PCollection:
+        first = p | "A" >> beam.Create([("k", 1), ("k", 2)])
+        second = p | "B" >> beam.Create([("k", 3)])
+        stateful = (first, second) | "Keyed" >> beam.Flatten() | beam.ParDo(Numbered())
+        side = (first, second) | "Side" >> beam.Flatten()
+        counted = (
+            p
+            | "C" >> beam.Create(["x"])
+            | "Look" >> beam.Map(lambda _, pairs: len(list(pairs)), beam.pvalue.AsIter(side))
+        )
+        return (stateful, counted) | "Last" >> beam.Flatten()
+
+    p = beam.Pipeline(runner=FnApiRunner())
+    build(p)
+    assert {"Keyed/Read", "Side/Read"} <= set(names_of_transforms(p, LocalRunner()))
+    with beam.Pipeline(runner=LocalRunner()) as q:
+        assert_that(build(q), equal_to([1, 2, 3, 3]))
+
+
+def test_a_collection_that_is_flattened_with_itself_counts_twice() -> None:
+    with beam.Pipeline(runner=LocalRunner()) as p:
+        numbers = p | beam.Create([1, 2])
+        twice = (numbers, numbers) | "Twice" >> beam.Flatten()
+        nested = (twice, numbers) | "Nested" >> beam.Flatten() | beam.Map(lambda n: (n, 1))
+        counts = nested | beam.CombinePerKey(sum)
+        assert_that(counts, equal_to([(1, 3), (2, 3)]))
 
 
 def test_a_large_stage_is_cut_into_pieces_and_every_element_arrives() -> None:
@@ -109,19 +151,18 @@ def test_a_large_stage_is_cut_into_pieces_and_every_element_arrives() -> None:
 
 
 def test_a_large_list_is_cut_between_elements() -> None:
-    count = 3 * LIST_BYTES >> 20
+    """A collection is stored as a list if its reader waits for something made of it."""
+    count = 6 * LIST_BYTES >> 20
     with beam.Pipeline(runner=LocalRunner()) as p:
-        first, second = (
-            p | f"Create{i}" >> beam.Create(range(i * count, (i + 1) * count)) for i in range(2)
-        )
+        texts = p | beam.Create(range(count)) | "Texts" >> beam.Map(text_of)
+        total = texts | beam.combiners.Count.Globally()
         lengths = (
-            (first | "A" >> beam.Map(text_of), second | "B" >> beam.Map(text_of))
-            | beam.Flatten()
-            | beam.ParDo(CountBundles("list"))
+            texts
+            | beam.ParDo(CountBundles("list"), beam.pvalue.AsSingleton(total))
             | beam.Map(lambda text: (int(text[:6]), len(text)))
         )
-        assert_that(lengths, equal_to([(n, (1 << 20) + 6) for n in range(2 * count)]))
-    assert 6 <= bundles(p)["list"] <= 8
+        assert_that(lengths, equal_to([(n, (1 << 20) + 6) for n in range(count)]))
+    assert 5 <= bundles(p)["list"] <= 8
 
 
 def test_an_element_larger_than_a_piece_is_one_piece() -> None:
@@ -166,28 +207,6 @@ def test_an_error_of_a_worker_ends_the_job_with_it(options: list[str]) -> None:
         beam.Pipeline(runner=LocalRunner(), options=options_of) as p,
     ):
         _ = p | beam.Create(range(100)) | beam.Reshuffle() | beam.Map(fail)
-
-
-def test_a_stateful_stage_sees_all_values_of_a_key() -> None:
-    class Numbered(beam.DoFn):
-        SEEN = beam.transforms.userstate.CombiningValueStateSpec("seen", sum)
-
-        def process(
-            self,
-            pair: tuple[str, int],
-            seen: Any = beam.DoFn.StateParam(SEEN),  # noqa: B008
-        ) -> Iterator[tuple[str, int]]:
-            seen.add(1)
-            yield pair[0], seen.read()
-
-    with beam.Pipeline(runner=LocalRunner()) as p:
-        numbered = (
-            p
-            | beam.Create([("a", n) for n in range(20)])
-            | beam.Reshuffle()
-            | beam.ParDo(Numbered())
-        )
-        assert_that(numbered, equal_to([("a", n) for n in range(1, 21)]))
 
 
 LOSES_A_WORKER = """
