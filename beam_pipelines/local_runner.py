@@ -17,7 +17,7 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,15 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
 )
 from apache_beam.runners.portability.fn_api_runner.translations import Stage, TransformContext
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import WorkerHandler
+from apache_beam.runners.worker.data_plane import InMemoryDataChannel
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils import thread_pool_executor
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming
 
 from beam_pipelines.unzipping import unzip_flattens
 
-# Of groups, whose readers may want to see many together, and of anything else.
-GROUP_BYTES, LIST_BYTES = 16 << 20, 4 << 20
+# Larger buffers are given back to the system and asked for again, page by page.
+PIECE_BYTES = 4 << 20
 # For each worker, where a stage has little data: they seldom take the same time.
 _PIECES_A_WORKER = 4
 _WATCH_SECONDS = 1.0
@@ -125,7 +126,7 @@ class _InPieces(BundleManager):
                         piece = next(pieces, None)
                     if piece is None:
                         break
-                    manager = BundleManager(
+                    manager = _Piece(
                         own,
                         self._progress_frequency,
                         cache_token_generator=self._cache_token_generator,
@@ -151,6 +152,26 @@ class _InPieces(BundleManager):
             _merged([result for results, _ in outcomes for result in results]),
             [split for _, splits in outcomes for split in splits],
         )
+
+
+class _Piece(BundleManager):
+    """Processes one piece."""
+
+    def _send_input_to_worker(
+        self, process_bundle_id: str, read_transform_id: str, byte_streams: Iterable[bytes]
+    ) -> None:
+        assert self._worker_handler is not None
+        channel = self._worker_handler.data_conn
+        if not isinstance(channel, InMemoryDataChannel):
+            super()._send_input_to_worker(process_bundle_id, read_transform_id, byte_streams)
+            return
+        # What a stream would copy twice.
+        channel.inverse()._inputs += [
+            beam_fn_api_pb2.Elements.Data(
+                instruction_id=process_bundle_id, transform_id=read_transform_id, data=chunk
+            )
+            for chunk in byte_streams
+        ]
 
 
 def _wait(working: list[futures.Future], handlers: list[WorkerHandler]) -> list[Any]:
@@ -212,7 +233,7 @@ def _pieces_of(
 
 def _cut_list(buffer: Any, workers: int) -> Iterator[list[bytes]]:
     chunks = list(buffer)
-    most = LIST_BYTES
+    most = PIECE_BYTES
     if workers > 1:
         most = min(most, sum(map(len, chunks)) // (_PIECES_A_WORKER * workers))
     piece: list[bytes] = []
@@ -262,6 +283,6 @@ def _cut_groups(buffer: Any, workers: int) -> Iterator[list[bytes]]:
         for _ in range(min(most, len(table))):
             key, values = table.popitem()
             coder.encode_to_stream(in_window((key_coder.decode(key), values)), stream, True)
-            if stream.size() >= GROUP_BYTES:
+            if stream.size() >= PIECE_BYTES:
                 break
         yield [stream.get()]

@@ -39,6 +39,8 @@ from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.timing import timed
 
 JOB = "refinecode"
+# A shard is some hundred megabytes of what is kept, of perhaps half a million files read.
+_PARTS_A_SHARD = 64
 
 
 def refinecode(
@@ -121,6 +123,7 @@ def refinecode(
         min_jaccard,
         chunk_tokens=chunk_tokens,
         tokenizer=chunk_tokenizer,
+        parts=_PARTS_A_SHARD * num_shards,
     )
     settings = Settings(
         select=_selection(min_stars, allowed_licences),

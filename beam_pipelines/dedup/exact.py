@@ -2,11 +2,11 @@
 
 Texts are compared by the SHA-256 that the reader computed. Nearly three quarters of
 GitHub's files are byte-identical copies (paper §2.1.1), so this is the stage that has to
-scale: a group holds (stars, commit time, id) only, so a text with ten million copies
-moves none of its content under one key. Groups are read twice, as the iterables that Beam
-hands out, never made into lists. Of documents with the same id (a source that lists a file
-twice) one is chosen first, by light records too; the others leave as `duplicate_id`, in
-the same join that the copies leave in. Next: `near`.
+scale: compared are (stars, commit time, id) only, many to an element (`packing`), so a text
+with ten million copies moves none of its content under one key. What meets is read twice,
+as the iterables that Beam hands out, never made into lists. Of documents with the same id
+(a source that lists a file twice) one is chosen first, by light records too; the others leave
+as `duplicate_id`, in the same join that the copies leave in. Next: `near`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,10 +15,12 @@ from typing import Literal
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
+from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.accounting import Drop, Split, drop_document
 from beam_pipelines.dedup.join import DUPLICATE_ID, JoinById, identity_order
 from beam_pipelines.dedup.keep_order import KeepOrder
+from beam_pipelines.dedup.packing import PARTS, Packed, Packs, digest_of, unpack
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document
 
@@ -36,17 +38,20 @@ class ExactDedup(beam.PTransform):
       InputError: a document has no `content_sha256`.
     """
 
+    def __init__(self, parts: int = PARTS) -> None:
+        """Args:
+        parts: that the light records are divided into; a worker holds those of one.
+        """
+        super().__init__()
+        self._parts = parts
+
     @no_annotations
     def expand(self, documents: beam.PCollection) -> Split:
         worse = (
             documents
-            | "Identity"
-            >> beam.Map(_identity).with_output_types(tuple[str, tuple[tuple[int, int, str], str]])
-            | "OnePerId" >> beam.CombinePerKey(min)
-            | "KeyByContent"
-            >> beam.MapTuple(lambda _, identity: (identity[1], identity[0])).with_output_types(
-                tuple[str, tuple[int, int, str]]
-            )
+            | "Identity" >> beam.ParDo(_Identities(self._parts)).with_output_types(Packed)
+            | "GroupById" >> beam.GroupByKey()
+            | "OnePerId" >> beam.ParDo(_OnePerId(self._parts)).with_output_types(Packed)
             | "GroupByContent" >> beam.GroupByKey()
             | "AllButBest" >> beam.FlatMap(_all_but_best).with_output_types(tuple[str, str])
         )
@@ -72,19 +77,55 @@ class SplitDuplicates(beam.DoFn):
             yield document
 
 
-def _identity(document: Document) -> tuple[str, tuple[KeepOrder, str]]:
-    if not document.content_sha256:
-        raise InputError(
-            f"document {document.id} ({document.repo}:{document.path}) has no content_sha256; "
-            "its reader has to fill it"
-        )
-    return document.id, identity_order(document)
+class _Identities(beam.DoFn):
+    """Documents to (keep order, content), by id."""
+
+    def __init__(self, parts: int) -> None:
+        self._parts = parts
+
+    def start_bundle(self) -> None:
+        self._packs = Packs(self._parts)
+
+    def process(self, document: Document) -> Iterator[Packed]:
+        if not document.content_sha256:
+            raise InputError(
+                f"document {document.id} ({document.repo}:{document.path}) has no content_sha256; "
+                "its reader has to fill it"
+            )
+        self._packs.add(digest_of(document.id), *identity_order(document))
+        yield from self._packs.take_many()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        return self._packs.take_at_end()
 
 
-def _all_but_best(group: tuple[str, Iterable[KeepOrder]]) -> Iterator[tuple[str, str]]:
-    """(id of a worse copy, id of the best) pairs of one text."""
-    _, copies = group
-    _, _, best = min(copies)
-    for _, _, copy in copies:
-        if copy != best:
-            yield copy, best
+class _OnePerId(beam.DoFn):
+    """(keep order, content) by id to the first of each id, by content."""
+
+    def __init__(self, parts: int) -> None:
+        self._parts = parts
+
+    def start_bundle(self) -> None:
+        self._packs = Packs(self._parts)
+
+    def process(self, part: tuple[int, Iterable[bytes]]) -> Iterator[Packed]:
+        first: dict[str, tuple[KeepOrder, str]] = {}
+        for identity in unpack(part[1]):
+            document_id = identity[0][-1]
+            first[document_id] = min(first.get(document_id, identity), identity)
+        for order, content in first.values():
+            self._packs.add(digest_of(content), order, content)
+        yield from self._packs.take_many()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        return self._packs.take_at_end()
+
+
+def _all_but_best(part: tuple[int, Iterable[bytes]]) -> Iterator[tuple[str, str]]:
+    """(id of a worse copy, id of the best) pairs of some texts."""
+    best: dict[str, KeepOrder] = {}
+    for order, content in unpack(part[1]):
+        best[content] = min(best.get(content, order), order)
+    for order, content in unpack(part[1]):
+        if order != best[content]:
+            yield order[-1], best[content][-1]

@@ -19,6 +19,7 @@ from beam_pipelines.dedup.chunk import ChunkDedup
 from beam_pipelines.dedup.exact import ExactDedup, SplitDuplicates
 from beam_pipelines.dedup.join import JoinById
 from beam_pipelines.dedup.near import NearDedup
+from beam_pipelines.dedup.packing import PARTS
 from beam_pipelines.dedup.repository import RepositoryDedup
 from beam_pipelines.dedup.settings import NearSettings
 from opencoder_jax.errors import InputError
@@ -69,6 +70,7 @@ class Deduplicate(beam.PTransform):
         tokenizer: str = "",
         component_rounds: int = 16,
         cluster_members: int = 20,
+        parts: int = PARTS,
     ) -> None:
         """Args:
         levels: of `file`, `repository`, `chunk`, in the order of application.
@@ -76,6 +78,7 @@ class Deduplicate(beam.PTransform):
           (`NearSettings`).
         chunk_tokens, tokenizer: of a chunk (`ChunkDedup`).
         component_rounds, cluster_members: as in `NearSettings`.
+        parts: that light records are divided into at the level of files; a worker holds one.
         """
         super().__init__()
         stage_names(levels)
@@ -84,6 +87,7 @@ class Deduplicate(beam.PTransform):
         )
         self._levels = tuple(levels)
         self._settings = settings
+        self._parts = parts
         self._chunk_dedup = ChunkDedup(settings, chunk_tokens, tokenizer)
 
     @no_annotations
@@ -97,9 +101,11 @@ class Deduplicate(beam.PTransform):
             dropped.append(unique.dropped)
         for level in self._levels:
             if level == "file":
-                exact = kept | "ExactDedup" >> ExactDedup()
+                exact = kept | "ExactDedup" >> ExactDedup(self._parts)
                 stages["exact_dedup"] = exact.kept
-                near = exact.kept | "NearDedup" >> NearDedup(**dataclasses.asdict(settings))
+                near = exact.kept | "NearDedup" >> NearDedup(
+                    **dataclasses.asdict(settings), parts=self._parts
+                )
                 dropped.append(exact.dropped)
             elif level == "repository":
                 near = kept | "RepositoryDedup" >> RepositoryDedup(settings)

@@ -23,6 +23,7 @@ from beam_pipelines.dedup.components import ConnectedComponents
 from beam_pipelines.dedup.join import JoinById
 from beam_pipelines.dedup.links import StarEdges
 from beam_pipelines.dedup.minhash import text_band_keys
+from beam_pipelines.dedup.packing import PARTS
 from beam_pipelines.dedup.settings import NearSettings
 from opencoder_jax.formats.document import Document
 
@@ -65,12 +66,14 @@ class NearDedup(beam.PTransform):
         min_jaccard: float | None = None,
         component_rounds: int = 16,
         cluster_members: int = 20,
+        parts: int = PARTS,
     ) -> None:
-        """The arguments are those of `NearSettings`."""
+        """The arguments are those of `NearSettings`, and `parts` as of `StarEdges`."""
         super().__init__()
         self._settings = NearSettings(
             ngram, permutations, bands, rows, min_jaccard, component_rounds, cluster_members
         )
+        self._parts = parts
 
     @no_annotations
     def expand(self, documents: beam.PCollection) -> NearSplit:
@@ -78,7 +81,7 @@ class NearDedup(beam.PTransform):
             documents
             | "BandKeys"
             >> beam.ParDo(_BandKeys(self._settings)).with_output_types(tuple[str, bytes])
-            | "Link" >> StarEdges()
+            | "Link" >> StarEdges(self._parts)
             | "Components" >> ConnectedComponents(self._settings.component_rounds)
         )
         joined = (

@@ -43,7 +43,7 @@ class Folder:
             | "Root" >> beam.Create([os.fsencode(self.root)], reshuffle=False)
             | "TopLevel" >> beam.FlatMap(_top_level).with_output_types(tuple[bytes, bytes])
             | "SpreadFolders" >> beam.Reshuffle()
-            | "Walk" >> beam.FlatMap(_list_below).with_output_types(LocalFile)
+            | "Walk" >> beam.FlatMap(_packs_below).with_output_types(list[LocalFile])
             | "SpreadFiles" >> beam.Reshuffle()
             | "ReadLocal" >> beam.ParDo(local.ReadLocal(max_file_bytes)).with_output_types(RawFile)
         )
@@ -99,6 +99,10 @@ def _list_below(root_and_name: tuple[bytes, bytes]) -> Iterator[LocalFile]:
     checkout = os.path.basename(root) if os.path.exists(os.path.join(root, ".git")) else ""
     for path in _walk(root, name):
         yield _list(root, path, checkout)
+
+
+def _packs_below(root_and_name: tuple[bytes, bytes]) -> Iterator[list[LocalFile]]:
+    return local.packs(_list_below(root_and_name))
 
 
 def _walk(root: str, start: str) -> Iterator[str]:

@@ -56,7 +56,7 @@ class InstalledPackages:
         # The list is in the graph: a few thousand names, of files that only this machine has.
         return (
             pipeline
-            | "Packages" >> beam.Create(self.files())
+            | "Packages" >> beam.Create(list(local.packs(self.files())))
             | "ReadLocal" >> beam.ParDo(local.ReadLocal(max_file_bytes)).with_output_types(RawFile)
         )
 

@@ -9,6 +9,7 @@ the same input. Next: `folder` and `installed`, the sources that list such files
 import dataclasses
 import errno
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ import apache_beam as beam
 from beam_pipelines.sources.entry import RawFile, decided_unread, file_id, readable
 
 _PIECE = 1 << 20
+_PACK = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,14 +100,21 @@ def read_file(file: LocalFile, max_file_bytes: int) -> RawFile:
     )
 
 
+def packs(files: Iterable[LocalFile]) -> Iterator[list[LocalFile]]:
+    """The files as they are handed from worker to worker: so many elements fewer."""
+    for pack in itertools.batched(files, _PACK):
+        yield list(pack)
+
+
 class ReadLocal(beam.DoFn):
-    """`LocalFile` to `RawFile`."""
+    """A pack of `LocalFile`s to `RawFile`s."""
 
     def __init__(self, max_file_bytes: int) -> None:
         self._max_file_bytes = max_file_bytes
 
-    def process(self, file: LocalFile) -> Iterator[RawFile]:
-        yield read_file(file, self._max_file_bytes)
+    def process(self, files: list[LocalFile]) -> Iterator[RawFile]:
+        for file in files:
+            yield read_file(file, self._max_file_bytes)
 
 
 def fingerprint(files: Iterable[LocalFile]) -> tuple[str, int]:

@@ -15,7 +15,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from beam_pipelines.local_runner import GROUP_BYTES, LIST_BYTES, LocalRunner
+from beam_pipelines.local_runner import PIECE_BYTES, LocalRunner
 
 MULTI = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 
@@ -136,7 +136,7 @@ def test_a_collection_that_is_flattened_with_itself_counts_twice() -> None:
 
 
 def test_a_large_stage_is_cut_into_pieces_and_every_element_arrives() -> None:
-    count = 3 * GROUP_BYTES >> 20
+    count = 3 * PIECE_BYTES >> 20
     with beam.Pipeline(runner=LocalRunner()) as p:
         texts = (
             p
@@ -152,7 +152,7 @@ def test_a_large_stage_is_cut_into_pieces_and_every_element_arrives() -> None:
 
 def test_a_large_list_is_cut_between_elements() -> None:
     """A collection is stored as a list if its reader waits for something made of it."""
-    count = 6 * LIST_BYTES >> 20
+    count = 6 * PIECE_BYTES >> 20
     with beam.Pipeline(runner=LocalRunner()) as p:
         texts = p | beam.Create(range(count)) | "Texts" >> beam.Map(text_of)
         total = texts | beam.combiners.Count.Globally()
@@ -169,13 +169,13 @@ def test_an_element_larger_than_a_piece_is_one_piece() -> None:
     with beam.Pipeline(runner=LocalRunner()) as p:
         lengths = (
             p
-            | beam.Create([2 * GROUP_BYTES, 5])
+            | beam.Create([2 * PIECE_BYTES, 5])
             | beam.Map(lambda n: (n, "x" * n))
             | beam.GroupByKey()
             | beam.ParDo(CountBundles("groups"))
             | beam.MapTuple(lambda n, texts: len(next(iter(texts))))
         )
-        assert_that(lengths, equal_to([2 * GROUP_BYTES, 5]))
+        assert_that(lengths, equal_to([2 * PIECE_BYTES, 5]))
     assert bundles(p)["groups"] in (1, 2)
 
 
