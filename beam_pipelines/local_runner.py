@@ -45,6 +45,8 @@ PIECE_BYTES = 4 << 20
 # For each worker, where a stage has little data: they seldom take the same time.
 _PIECES_A_WORKER = 4
 _WATCH_SECONDS = 1.0
+# In the command that Beam starts a worker with, shell or not.
+_WORKER = b"apache_beam.runners.worker.sdk_worker_main"
 
 
 class WorkerLostError(RuntimeError):
@@ -188,7 +190,7 @@ def _wait(working: list[futures.Future], handlers: list[WorkerHandler]) -> list[
             if process is not None and not process.is_alive():
                 # Beam waits for the others as it ends, and one that is not connected yet
                 # would wait for it.
-                _kill_below(os.getpid())
+                _kill_workers()
                 raise WorkerLostError(
                     "a worker process ended in the middle of its work (killed, or out of memory): "
                     "nothing of the output is in place; start the job again, with fewer workers "
@@ -196,13 +198,25 @@ def _wait(working: list[futures.Future], handlers: list[WorkerHandler]) -> list[
                 )
 
 
-def _kill_below(parent: int) -> None:
-    """Kills all processes that this one started; Linux only."""
-    for children in Path(f"/proc/{parent}/task").glob("*/children"):
+def _kill_workers() -> None:
+    """Kills Beam's worker processes of this one, with all that they started; Linux only."""
+    for child in _children(os.getpid()):
         with contextlib.suppress(OSError):
-            for child in map(int, children.read_text().split()):
-                _kill_below(child)
-                os.kill(child, signal.SIGKILL)
+            if _WORKER in Path(f"/proc/{child}/cmdline").read_bytes():
+                _kill(child)
+
+
+def _kill(process: int) -> None:
+    for child in _children(process):
+        _kill(child)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def _children(process: int) -> Iterator[int]:
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            yield from map(int, children.read_text().split())
 
 
 def _merged(results: list[Any]) -> Any:

@@ -1,6 +1,6 @@
 """What Beam costs: the cleaning job beside its own functions in a plain loop.
 
-    python -m benchmarks.beam_overhead --corpus=DIR [--megabytes=60] [--repeats=3]
+    python -m benchmarks.beam_overhead --corpus=DIR [--megabytes=60] [--repeats=6]
 
 DIR holds `code_*.jsonl(.zst)` (`benchmarks/code_corpus.py`). The loop is
 `benchmarks/plain_loop.py`; both write documents, drops, signals and statistics, and the files
@@ -92,7 +92,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--megabytes", type=float, default=60.0)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=6)
     arguments = parser.parse_args()
     try:
         beam_overhead(arguments.corpus, arguments.megabytes, arguments.repeats)
