@@ -2,7 +2,7 @@
 
 Texts are compared by the SHA-256 that the reader computed. Nearly three quarters of
 GitHub's files are byte-identical copies (paper §2.1.1), so this is the stage that has to
-scale: compared are (stars, commit time, id) only, many to an element (`packing`), so a text
+scale: compared are (stars, commit time, id) only, many to an element (`light_records`), so a text
 with ten million copies moves none of its content under one key. What meets is read twice,
 as the iterables that Beam hands out, never made into lists. Of documents with the same id
 (a source that lists a file twice) one is chosen first, by light records too; the others leave
@@ -20,7 +20,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_pipelines.accounting import Drop, Split, drop_document
 from beam_pipelines.dedup.join import DUPLICATE_ID, JoinById, identity_order
 from beam_pipelines.dedup.keep_order import KeepOrder
-from beam_pipelines.dedup.packing import PARTS, Packed, Packs, digest_of, unpack
+from beam_pipelines.dedup.light_records import PARTS, Packed, Packs, digest_of, unpack
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document
 

@@ -18,8 +18,8 @@ from beam_pipelines.accounting import Drop, Split
 from beam_pipelines.dedup.chunk import ChunkDedup
 from beam_pipelines.dedup.exact import ExactDedup, SplitDuplicates
 from beam_pipelines.dedup.join import JoinById
+from beam_pipelines.dedup.light_records import PARTS
 from beam_pipelines.dedup.near import NearDedup
-from beam_pipelines.dedup.packing import PARTS
 from beam_pipelines.dedup.repository import RepositoryDedup
 from beam_pipelines.dedup.settings import NearSettings
 from opencoder_jax.errors import InputError

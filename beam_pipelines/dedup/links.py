@@ -13,7 +13,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.dedup.keep_order import KeepOrder
-from beam_pipelines.dedup.packing import PARTS, Packed, Packs, unpack
+from beam_pipelines.dedup.light_records import PARTS, Packed, Packs, unpack
 
 Edge = tuple[str, str]
 KEY_BYTES = 8

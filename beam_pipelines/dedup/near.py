@@ -21,9 +21,9 @@ from beam_pipelines.accounting import Drop, drop_document
 from beam_pipelines.dedup.cluster import Cluster, Verdict, decide_cluster, describe_cluster
 from beam_pipelines.dedup.components import ConnectedComponents
 from beam_pipelines.dedup.join import JoinById
+from beam_pipelines.dedup.light_records import PARTS
 from beam_pipelines.dedup.links import StarEdges
 from beam_pipelines.dedup.minhash import text_band_keys
-from beam_pipelines.dedup.packing import PARTS
 from beam_pipelines.dedup.settings import NearSettings
 from opencoder_jax.formats.document import Document
 
