@@ -3,11 +3,12 @@
     python -m benchmarks.growth --corpus=DIR [--megabytes=80]
 
 DIR holds `code_*.jsonl(.zst)`. Samples are by hash and inside each other, so no document is
-there twice. The job runs in a worker process of its own: in Beam's local runner the
-launcher holds the shuffled data, as a service would, and only a worker's memory says something
-about a cluster. Its cost on one file (imports, graph, compiled code) is taken off. The last
-line is the CPU cost of a document, and a worker's peak memory, at 8 times over that at 1;
-`docs/runners.md` has figures.
+there twice; shards stay as large as they are, so a larger corpus has more of them. The job
+runs in a worker process of its own: in Beam's local runner the launcher holds the shuffled
+data, as a service would, and only a worker's memory says something about a cluster. Its
+cost on one file (imports, graph, compiled code) is taken off. The last line is the CPU cost
+of a document, and a worker's peak memory, at 8 times over that at 1; `docs/runners.md` has
+figures.
 """
 
 import argparse
@@ -37,7 +38,8 @@ def growth(corpus: Path, megabytes: float) -> None:
         for factor in FACTORS:
             source = folder / f"sample{factor}"
             sample = write_sample(corpus, source, largest * factor / FACTORS[-1])
-            usage = clean(JOB, source, folder / f"output{factor}", *WORKERS)
+            shards = f"--gin.NUM_SHARDS={4 * factor}"
+            usage = clean(JOB, source, folder / f"output{factor}", *WORKERS, shards)
             seconds = usage.cpu_seconds - start.cpu_seconds
             costs.append(seconds / sample.documents)
             peaks.append(usage.worker_bytes)
