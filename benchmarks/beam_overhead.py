@@ -3,17 +3,18 @@
     python -m benchmarks.beam_overhead --corpus=DIR [--megabytes=60] [--repeats=6]
 
 DIR holds `code_*.jsonl(.zst)` (`benchmarks/code_corpus.py`). The loop is
-`benchmarks/plain_loop.py`; both write documents, drops, signals and statistics, and the files
-have to be the same bytes.
-Compared is CPU time, of which each side's cost on a single file (imports, tables, compiled
-code) is taken off: the least of several runs in turn, as a busy machine only ever adds to
-it. Then the job on both cores. The last line is Beam's share over the loop;
-`docs/runners.md` has figures.
+`benchmarks/plain_loop.py`; both write documents, drops, signals and statistics, and the
+files have to be the same bytes. Compared is CPU time, of which each side's cost on a single
+file (imports, tables, compiled code) is taken off: the least of several runs in turn, as a
+busy machine only ever adds to it. Then the job on both cores. The last lines are Beam's
+share over the loop, of runs that follow each other (how much the machine varies) and of the
+least ones; `docs/runners.md` has figures.
 """
 
 import argparse
 import collections
 import shutil
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -71,6 +72,14 @@ def beam_overhead(corpus: Path, megabytes: float, repeats: int) -> None:
         f"job, two worker processes: {both.cpu_seconds:.1f} CPU s and"
         f" {both.wall_seconds:.1f} s in all, {sample.megabytes / both.wall_seconds:.2f} MB/s,"
         f" peak of a worker {both.worker_bytes / 1e6:.0f} MB"
+    )
+    pairs = [
+        (job.cpu_seconds - job_start) / (loop.cpu_seconds - loop_start) - 1
+        for loop, job in zip(runs["loop"], runs["job"], strict=True)
+    ]
+    print(
+        f"each job over the loop before it: {min(pairs):+.1%} to {max(pairs):+.1%}, median"
+        f" {statistics.median(pairs):+.1%}"
     )
     print(f"beam_overhead: {in_job / in_loop - 1:+.1%} over the plain loop")
 
