@@ -457,8 +457,9 @@ def test_a_machine_without_namespaces_is_refused_and_can_be_waived(tmp_path: Pat
             expected = ["passed", "failed", "memory", "timeout", "output_limit", "passed"]
             assert verdicts == expected, verdicts
             import os
-            zygote = sandbox._idle.get()._process.pid
-            assert open(f"/proc/{zygote}/task/{zygote}/children").read() == ""
+            zygote = sandbox._idle.get()  # held: it ends with the last reference to it
+            pid = zygote._process.pid
+            assert open(f"/proc/{pid}/task/{pid}/children").read() == ""
     """)
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces || exit 77; exec "$0" -c "$1"'
     done = subprocess.run(
