@@ -105,6 +105,15 @@ def decode_drop(record: bytes) -> Drop:
     return Drop(**texts, value=value)
 
 
+def drop_reason(record: bytes) -> str:
+    """The reason in a serialized drop.
+
+    Raises:
+      RecordError: as `decode_drop`.
+    """
+    return decode_drop(record).reason
+
+
 def conservation(
     input_count: int, output_count: int, drops_by_reason: Mapping[str, int]
 ) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def write_corpus(
             num_shards,
             accounting.encode_drop,
             key=lambda drop: drop.id,
-            kind=_reason,
+            kind=accounting.drop_reason,
             table=table(Drop, accounting.decode_drop),
         ),
         made.parts["judged"]
@@ -101,10 +101,6 @@ def write_corpus(
         | "Statistics" >> Statistics(made.stages, CLUSTERS_SHOWN, SAMPLES_SHOWN, rule_tables)
         | "WriteStatistics" >> sinks.WriteJson(work.place(STATISTICS_NAME))
     )
-
-
-def _reason(record: bytes) -> str:
-    return accounting.decode_drop(record).reason
 
 
 def _named(shard: sinks.Shard, folder: str) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Beam's local runner with bundles of bounded size, and without rereading what is grouped.
+"""Beam's local runner with bundles of bounded size, and without storing what is flattened.
 
 `FnApiRunner` hands each worker its whole share of a stage as one bundle: memory grows with
 the corpus, and all wait for the worker whose share happens to be slow. Here a stage is cut
@@ -38,6 +38,7 @@ from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils import thread_pool_executor
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming
 
+from beam_pipelines.child_processes import children
 from beam_pipelines.unzipping import unzip_flattens
 
 # Larger buffers are given back to the system and asked for again, page by page.
@@ -200,23 +201,17 @@ def _wait(working: list[futures.Future], handlers: list[WorkerHandler]) -> list[
 
 def _kill_workers() -> None:
     """Kills Beam's worker processes of this one, with all that they started; Linux only."""
-    for child in _children(os.getpid()):
+    for child in children(os.getpid()):
         with contextlib.suppress(OSError):
             if _WORKER in Path(f"/proc/{child}/cmdline").read_bytes():
                 _kill(child)
 
 
 def _kill(process: int) -> None:
-    for child in _children(process):
+    for child in children(process):
         _kill(child)
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
-
-
-def _children(process: int) -> Iterator[int]:
-    for children in Path(f"/proc/{process}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            yield from map(int, children.read_text().split())
 
 
 def _merged(results: list[Any]) -> Any:

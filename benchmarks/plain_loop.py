@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from beam_pipelines.accounting import Drop, decode_drop, drop_document, encode_drop
+from beam_pipelines.accounting import Drop, drop_document, drop_reason, encode_drop
 from beam_pipelines.corpus import CLUSTERS_SHOWN, SAMPLES_SHOWN, STATISTICS_NAME
 from beam_pipelines.dedup.cluster import Cluster, decide_cluster, describe_cluster
 from beam_pipelines.dedup.keep_order import keep_order
@@ -32,6 +32,8 @@ from beam_pipelines.sources.local import list_file, read_file
 from beam_pipelines.transforms.facts import (
     LISTED,
     Fact,
+    Sums,
+    add_fact,
     by_reason,
     cluster_order,
     describe_clusters,
@@ -103,7 +105,7 @@ def refinecode(
             "dropped",
             num_shards,
             [(d.id, encode_drop(d)) for d in seen.drops],
-            kind=lambda record: decode_drop(record).reason,
+            kind=drop_reason,
         )
         _write(
             folder / "signals", "signals", num_shards, [(s.id, encode_judged(s)) for s in signals]
@@ -117,12 +119,10 @@ class _Seen:
     def __init__(self) -> None:
         self.drops: list[Drop] = []
         self.clusters: list[Cluster] = []
-        self._facts: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self._sums: Sums = {}
 
     def count(self, fact: Fact) -> None:
-        key, (count, amount) = fact
-        counts, amounts = self._facts.get(key, (0, 0))
-        self._facts[key] = counts + count, amounts + amount
+        add_fact(self._sums, fact)
 
     def statistics(
         self, stages: list[str], signals: list[Judged], rule_tables: Mapping[str, RuleTable]
@@ -144,7 +144,7 @@ class _Seen:
                 add_up.add_input(tables[judged.table], judged)
         return dict(
             [
-                *described_facts(self._facts.items(), stages),
+                *described_facts(self._sums.items(), stages),
                 *described_tables(tables, rule_tables),
                 describe_samples(samples),
                 describe_clusters(heapq.nlargest(CLUSTERS_SHOWN, self.clusters, key=cluster_order)),

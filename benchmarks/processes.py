@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from beam_pipelines.child_processes import children
+
 _PERIOD_SECONDS = 0.1
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -61,19 +63,8 @@ def _tree(root: int) -> list[int]:
     """`root` and its descendants."""
     found = [root]
     for pid in found:
-        for thread in _listed(Path(f"/proc/{pid}/task")):
-            try:
-                found += map(int, (thread / "children").read_text().split())
-            except OSError:
-                continue
+        found += children(pid)
     return found
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
 
 
 def _sample(pid: int, seconds: dict[int, float], peaks: dict[int, int]) -> None:

@@ -15,12 +15,11 @@ from typing import Literal
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
-from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.accounting import Drop, Split, drop_document
 from beam_pipelines.dedup.join import DUPLICATE_ID, JoinById, identity_order
 from beam_pipelines.dedup.keep_order import KeepOrder
-from beam_pipelines.dedup.light_records import PARTS, Packed, Packs, digest_of, unpack
+from beam_pipelines.dedup.light_records import PARTS, Packed, PackingDoFn, digest_of, unpack
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document
 
@@ -77,14 +76,8 @@ class SplitDuplicates(beam.DoFn):
             yield document
 
 
-class _Identities(beam.DoFn):
+class _Identities(PackingDoFn):
     """Documents to (keep order, content), by id."""
-
-    def __init__(self, parts: int) -> None:
-        self._parts = parts
-
-    def start_bundle(self) -> None:
-        self._packs = Packs(self._parts)
 
     def process(self, document: Document) -> Iterator[Packed]:
         if not document.content_sha256:
@@ -92,21 +85,12 @@ class _Identities(beam.DoFn):
                 f"document {document.id} ({document.repo}:{document.path}) has no content_sha256; "
                 "its reader has to fill it"
             )
-        self._packs.add(digest_of(document.id), *identity_order(document))
-        yield from self._packs.take_many()
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        return self._packs.take_at_end()
+        self.packs.add(digest_of(document.id), *identity_order(document))
+        yield from self.packs.take_many()
 
 
-class _OnePerId(beam.DoFn):
+class _OnePerId(PackingDoFn):
     """(keep order, content) by id to the first of each id, by content."""
-
-    def __init__(self, parts: int) -> None:
-        self._parts = parts
-
-    def start_bundle(self) -> None:
-        self._packs = Packs(self._parts)
 
     def process(self, part: tuple[int, Iterable[bytes]]) -> Iterator[Packed]:
         first: dict[str, tuple[KeepOrder, str]] = {}
@@ -114,11 +98,8 @@ class _OnePerId(beam.DoFn):
             document_id = identity[0][-1]
             first[document_id] = min(first.get(document_id, identity), identity)
         for order, content in first.values():
-            self._packs.add(digest_of(content), order, content)
-        yield from self._packs.take_many()
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        return self._packs.take_at_end()
+            self.packs.add(digest_of(content), order, content)
+        yield from self.packs.take_many()
 
 
 def _all_but_best(part: tuple[int, Iterable[bytes]]) -> Iterator[tuple[str, str]]:

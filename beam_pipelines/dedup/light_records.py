@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -48,9 +49,18 @@ class Packs:
         self._records = {}
         self._count = 0
 
-    def take_at_end(self) -> Iterator[WindowedValue]:
-        """All that was added, as `finish_bundle` has to give it."""
-        return map(GlobalWindows.windowed_value, self.take())
+
+class PackingDoFn(beam.DoFn):
+    """A DoFn whose `process` adds to `packs`, and gives what they hold when that is much."""
+
+    def __init__(self, parts: int) -> None:
+        self._parts = parts
+
+    def start_bundle(self) -> None:
+        self.packs = Packs(self._parts)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        return map(GlobalWindows.windowed_value, self.packs.take())
 
 
 def unpack(packs: Iterable[bytes]) -> Iterator[Any]:

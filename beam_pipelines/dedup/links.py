@@ -10,10 +10,9 @@ from typing import Literal
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
-from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.dedup.keep_order import KeepOrder
-from beam_pipelines.dedup.light_records import PARTS, Packed, Packs, unpack
+from beam_pipelines.dedup.light_records import PARTS, Packed, PackingDoFn, unpack
 
 Edge = tuple[str, str]
 KEY_BYTES = 8
@@ -50,13 +49,10 @@ class StarEdges(beam.PTransform):
         return (local.edges, between) | beam.Flatten() | "DistinctEdges" >> beam.Distinct()
 
 
-class _LinkInBundle(beam.DoFn):
-    def __init__(self, parts: int) -> None:
-        self._parts = parts
-
+class _LinkInBundle(PackingDoFn):
     def start_bundle(self) -> None:
+        super().start_bundle()
         self._first: dict[bytes, str] = {}
-        self._packs = Packs(self._parts)
 
     def process(self, keyed: tuple[str, bytes]) -> Iterator[Packed | _Edges]:
         member, keys = keyed
@@ -64,15 +60,12 @@ class _LinkInBundle(beam.DoFn):
             key = keys[start : start + KEY_BYTES]
             first = self._first.setdefault(key, member)
             if first is member:
-                self._packs.add(int.from_bytes(key[:4], "little"), key, member)
+                self.packs.add(int.from_bytes(key[:4], "little"), key, member)
             elif first != member:
                 yield _Edges("edges", (member, first))
-        for packed in self._packs.take_many():
+        for packed in self.packs.take_many():
             self._first = {}
             yield packed
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        return self._packs.take_at_end()
 
 
 def _link_buckets(part: tuple[int, Iterable[bytes]]) -> Iterator[Edge]:

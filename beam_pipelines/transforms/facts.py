@@ -18,6 +18,14 @@ LISTED = "listed"
 SOLE = "sole"
 # (kind, name, part) → (documents, bytes or replacements)
 Fact = tuple[tuple[str, str, str], tuple[int, int]]
+Sums = dict[tuple[str, str, str], tuple[int, int]]
+
+
+def add_fact(sums: Sums, fact: Fact) -> None:
+    """Adds a fact to what there is under its key."""
+    key, (count, amount) = fact
+    counts, amounts = sums.get(key, (0, 0))
+    sums[key] = counts + count, amounts + amount
 
 
 def file_fact(file: RawFile) -> Fact:

@@ -18,9 +18,7 @@ bundle may count twice. Samples are the drops with the smallest hashes, so every
 is the same on every run.
 """
 
-import bisect
 import functools
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -33,6 +31,8 @@ from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.transforms.facts import (
     LISTED,
     Fact,
+    Sums,
+    add_fact,
     by_reason,
     cluster_order,
     describe_clusters,
@@ -45,8 +45,6 @@ from beam_pipelines.transforms.facts import (
     sample_order,
 )
 from beam_pipelines.transforms.histograms import TableStatistics
-
-_FACT = tuple[tuple[str, str, str], tuple[int, int]]
 
 
 class Statistics(beam.PTransform):
@@ -95,8 +93,7 @@ class Statistics(beam.PTransform):
         )
         samples = (
             job["dropped"]
-            | "ByReason"
-            >> beam.ParDo(_FewInBundle(self._samples)).with_output_types(tuple[str, Drop])
+            | "ByReason" >> beam.FlatMap(by_reason).with_output_types(tuple[str, Drop])
             | "FewOfEach" >> beam.combiners.Top.SmallestPerKey(self._samples, key=sample_order)
             | "AllSamples" >> beam.combiners.ToDict()
             | "Samples" >> beam.Map(describe_samples)
@@ -122,7 +119,7 @@ class AddUp(beam.PTransform):
         self._fact = fact
 
     def expand(self, elements: beam.PCollection) -> beam.PCollection:
-        return elements | beam.ParDo(_AddUp(self._fact)).with_output_types(_FACT)
+        return elements | beam.ParDo(_AddUp(self._fact)).with_output_types(Fact)
 
 
 class _AddUp(beam.DoFn):
@@ -130,39 +127,14 @@ class _AddUp(beam.DoFn):
         self._fact = fact
 
     def start_bundle(self) -> None:
-        self._sums: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self._sums: Sums = {}
 
     def process(self, element: Any) -> None:
-        key, (count, amount) = self._fact(element)
-        counts, amounts = self._sums.get(key, (0, 0))
-        self._sums[key] = counts + count, amounts + amount
+        add_fact(self._sums, self._fact(element))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for fact in self._sums.items():
             yield GlobalWindows.windowed_value(fact)
-
-
-class _FewInBundle(beam.DoFn):
-    """Drops to (name, drop), of each name no more of a bundle than can become samples."""
-
-    def __init__(self, samples: int) -> None:
-        self._samples = samples
-
-    def start_bundle(self) -> None:
-        self._first: dict[str, list[tuple[Any, Drop]]] = {}
-
-    def process(self, drop: Drop) -> None:
-        order = sample_order(drop)
-        for name, named in by_reason(drop):
-            first = self._first.setdefault(name, [])
-            if len(first) < self._samples or order < first[-1][0]:
-                bisect.insort(first, (order, named), key=operator.itemgetter(0))
-                del first[self._samples :]
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        for name, first in self._first.items():
-            for _, drop in first:
-                yield GlobalWindows.windowed_value((name, drop))
 
 
 class _SumPairs(beam.CombineFn):
