@@ -1,0 +1,92 @@
+"""The model directory around its checkpoints and metrics: claimed, described, finished.
+
+`run.json` says what a run's numbers depend on before its first step, `manifest.json` that it
+is finished and what came out. Between the two a directory belongs to that run alone.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from opencoder_jax import configuration, sharding
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats import manifest
+from opencoder_jax.formats.tokenizer import MODEL_NAME
+from opencoder_jax.model.config import TransformerConfig
+from opencoder_jax.training import checkpoints, step
+from opencoder_jax.training.checkpoints import CheckpointMetadata
+from opencoder_jax.training.metrics import read_metrics
+
+JOB = "train"
+
+
+def claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
+    """Whether the run is finished already. An unfinished one has to be the same run."""
+    if manifest.already_done(model_dir, job=JOB, **identity):
+        return True
+    folder = Path(model_dir)
+    path = folder / manifest.RUN_NAME
+    if path.exists():
+        try:
+            there = {"job": JOB, **json.loads(path.read_text())}
+            manifest.check_same_work(model_dir, there, job=JOB, **identity)
+        except (json.JSONDecodeError, KeyError) as error:
+            raise InputError(f"{path} is damaged ({error}); remove {model_dir}") from error
+    elif checkpoints.steps(model_dir):
+        raise InputError(
+            f"{model_dir} holds checkpoints but no {manifest.RUN_NAME}, so nothing says what "
+            "they are of; choose another model_dir"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest.write_json(path, identity)
+    return False
+
+
+def describe(
+    model_dir: str, tokenizer_dir: str, model: TransformerConfig, placement: step.Placement
+) -> None:
+    """Writes `config.gin`, `model-info.txt` and a copy of the tokenizer."""
+    configuration.write_config_gin(model_dir)
+    rows = sharding.parameter_table(model, *placement)
+    table = sharding.format_parameter_table(rows, placement.mesh)
+    (Path(model_dir) / "model-info.txt").write_text(table)
+    copy = Path(model_dir) / "tokenizer"
+    copy.mkdir(exist_ok=True)
+    for name in (MODEL_NAME, manifest.MANIFEST_NAME):
+        original = Path(tokenizer_dir) / name
+        if original.exists():
+            shutil.copyfile(original, copy / name)
+
+
+def finish(
+    model_dir: str, identity: Mapping[str, Any], metadata: CheckpointMetadata, params: Any
+) -> None:
+    """Writes the manifest; its figures are what two runs of the same work have in common."""
+    train_series = read_metrics(Path(model_dir) / "train")
+    heldout_series = read_metrics(Path(model_dir) / "heldout")
+    counts = {
+        "step": metadata.step,
+        "tokens_by_source": metadata.tokens_by_source,
+        "tokens_seen": sum(metadata.tokens_by_source.values()),
+        "final_loss": train_series[-1]["loss_per_nonpadding_target_token"],
+    }
+    if heldout_series:
+        counts["heldout_loss"] = heldout_series[-1]["loss_per_nonpadding_target_token"]
+    files = {
+        f"checkpoint_{metadata.step}/params": checkpoints.params_sha256(params),
+        f"tokenizer/{MODEL_NAME}": manifest.file_sha256(Path(model_dir) / "tokenizer" / MODEL_NAME),
+        "train/metrics.jsonl without timing": _series_sha256(train_series),
+        "heldout/metrics.jsonl without timing": _series_sha256(heldout_series),
+    }
+    manifest.write_manifest(model_dir, job=JOB, counts=counts, files=files, **identity)
+
+
+def _series_sha256(series: list[dict[str, float]]) -> str:
+    timeless = [
+        {name: value for name, value in line.items() if not name.startswith("timing/")}
+        for line in series
+    ]
+    return hashlib.sha256(json.dumps(timeless, sort_keys=True).encode()).hexdigest()

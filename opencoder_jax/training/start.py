@@ -1,0 +1,100 @@
+"""Where a phase begins: nowhere, at another phase's checkpoint, or where it was interrupted."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from opencoder_jax.data.batches import check_fingerprint
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats import manifest
+from opencoder_jax.formats.tokenizer import Tokenizer
+from opencoder_jax.model.config import TransformerConfig
+from opencoder_jax.training import checkpoints, step
+from opencoder_jax.training.checkpoints import CheckpointMetadata, RestoreCheckpointConfig
+
+# Of a model, how it is computed and not what it is: a phase may change these.
+_COMPUTE_FIELDS = ("dtype", "remat_policy", "max_length")
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseStart:
+    """Nowhere, or a checkpoint of another model directory."""
+
+    model_dir: Path | None = None
+    step: int | None = None
+    restore_optimizer: bool = False
+    first_step: int = 0
+    tokens_by_source: dict[str, int] = dataclasses.field(default_factory=dict)
+    phases: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    fingerprint: str = "none"
+
+    @classmethod
+    def read(
+        cls,
+        restore: RestoreCheckpointConfig | None,
+        model: TransformerConfig,
+        tokenizer: Tokenizer,
+    ) -> "PhaseStart":
+        """The start that a configuration asks for.
+
+        Raises:
+          InputError: its checkpoint is unfinished, damaged, or of another model or tokenizer.
+        """
+        if restore is None:
+            return cls()
+        model_dir, wanted = restore.locate()
+        if wanted is None:
+            manifest.refuse_unfinished_training(model_dir)
+            wanted = max(checkpoints.steps(model_dir), default=None)
+        metadata = checkpoints.read_metadata(model_dir, wanted)
+        here = model.to_json()
+        different = [
+            f"{name}: there {metadata.model.get(name)!r}, here {value!r}"
+            for name, value in here.items()
+            if name not in _COMPUTE_FIELDS and metadata.model.get(name) != value
+        ]
+        if different:
+            raise InputError(
+                f"{restore.path} holds another model than MODEL:\n  " + "\n  ".join(different)
+            )
+        if metadata.tokenizer_fingerprint != tokenizer.fingerprint:
+            raise InputError(
+                f"{restore.path} was trained with tokenizer {metadata.tokenizer_fingerprint}, "
+                f"{tokenizer.path} is {tokenizer.fingerprint}: its token ids mean other things"
+            )
+        return cls(
+            model_dir=model_dir,
+            step=metadata.step,
+            restore_optimizer=restore.restore_optimizer,
+            first_step=metadata.step if restore.restore_optimizer else 0,
+            tokens_by_source=metadata.tokens_by_source,
+            phases=metadata.phases,
+            fingerprint=manifest.fingerprint(dataclasses.asdict(metadata)),
+        )
+
+
+def restore_or_init(
+    model_dir: str,
+    config: step.StepConfig,
+    placement: step.Placement,
+    seed: int,
+    start: PhaseStart,
+    metadata: CheckpointMetadata,
+) -> tuple[step.TrainState, CheckpointMetadata]:
+    """The state to go on from: this directory's, the initial checkpoint's, or a fresh one."""
+    abstract = step.abstract_state(config, placement)
+    saved = checkpoints.restore_latest(model_dir, abstract.params, abstract.opt_state)
+    if saved:
+        check_fingerprint(saved.metadata.data, metadata.data)
+        state = step.state_at(placement, saved.metadata.step, saved.params, saved.opt_state)
+        return state, saved.metadata
+    if start.model_dir is None:
+        return step.init_state(config, placement, seed), metadata
+    if start.restore_optimizer:
+        initial = checkpoints.restore(
+            start.model_dir, start.step, abstract.params, abstract.opt_state
+        )
+        state = step.state_at(placement, config.first_step, initial.params, initial.opt_state)
+        return state, metadata
+    initial = checkpoints.restore(start.model_dir, start.step, abstract.params)
+    return step.fresh_state(config, placement, initial.params), metadata
