@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import topologies
 from jax.sharding import PartitionSpec
 
 from opencoder_jax import configuration, sharding
 from opencoder_jax.model import transformer
 from opencoder_jax.sharding import AxisRules, MeshConfig, ShardingError
+from opencoder_jax.sharding.__main__ import print_parameter_table
 from tests.opencoder_jax.model.small_models import GROUPED, configured_model, params_of
 
 RULES = AxisRules()
@@ -77,9 +79,62 @@ def test_a_mesh_that_does_not_fit_the_devices_is_refused(config, devices, messag
         config.shape(devices)
 
 
+def test_slices_multiply_the_axes_and_stand_outermost():
+    assert MeshConfig(2, -1, 2, dcn_data=2, dcn_fsdp=2).shape(64) == (4, 8, 2)
+    config = MeshConfig(data=1, fsdp=2, tensor=1, dcn_data=2, dcn_fsdp=2)
+    mesh = sharding.make_mesh(config)
+    # Devices 2i and 2i + 1 are slice i; slices (0, 1) and (2, 3) hold a copy each.
+    assert [[d.id for d in row] for row in mesh.devices[:, :, 0]] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert sharding.make_abstract_mesh(config).shape == mesh.shape
+    with pytest.raises(ShardingError, match=r"dcn_data=3.* 3 slices do not divide the 8 devices"):
+        MeshConfig(dcn_data=3).shape(8)
+
+
+def _topology(name: str, monkeypatch: pytest.MonkeyPatch, **options: int) -> list:
+    """The devices of a TPU topology, from the real compiler."""
+    pytest.importorskip("libtpu")
+    for variable, value in {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_WORKER_ID": "0",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    return topologies.get_topology_desc(name, platform="tpu", **options).devices
+
+
+def test_a_mesh_axis_runs_along_a_side_of_the_torus(monkeypatch):
+    mesh = sharding.make_mesh(MeshConfig(16, 16, 1), _topology("v5e:16x16", monkeypatch))
+    assert [device.coords for device in mesh.devices[5, :, 0]] == [[i, 5, 0] for i in range(16)]
+
+
+def test_data_is_split_over_slices_and_a_copy_stays_within_one(monkeypatch):
+    devices = _topology("v5e:16x16", monkeypatch, num_slices=2)
+    mesh = sharding.make_mesh(MeshConfig(16, 16, 1, dcn_data=2), devices)
+    assert dict(mesh.shape) == {"data": 32, "fsdp": 16, "tensor": 1}
+    slices = [
+        [{d.slice_index for d in row} for row in half] for half in mesh.devices.reshape(2, 16, 16)
+    ]
+    assert slices == [[{0}] * 16, [{1}] * 16]
+    with pytest.raises(ShardingError, match=r"over 1 slice.* devices are of 2: .*dcn_data=2"):
+        sharding.make_mesh(MeshConfig(16, 16, 1), devices)
+
+
+def test_a_mesh_that_does_not_fit_the_torus_is_refused_with_those_that_do(monkeypatch):
+    devices = _topology("v5e:16x16", monkeypatch)
+    fitting = "data=1 fsdp=256, data=16 fsdp=16, data=256 fsdp=1"
+    with pytest.raises(ShardingError, match=f"torus 16x16 of TPU v5 lite.* these fit: {fitting}"):
+        sharding.make_mesh(MeshConfig(4, 64, 1), devices)
+    with pytest.raises(ShardingError, match="tensor has to be one of 1, 16, 256"):
+        sharding.make_mesh(MeshConfig(128, 1, 2), devices)
+    mesh = sharding.make_mesh(MeshConfig(4, 64, 1, allow_split_physical_axes=True), devices)
+    assert dict(mesh.shape) == {"data": 4, "fsdp": 64, "tensor": 1}
+
+
 def test_impossible_mesh_settings_are_refused():
     assert MeshConfig(2, -1, 2).shape(32) == (2, 8, 2)
-    for settings in ({"data": 0}, {"data": -1, "fsdp": -1}):
+    for settings in ({"data": 0}, {"data": -1, "fsdp": -1}, {"dcn_data": 0}):
         with pytest.raises(ShardingError, match="mesh"):
             MeshConfig(**settings)
     with pytest.raises(ShardingError, match=r"rule embed='model'.*data, fsdp, tensor"):
@@ -121,7 +176,7 @@ def test_every_model_lowers_on_an_abstract_mesh_for_tpu(name, mesh):
 def test_the_table_prints_without_a_device(capsys):
     arguments = ["--gin_file=sharding/opencoder_1b5.gin"]
 
-    assert configuration.main(sharding.print_parameter_table, arguments) == 0
+    assert configuration.main(print_parameter_table, arguments) == 0
 
     lines = capsys.readouterr().out.splitlines()
     query = next(line for line in lines if line.startswith("layers/attention/query/kernel"))
