@@ -5,24 +5,36 @@ one of this project, the released OpenCoder weights, or another. The result hold
 checkpoint without optimizer state, which `train` starts from (`INITIAL_CHECKPOINT_PATH`)
 and `evaluate`, `generate` and `export_hf` read. The tokenizer comes with it; only one of
 this project can also tokenize training data.
+
+The files are read twice, a block at a time: once to see that they are sound and for the
+checksums that the checkpoint carries, once to write it. No model is held in memory.
 """
 
+import functools
+import hashlib
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import already_done, file_sha256, write_manifest
 from opencoder_jax.formats.staging import staged_folder
-from opencoder_jax.huggingface.folder import HuggingFaceFolder, copy_tokenizer, read_tokenizer
-from opencoder_jax.model.config import DTYPES
+from opencoder_jax.huggingface.folder import (
+    HuggingFaceFolder,
+    by_parameter,
+    copy_tokenizer,
+    read_tokenizer,
+)
+from opencoder_jax.huggingface.llama import NUMPY_DTYPES, Block
+from opencoder_jax.model.config import DTYPES, TransformerConfig
 from opencoder_jax.model.loading import TOKENIZER_FOLDER
 from opencoder_jax.timing import timed
-from opencoder_jax.training.checkpoints import (
-    CheckpointMetadata,
-    CheckpointWriter,
-    params_sha256,
-)
+from opencoder_jax.training import checkpoint_parts
+from opencoder_jax.training.checkpoint_parts import Part, StreamedArray, part_checksum
+from opencoder_jax.training.checkpoints import CheckpointMetadata
 
 _JOB = "import_hf"
 
@@ -54,10 +66,11 @@ def import_hf(
     model = source.read_config().replace(dtype=dtype, param_dtype=param_dtype)
     if max_length is not None:
         model = model.replace(max_length=max_length)
-    params = source.read_params(model)
+    source.check(model)
     tokenizer = read_tokenizer(input_dir).tokenizer
+    arrays = _arrays(source, model)
+    checksums, digest = _survey(arrays)
     config = {"model": model.to_json(), "step": step}
-    digest = params_sha256(params)
     inputs = {"params": digest, "tokenizer": tokenizer.fingerprint}
     if already_done(model_dir, job=_JOB, config=config, inputs=inputs):
         print(f"{model_dir} is finished: nothing to do", file=sys.stderr)
@@ -73,14 +86,46 @@ def import_hf(
     with staged_folder(model_dir) as folder, timed(folder):
         (folder / TOKENIZER_FOLDER).mkdir()
         copy_tokenizer(input_dir, folder / TOKENIZER_FOLDER)
-        with CheckpointWriter(folder) as checkpoints:
-            checkpoints.save(params, None, metadata)
+        checkpoint_parts.save(folder, arrays, checksums, metadata)
         configuration.write_config_gin(folder)
         # Orbax's own files differ from run to run; the parameters' digest stands for them.
         files = {"params": digest, **_hashes(folder / TOKENIZER_FOLDER)}
         counts = {"parameters": model.parameter_count()}
         write_manifest(folder, job=_JOB, config=config, inputs=inputs, counts=counts, files=files)
     print(f"imported {model.parameter_count():,} parameters to {model_dir}/checkpoint_{step}")
+
+
+def _arrays(
+    source: HuggingFaceFolder, model: TransformerConfig
+) -> dict[tuple[str, ...], StreamedArray]:
+    def parts(blocks: list[Block]) -> Iterator[Part]:
+        for block in blocks:
+            yield Part(block.index, source.read_block(block, model.param_dtype))
+
+    return {
+        path: StreamedArray(
+            shape=tuple(axis.stop for axis in blocks[-1].index),
+            dtype=NUMPY_DTYPES[model.param_dtype],
+            parts=functools.partial(parts, blocks),
+        )
+        for path, blocks in by_parameter(model)
+    }
+
+
+def _survey(
+    arrays: Mapping[tuple[str, ...], StreamedArray],
+) -> tuple[dict[tuple[str, ...], int], str]:
+    """The checksum of each array, and a SHA-256 of all numbers and their places."""
+    checksums = {}
+    digest = hashlib.sha256()
+    for path, array in arrays.items():
+        digest.update(f"{path} {array.dtype} {array.shape}\n".encode())
+        checksums[path] = 0
+        for part in array.parts():
+            checksums[path] += part_checksum(part, array.shape)
+            digest.update(np.ascontiguousarray(part.block).reshape(-1).view(np.uint8).data)
+        checksums[path] %= 2**32
+    return checksums, digest.hexdigest()
 
 
 def _hashes(folder: Path) -> dict[str, str]:

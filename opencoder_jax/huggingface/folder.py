@@ -5,27 +5,28 @@ importing may want another numeric type than running; `read_tokenizer` has the t
 because a model directory may hold one of either kind.
 """
 
+import itertools
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import ml_dtypes
 import numpy as np
 
 from opencoder_jax.formats.manifest import write_json
 from opencoder_jax.formats.tokenizer import BOS, EOS, MODEL_NAME, PAD, Tokenizer, TokenizerError
 from opencoder_jax.huggingface.llama import (
-    HuggingFaceError,
+    NUMPY_DTYPES,
+    Block,
+    blocks,
     from_llama_config,
-    from_llama_tensors,
-    tensor_names,
+    tensor_specs,
     to_llama_config,
-    to_llama_tensors,
 )
-from opencoder_jax.huggingface.tensors import TensorReader, write_tensors
+from opencoder_jax.huggingface.tensors import HuggingFaceError, TensorReader, TensorWriter
 from opencoder_jax.huggingface.tokenizer import (
     TOKENIZER_CONFIG_FILE,
     TOKENIZER_FILE,
@@ -33,7 +34,7 @@ from opencoder_jax.huggingface.tokenizer import (
     write_tokenizer,
 )
 from opencoder_jax.model.config import TransformerConfig
-from opencoder_jax.model.transformer import Params
+from opencoder_jax.model.transformer import Params, abstract_params
 
 CONFIG_FILE = "config.json"
 GENERATION_CONFIG_FILE = "generation_config.json"
@@ -44,13 +45,14 @@ TOKENIZER_FILES = (
     GENERATION_CONFIG_FILE,
 )
 
-_NUMPY_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+# Path of a parameter and its blocks, to each block's numbers in their order.
+ReadParameter = Callable[[tuple[str, ...], Sequence[Block]], Iterator[np.ndarray]]
 
 
 def write_folder(
     folder: str | os.PathLike,
     config: TransformerConfig,
-    params: Params,
+    read: ReadParameter,
     tokenizer: Tokenizer,
     *,
     dtype: str,
@@ -61,7 +63,7 @@ def write_folder(
     Args:
       folder: where to; it exists.
       config: the model's dimensions.
-      params: the model's parameters.
+      read: gives the model's parameters, a block at a time.
       tokenizer: the model's tokenizer.
       dtype: `float32` or `bfloat16`, of the tensors in the files.
       max_shard_bytes: weights beyond it are split into several files.
@@ -72,12 +74,18 @@ def write_folder(
     write_json(folder / CONFIG_FILE, {**to_llama_config(config, dtype=dtype), **ids})
     write_json(folder / GENERATION_CONFIG_FILE, {**ids, "do_sample": False})
     write_tokenizer(folder, tokenizer, config.max_length)
-    write_tensors(
-        folder,
-        to_llama_tensors(config, params),
-        dtype=_NUMPY_DTYPES[dtype],
-        max_shard_bytes=max_shard_bytes,
-    )
+    with TensorWriter(
+        folder, tensor_specs(config), dtype=NUMPY_DTYPES[dtype], max_shard_bytes=max_shard_bytes
+    ) as writer:
+        for path, parts in by_parameter(config):
+            for block, array in zip(parts, read(path, parts), strict=True):
+                writer.write(block.name, block.to_torch(array))
+
+
+def by_parameter(config: TransformerConfig) -> Iterator[tuple[tuple[str, ...], list[Block]]]:
+    """Each parameter's path and its blocks."""
+    for path, parts in itertools.groupby(blocks(config), lambda block: block.path):
+        yield path, list(parts)
 
 
 class TextEnds(NamedTuple):
@@ -138,6 +146,35 @@ class HuggingFaceFolder:
         bfloat16 = self._tensors.dtypes() == {"BF16"}
         return from_llama_config(self._values, param_dtype="bfloat16" if bfloat16 else "float32")
 
+    def check(self, config: TransformerConfig) -> None:
+        """Whether the tensors are those of a model of these dimensions.
+
+        Raises:
+          HuggingFaceError: one is missing, of another shape, or one too many.
+        """
+        specs = tensor_specs(config)
+        for name, shape in specs:
+            found = self._tensors.shape(name)
+            if found != shape:
+                raise HuggingFaceError(
+                    f"{self._folder}: {name} has shape {found}, config.json says {shape}"
+                )
+        unknown = {
+            name
+            for name in self._tensors.names.difference(spec.name for spec in specs)
+            # Old files keep RoPE's frequencies; tied ones may store the shared matrix twice.
+            if not name.endswith("rotary_emb.inv_freq") and name != "lm_head.weight"
+        }
+        if unknown:
+            raise HuggingFaceError(
+                f"{self._folder}: tensors of no parameter of this model: {sorted(unknown)[:5]}"
+            )
+
+    def read_block(self, block: Block, dtype: str) -> np.ndarray:
+        """A block of our parameters, as `dtype`; `check` comes first."""
+        rows = self._tensors.read(block.name, block.rows)
+        return block.from_torch(rows).astype(NUMPY_DTYPES[dtype], copy=False)
+
     def read_params(self, config: TransformerConfig | None = None) -> Params:
         """The parameters, as arrays on the default device.
 
@@ -148,17 +185,20 @@ class HuggingFaceFolder:
           HuggingFaceError: a tensor is missing, damaged, of another shape, or one too many.
         """
         config = config or self.read_config()
-        unknown = {
-            name
-            for name in self._tensors.names - tensor_names(config)
-            # Old files keep RoPE's frequencies; tied ones may store the shared matrix twice.
-            if not name.endswith("rotary_emb.inv_freq") and name != "lm_head.weight"
-        }
-        if unknown:
-            raise HuggingFaceError(
-                f"{self._folder}: tensors of no parameter of this model: {sorted(unknown)[:5]}"
-            )
-        return jax.tree.map(jax.device_put, from_llama_tensors(config, self._tensors.read))
+        self.check(config)
+        dtype = config.param_dtype
+
+        def read(abstract: jax.ShapeDtypeStruct, parts: list[Block]) -> jax.Array:
+            array = np.empty(abstract.shape, abstract.dtype)
+            for block in parts:
+                array[block.index] = self.read_block(block, dtype)
+            return jax.device_put(array)
+
+        parts = dict(by_parameter(config))
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: read(leaf, parts[tuple(key.key for key in path)]),
+            abstract_params(config),
+        )
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:

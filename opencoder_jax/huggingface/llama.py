@@ -3,24 +3,21 @@
 OpenCoder is released as Llama, so the mapping is exact: the same numbers under other
 names and layouts. Torch stores a matrix as [outputs, inputs] and each layer for itself;
 we store [inputs, outputs] with heads as axes of their own, all layers stacked. Both
-directions read the one table below.
+directions read the one table below, as a sequence of `Block`s: a layer of a parameter, or
+some rows of an embedding, so that nobody has to hold a whole model to convert it.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import ml_dtypes
 import numpy as np
 
-from opencoder_jax.errors import InputError
+from opencoder_jax.huggingface.tensors import HuggingFaceError, TensorSpec
 from opencoder_jax.model.config import TransformerConfig
-from opencoder_jax.model.transformer import Params, abstract_params
-
-
-class HuggingFaceError(InputError):
-    """A Hugging Face folder that is damaged or of another architecture."""
+from opencoder_jax.model.transformer import abstract_params
 
 
 class _Entry(NamedTuple):
@@ -36,6 +33,8 @@ class _Entry(NamedTuple):
     name: str
     input_axes: int
 
+
+NUMPY_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 _LAYER = "model.layers.{layer}."
 _TABLE = (
@@ -126,98 +125,95 @@ def from_llama_config(values: Mapping[str, Any], *, param_dtype: str) -> Transfo
         raise HuggingFaceError(f"config.json has no {error}") from error
 
 
-class TensorSpec(NamedTuple):
-    """A tensor before it is made: its size is known, its numbers can wait."""
-
-    name: str
-    shape: tuple[int, ...]
-    make: Callable[[], np.ndarray]
+# Rows of the embeddings in a block: 64 MB of float32 where D is 4,096.
+_BLOCK_ROWS = 4096
 
 
-def to_llama_tensors(config: TransformerConfig, params: Params) -> Iterator[TensorSpec]:
-    """The parameters as Hugging Face's tensors, each made when it is asked for."""
-    for entry in _entries(config):
-        stacked = _lookup(params, entry.path)
-        if "{layer}" not in entry.name:
-            yield _tensor_spec(entry.name, entry, stacked.shape, stacked, None)
-            continue
-        for layer in range(config.num_layers):
-            name = entry.name.format(layer=layer)
-            yield _tensor_spec(name, entry, stacked.shape[1:], stacked, layer)
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A part of a parameter here, and the same numbers there.
 
-
-def from_llama_tensors(
-    config: TransformerConfig, read: Callable[[str], np.ndarray]
-) -> dict[str, Any]:
-    """Our parameter tree, as numpy arrays of `config.param_dtype`.
-
-    Args:
-      config: the dimensions, from the folder's `config.json`.
-      read: the tensor of a name.
-
-    Raises:
-      HuggingFaceError: a tensor is missing or of another shape.
+    Attributes:
+      path: of our parameter.
+      index: of the part in it, one slice for each axis.
+      name: Hugging Face's tensor.
+      rows: of that tensor, [outputs, inputs]; all of them but of embeddings.
+      input_axes: how many of our axes are inputs of the matrix; 0: stored as it is.
     """
-    dtype = ml_dtypes.bfloat16 if config.param_dtype == "bfloat16" else np.float32
-    tree: dict[str, Any] = {}
-    abstract = abstract_params(config)
-    for entry in _entries(config):
-        array = np.empty(_lookup(abstract, entry.path).shape, dtype)
+
+    path: tuple[str, ...]
+    index: tuple[slice, ...]
+    name: str
+    rows: slice
+    input_axes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of our part, a leading axis of one layer included."""
+        return tuple(part.stop - part.start for part in self.index)
+
+    def to_torch(self, array: np.ndarray) -> np.ndarray:
+        """Our part as rows of the tensor (a view where it can be one)."""
+        matrix = array.reshape(self._matrix_shape)
+        return matrix.T if self.input_axes else matrix
+
+    def from_torch(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of the tensor as our part (a view where it can be one)."""
+        return (rows.T if self.input_axes else rows).reshape(self.shape)
+
+    @property
+    def _matrix_shape(self) -> tuple[int, ...]:
+        shape = self.shape[1:] if self.path[0] == "layers" else self.shape
+        if not self.input_axes:
+            return shape
+        return math.prod(shape[: self.input_axes]), math.prod(shape[self.input_axes :])
+
+
+def blocks(config: TransformerConfig) -> Iterator[Block]:
+    """All parameters, each once: in the order of the table, of layers, of rows."""
+    for entry, shape in _entries(config):
+        whole = tuple(slice(0, size) for size in shape)
         if "{layer}" in entry.name:
+            rows = slice(0, _torch_shape(shape[1:], entry.input_axes)[0])
             for layer in range(config.num_layers):
-                _fill(array[layer], entry, entry.name.format(layer=layer), read)
+                index = (slice(layer, layer + 1), *whole[1:])
+                name = entry.name.format(layer=layer)
+                yield Block(entry.path, index, name, rows, entry.input_axes)
+            continue
+        outputs = shape[entry.input_axes]
+        for start in range(0, outputs, _BLOCK_ROWS):
+            rows = slice(start, min(start + _BLOCK_ROWS, outputs))
+            index = (*whole[: entry.input_axes], rows, *whole[entry.input_axes + 1 :])
+            yield Block(entry.path, index, entry.name, rows, entry.input_axes)
+
+
+def tensor_specs(config: TransformerConfig) -> list[TensorSpec]:
+    """All tensors that a folder of this model has to hold, in the order of `blocks`."""
+    specs = []
+    for entry, shape in _entries(config):
+        if "{layer}" in entry.name:
+            names = [entry.name.format(layer=layer) for layer in range(config.num_layers)]
+            shape = shape[1:]
         else:
-            _fill(array, entry, entry.name, read)
-        branch = tree
-        for key in entry.path[:-1]:
-            branch = branch.setdefault(key, {})
-        branch[entry.path[-1]] = array
-    return tree
+            names = [entry.name]
+        specs += [TensorSpec(name, _torch_shape(shape, entry.input_axes)) for name in names]
+    return specs
 
 
-def tensor_names(config: TransformerConfig) -> set[str]:
-    """Names of all tensors that a folder of this model has to hold."""
-    return {
-        entry.name.format(layer=layer)
-        for entry in _entries(config)
-        for layer in range(config.num_layers)
-    }
-
-
-def _entries(config: TransformerConfig) -> list[_Entry]:
-    return [e for e in _TABLE if not (config.tie_embeddings and e.name == "lm_head.weight")]
-
-
-def _lookup(tree: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        tree = tree[key]
-    return tree
+def _entries(config: TransformerConfig) -> list[tuple[_Entry, tuple[int, ...]]]:
+    """The rows of the table that this model has, each with our parameter's shape."""
+    abstract = abstract_params(config)
+    entries = []
+    for entry in _TABLE:
+        if not (config.tie_embeddings and entry.name == "lm_head.weight"):
+            leaf: Any = abstract
+            for key in entry.path:
+                leaf = leaf[key]
+            entries.append((entry, leaf.shape))
+    return entries
 
 
 def _torch_shape(shape: tuple[int, ...], input_axes: int) -> tuple[int, ...]:
     if not input_axes:
         return shape
     return math.prod(shape[input_axes:]), math.prod(shape[:input_axes])
-
-
-def _tensor_spec(
-    name: str, entry: _Entry, shape: tuple[int, ...], stacked: Any, layer: int | None
-) -> TensorSpec:
-    outputs_inputs = _torch_shape(shape, entry.input_axes)
-
-    def make() -> np.ndarray:
-        array = np.asarray(jax.device_get(stacked if layer is None else stacked[layer]))
-        if not entry.input_axes:
-            return array
-        # safetensors writes the memory as it lies: a transposed view would come out wrong.
-        return np.ascontiguousarray(array.reshape(outputs_inputs[::-1]).T)
-
-    return TensorSpec(name, outputs_inputs, make)
-
-
-def _fill(target: np.ndarray, entry: _Entry, name: str, read: Callable[[str], np.ndarray]) -> None:
-    tensor = read(name)
-    expected = _torch_shape(target.shape, entry.input_axes)
-    if tensor.shape != expected:
-        raise HuggingFaceError(f"{name}: shape {tensor.shape}, config.json says {expected}")
-    target[...] = tensor.T.reshape(target.shape) if entry.input_axes else tensor

@@ -22,7 +22,7 @@ from tokenizers import AddedToken, decoders, models, processors
 from opencoder_jax.formats.chat import DEFAULT_SYSTEM
 from opencoder_jax.formats.manifest import file_sha256, write_json
 from opencoder_jax.formats.tokenizer import BOS, EOS, PAD, SPACE_MARK, UNK, Tokenizer
-from opencoder_jax.huggingface.llama import HuggingFaceError
+from opencoder_jax.huggingface.tensors import HuggingFaceError
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"

@@ -8,12 +8,12 @@ the same logits as our forward pass, up to the rounding of its numeric type.
 import importlib.util
 import os
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.huggingface.folder import HuggingFaceFolder
+from opencoder_jax.huggingface.folder import HuggingFaceFolder, ReadParameter, by_parameter
+from opencoder_jax.huggingface.llama import NUMPY_DTYPES
 from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.transformer import Params
@@ -25,20 +25,28 @@ class VerificationError(InputError):
     """An exported folder that is not the model it was made from."""
 
 
-def check_params_equal(folder: str | os.PathLike, params: Params, dtype: str) -> None:
-    """Reads the folder with our importer and compares every bit.
+def check_params_equal(
+    folder: str | os.PathLike, config: TransformerConfig, read: ReadParameter, dtype: str
+) -> None:
+    """Reads the folder with our importer, block by block, and compares every bit.
+
+    Args:
+      folder: the export.
+      config: the model's dimensions.
+      read: the model's parameters again.
+      dtype: that they were cast to.
 
     Raises:
-      VerificationError: a parameter differs from `params` cast to `dtype`.
+      VerificationError: a parameter differs.
     """
-    imported = HuggingFaceFolder(folder).read_params()
-    for path, array in jax.tree_util.tree_leaves_with_path(params):
-        found = imported
-        for key in path:
-            found = found[key.key]
-        expected = np.asarray(jax.device_get(array)).astype(jnp.dtype(dtype))
-        if expected.tobytes() != np.asarray(found).tobytes():
-            raise VerificationError(f"{folder}: {jax.tree_util.keystr(path)} differs on reading")
+    source = HuggingFaceFolder(folder)
+    source.check(source.read_config())
+    for path, parts in by_parameter(config):
+        for block, array in zip(parts, read(path, parts), strict=True):
+            expected = array.astype(NUMPY_DTYPES[dtype], copy=False)
+            found = source.read_block(block, source.read_config().param_dtype)
+            if expected.dtype != found.dtype or expected.tobytes() != found.tobytes():
+                raise VerificationError(f"{folder}: {block.name} differs on reading")
 
 
 def transformers_is_installed() -> bool:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import refuse_unfinished_training
-from opencoder_jax.huggingface.folder import HuggingFaceFolder, read_tokenizer
+from opencoder_jax.huggingface.folder import HuggingFaceFolder, TextEnds, read_tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.transformer import Params
 from opencoder_jax.training import checkpoints
@@ -86,18 +86,41 @@ def load_model(folder: str | os.PathLike, step: int | None = None) -> LoadedMode
     return _load_model_directory(folder, step)
 
 
-def _load_model_directory(folder: Path, step: int | None) -> LoadedModel:
-    if step is None:
-        refuse_unfinished_training(folder)
-        # This one or none: an older one is another model, whatever happened to the latest.
-        step = max(checkpoints.steps(folder), default=None)
-    params, metadata = checkpoints.restore_params(folder, step)
-    tokenizer, bos_ids, eos_ids = read_tokenizer(folder / TOKENIZER_FOLDER)
-    if tokenizer.fingerprint != metadata.tokenizer_fingerprint:
+def find_step(folder: str | Path, step: int | None) -> int | None:
+    """The step to load of a model directory: the one asked for, or the latest.
+
+    Raises:
+      InputError: the latest is asked for, and the training has not finished.
+    """
+    if step is not None:
+        return step
+    refuse_unfinished_training(folder)
+    # This one or none: an older one is another model, whatever happened to the latest.
+    return max(checkpoints.steps(folder), default=None)
+
+
+def read_own_tokenizer(folder: str | os.PathLike, fingerprint: str) -> TextEnds:
+    """The tokenizer of a model directory.
+
+    Args:
+      folder: the model directory.
+      fingerprint: of the tokenizer, as its checkpoint has it.
+
+    Raises:
+      InputError: there is none, or it is another one.
+    """
+    found = read_tokenizer(Path(folder) / TOKENIZER_FOLDER)
+    if found.tokenizer.fingerprint != fingerprint:
         raise LoadingError(
-            f"{tokenizer.path} (fingerprint {tokenizer.fingerprint}) is not the tokenizer that "
-            f"the model was trained with ({metadata.tokenizer_fingerprint})"
+            f"{found.tokenizer.path} (fingerprint {found.tokenizer.fingerprint}) is not the "
+            f"tokenizer that the model was trained with ({fingerprint})"
         )
+    return found
+
+
+def _load_model_directory(folder: Path, step: int | None) -> LoadedModel:
+    params, metadata = checkpoints.restore_params(folder, find_step(folder, step))
+    tokenizer, bos_ids, eos_ids = read_own_tokenizer(folder, metadata.tokenizer_fingerprint)
     config = TransformerConfig.from_json(metadata.model)
     return LoadedModel(config, params, tokenizer, metadata.step, bos_ids, eos_ids)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencoder_jax.formats.chat import encode_prompt
-from opencoder_jax.huggingface.llama import HuggingFaceError
+from opencoder_jax.huggingface.tensors import HuggingFaceError
 from opencoder_jax.huggingface.tokenizer import HuggingFaceTokenizer, write_tokenizer
 from tests.opencoder_jax.model.small_models import make_tokenizer
 
