@@ -19,6 +19,7 @@ from typing import Any
 
 from opencoder_jax import configuration, sharding
 from opencoder_jax.data.batches import BatchSource, DatasetConfig
+from opencoder_jax.distributed import DistributedConfig, is_primary, joins, run
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import manifest
 from opencoder_jax.formats.tokenizer import Tokenizer
@@ -31,7 +32,7 @@ from opencoder_jax.training.checkpoints import (
     SaveCheckpointConfig,
 )
 from opencoder_jax.training.losses import LossSums
-from opencoder_jax.training.metrics import MetricsWriter
+from opencoder_jax.training.metrics import open_metrics
 from opencoder_jax.training.optimizers import AdamW
 from opencoder_jax.training.schedules import Schedule
 from opencoder_jax.training.start import PhaseStart, restore_or_init
@@ -40,6 +41,7 @@ from opencoder_jax.training.start import PhaseStart, restore_or_init
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
+@joins
 def train(
     *,
     model: TransformerConfig,
@@ -53,6 +55,7 @@ def train(
     z_loss: float,
     random_seed: int,
     mesh: sharding.MeshConfig,
+    distributed: DistributedConfig | None = None,
     save_checkpoint_cfg: SaveCheckpointConfig,
     restore_checkpoint_cfg: RestoreCheckpointConfig | None = None,
     num_microbatches: int = 1,
@@ -75,6 +78,7 @@ def train(
       z_loss: factor of the squared log of the softmax's denominator.
       random_seed: of the initial parameters; the data's is in `train_dataset_cfg`.
       mesh: how the devices are laid out.
+      distributed: how the processes of several hosts find each other; None: there is one.
       save_checkpoint_cfg: when to save, how many to keep.
       restore_checkpoint_cfg: the checkpoint that the phase starts from; None to start anew.
       num_microbatches: parts of a batch, one after the other, where memory is short.
@@ -105,10 +109,10 @@ def train(
     # Before anything else asks JAX for its devices.
     placement = step.Placement(sharding.make_mesh(mesh))
     tokenizer = _open_tokenizer(tokenizer_dir, model)
-    source = _open_source(train_dataset_cfg, tokenizer)
+    source = _open_source(train_dataset_cfg, tokenizer, placement)
     heldout = None
     if train_eval_dataset_cfg and eval_steps:
-        heldout = _open_source(train_eval_dataset_cfg, tokenizer)
+        heldout = _open_source(train_eval_dataset_cfg, tokenizer, placement)
     start = PhaseStart.read(restore_checkpoint_cfg, model, tokenizer)
     config = step.StepConfig(
         model=model,
@@ -162,7 +166,7 @@ def train(
         phases=[*start.phases, identity],
     )
 
-    with timed(model_dir), placement.activate():
+    with timed(model_dir) if is_primary() else contextlib.nullcontext(), placement.activate():
         state, metadata = restore_or_init(
             model_dir, config, placement, random_seed, start, metadata
         )
@@ -188,8 +192,10 @@ def _open_tokenizer(tokenizer_dir: str, model: TransformerConfig) -> Tokenizer:
     return tokenizer
 
 
-def _open_source(config: DatasetConfig, tokenizer: Tokenizer) -> BatchSource:
-    source = BatchSource(config)
+def _open_source(
+    config: DatasetConfig, tokenizer: Tokenizer, placement: step.Placement
+) -> BatchSource:
+    source = BatchSource(config, rows=sharding.local_rows(config.batch_size, *placement))
     if source.tokenizer_fingerprint != tokenizer.fingerprint:
         raise InputError(
             f"{config.packed_dir} was packed with tokenizer {source.tokenizer_fingerprint}, "
@@ -230,11 +236,13 @@ def _writers(
 ) -> Iterator[loop.Writers]:
     with (
         checkpoints.CheckpointWriter(model_dir, save.keep) as checkpoint_writer,
-        MetricsWriter(Path(model_dir) / "train", resume_step) as train,
-        MetricsWriter(Path(model_dir) / "heldout", resume_step) as heldout,
+        open_metrics(Path(model_dir) / "train", resume_step) as train,
+        open_metrics(Path(model_dir) / "heldout", resume_step) as heldout,
     ):
         yield loop.Writers(checkpoint_writer, train, heldout)
 
 
 if __name__ == "__main__":
-    raise SystemExit(configuration.main(train, default_gin_files=["pretrain/demo.gin"]))
+    raise SystemExit(
+        run(lambda: configuration.main(train, default_gin_files=["pretrain/demo.gin"]))
+    )

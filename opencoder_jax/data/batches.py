@@ -12,7 +12,7 @@ Rates are shares of sequences, which are shares of tokens, as all sequences have
 import collections
 import concurrent.futures
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -62,35 +62,28 @@ class BatchSource:
       num_records: sequences in each set of the mixture.
     """
 
-    def __init__(
-        self, config: DatasetConfig, *, process_index: int = 0, process_count: int = 1
-    ) -> None:
+    def __init__(self, config: DatasetConfig, *, rows: Sequence[int] | None = None) -> None:
         """Args:
           config: what to train on.
-          process_index: this host; it gets rows `process_index::process_count` of a batch.
-          process_count: hosts; divides the batch size.
+          rows: the rows of each batch that this host reads, ascending, for its devices
+            (`sharding.local_rows`); None reads all.
 
         Raises:
           InputError: an unknown task, a set that is missing, empty or of another length or
-            tokenizer than the others, a batch size that the hosts do not divide.
+            tokenizer than the others, an impossible batch size.
         """
-        if config.batch_size < 1 or config.batch_size % process_count:
-            raise InputError(
-                f"batch_size {config.batch_size} cannot be divided over {process_count} hosts"
-            )
+        if config.batch_size < 1:
+            raise InputError(f"batch_size is {config.batch_size}, expected at least 1")
         rates = _rates(config.mixture_or_task_name)
         sets = [open_packed_set(config.packed_dir, name, config.split) for name in rates]
         _check_sets(sets, config)
         self.config = config
         self._names = list(rates)
         self._interleaving = Interleaving(list(rates.values()))
-        self._rows_per_host = config.batch_size // process_count
-        self._first_row = process_index
-        self._row_step = process_count
-        rows = grain.MapDataset.select_from_datasets(
+        self._rows = list(range(config.batch_size) if rows is None else rows)
+        self._sequences = grain.MapDataset.select_from_datasets(
             [_shuffled(packed_set, config.seed) for packed_set in sets], self._interleaving
         )
-        self._batches = rows[process_index::process_count].map(features).batch(self._rows_per_host)
         self.num_records = {packed_set.name: packed_set.num_records for packed_set in sets}
         self.tokenizer_fingerprint = sets[0].tokenizer_fingerprint
         self.fingerprint: dict[str, Any] = {
@@ -104,8 +97,10 @@ class BatchSource:
         }
 
     def batch(self, k: int) -> Batch:
-        """Batch k of this host: int32[B/hosts, S] of each of `formats.packed.BATCH_KEYS`."""
-        return self._batches[k]
+        """Batch k, this host's rows: int32[b, S] of each of `formats.packed.BATCH_KEYS`."""
+        first = k * self.config.batch_size
+        rows = [features(self._sequences[first + row]) for row in self._rows]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def iterate(self, first_step: int = 0, prefetch: int = 2) -> Iterator[Batch]:
         """Batches `first_step`, `first_step` + 1, ... without end.
@@ -131,9 +126,8 @@ class BatchSource:
 
     def row_sources(self, k: int) -> list[str]:
         """The set that each row of this host's batch k comes from."""
-        first = k * self.config.batch_size + self._first_row
-        rows = range(first, (k + 1) * self.config.batch_size, self._row_step)
-        return [self._names[self._interleaving[row][0]] for row in rows]
+        first = k * self.config.batch_size
+        return [self._names[self._interleaving[first + row][0]] for row in self._rows]
 
     def source_counts(self, k: int) -> dict[str, int]:
         """Rows of each set in batch k, of all hosts together."""

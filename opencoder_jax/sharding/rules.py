@@ -94,6 +94,21 @@ def batch_sharding(mesh: AnyMesh, rules: AxisRules) -> NamedSharding:
     return NamedSharding(mesh, rules.spec(BATCH_AXES))
 
 
+def local_rows(batch_size: int, mesh: AnyMesh, rules: AxisRules) -> list[int]:
+    """The rows of a batch that lie on devices of this process, ascending.
+
+    Processes whose devices hold the same rows (along `tensor`) get the same ones, and on a
+    torus the rows of a process are not always neighbours.
+
+    Raises:
+      ShardingError: the mesh does not divide the batch.
+    """
+    check_divides("batch", BATCH_AXES[:1], (batch_size,), mesh, rules)
+    placed = NamedSharding(mesh, rules.spec(BATCH_AXES[:1]))
+    blocks = placed.addressable_devices_indices_map((batch_size,)).values()
+    return sorted({row for block in blocks if block for row in range(batch_size)[block[0]]})
+
+
 def replicated(mesh: AnyMesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 

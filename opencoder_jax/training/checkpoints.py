@@ -25,6 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Array, UInt
 
+from opencoder_jax.distributed import host_parts
 from opencoder_jax.errors import InputError
 from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
@@ -380,11 +381,12 @@ def _first_line(error: Exception) -> str:
 def params_sha256(params: Any) -> str:
     """SHA-256 over all arrays in the order of their paths: equal models, equal digests.
 
-    Array after array is brought to the host; it works for arrays of any mesh.
+    Array after array is brought to the host; it works for arrays of any mesh. Where there are
+    several hosts, all have to call it.
     """
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        array = np.asarray(jax.device_get(leaf))
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n".encode())
+        for part in host_parts(leaf):
+            digest.update(np.ascontiguousarray(part).view(np.uint8).reshape(-1).data)
     return digest.hexdigest()

@@ -7,13 +7,11 @@ one is under way, so that the devices never wait for the host.
 """
 
 import collections
-import contextlib
 import dataclasses
 import math
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +19,10 @@ import numpy as np
 
 from opencoder_jax import progress
 from opencoder_jax.data.batches import BatchSource
+from opencoder_jax.distributed import termination
 from opencoder_jax.errors import InputError
 from opencoder_jax.training.checkpoints import CheckpointMetadata, CheckpointWriter
-from opencoder_jax.training.metrics import MetricsWriter
+from opencoder_jax.training.metrics import MetricsWriter, SilentMetrics
 from opencoder_jax.training.step import TrainState
 
 # 128 + SIGTERM: what a shell reports of a process that the signal ended.
@@ -60,8 +59,8 @@ class Writers:
     """Where a run writes."""
 
     checkpoints: CheckpointWriter
-    train: MetricsWriter
-    heldout: MetricsWriter
+    train: MetricsWriter | SilentMetrics
+    heldout: MetricsWriter | SilentMetrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +109,7 @@ def run(
     tokens = collections.Counter(metadata.tokens_by_source)
     batches = source.iterate(metadata.step)
     remaining = config.last_step - metadata.step
-    with progress.track(title, remaining, "steps") as advance, _terminated() as terminated:
+    with progress.track(title, remaining, "steps") as advance, termination() as terminated:
         for step in range(metadata.step + 1, config.last_step + 1):
             batch = next(batches)
             state, metrics = functions.train_step(state, functions.put_batch(batch))
@@ -122,7 +121,7 @@ def run(
 
             if functions.heldout_metrics and (last or _due(step, config.eval_period)):
                 writers.heldout.write(step, functions.heldout_metrics(state.params))
-            stop = terminated()
+            stop = terminated(step)
             if last or stop or _due(step, config.save_period):
                 recorder.flush()
                 metadata = dataclasses.replace(
@@ -145,7 +144,7 @@ class _StepFigures(NamedTuple):
 class _Recorder:
     """Writes the figures of a step while the next one runs."""
 
-    def __init__(self, writer: MetricsWriter, config: LoopConfig):
+    def __init__(self, writer: MetricsWriter | SilentMetrics, config: LoopConfig):
         self.note = ""
         self._writer = writer
         self._config = config
@@ -208,14 +207,3 @@ def _check_finite(step: int, values: Mapping[str, float]) -> None:
 
 def _due(step: int, period: int) -> bool:
     return period > 0 and step % period == 0
-
-
-@contextlib.contextmanager
-def _terminated() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM came; the signal does nothing else until the block ends."""
-    received = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    try:
-        yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ TensorBoard files cannot be cut: its reader drops superseded points by itself wh
 meets a `SessionLog.START` event with an earlier step, which is written on resuming.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -14,6 +15,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+
+from opencoder_jax.distributed import is_primary
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -60,6 +63,22 @@ class MetricsWriter:
     def _write_event(self, **fields: Any) -> None:
         event = self._event_class(wall_time=time.time(), **fields)
         self._events.write(event.SerializeToString())
+
+
+class SilentMetrics:
+    """Of a process that is not the one that writes."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+
+def open_metrics(
+    folder: str | Path, resume_step: int
+) -> contextlib.AbstractContextManager[MetricsWriter | SilentMetrics]:
+    """The writer of one folder on the process that writes, a silent one on the others."""
+    if is_primary():
+        return MetricsWriter(folder, resume_step)
+    return contextlib.nullcontext(SilentMetrics())
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, float]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from opencoder_jax import configuration, sharding
+from opencoder_jax.distributed import from_primary, gather, is_primary
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats import manifest
 from opencoder_jax.formats.tokenizer import MODEL_NAME
@@ -24,7 +25,23 @@ JOB = "train"
 
 
 def claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
-    """Whether the run is finished already. An unfinished one has to be the same run."""
+    """Whether the run is finished already. An unfinished one has to be the same run.
+
+    Raises:
+      InputError: it is another run, or the processes do not see one and the same folder.
+    """
+    finished = from_primary(lambda: _claim(model_dir, identity))
+    path = Path(model_dir) / manifest.RUN_NAME
+    blind = [index for index, sees in enumerate(gather(path.exists())) if not sees]
+    if blind:
+        raise InputError(
+            f"processes {blind} do not see {path}, which process 0 wrote: model_dir has to be "
+            "on a file system that all hosts share"
+        )
+    return finished
+
+
+def _claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
     if manifest.already_done(model_dir, job=JOB, **identity):
         return True
     folder = Path(model_dir)
@@ -48,7 +65,9 @@ def claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
 def describe(
     model_dir: str, tokenizer_dir: str, model: TransformerConfig, placement: step.Placement
 ) -> None:
-    """Writes `config.gin`, `model-info.txt` and a copy of the tokenizer."""
+    """Writes `config.gin`, `model-info.txt` and a copy of the tokenizer, once for all hosts."""
+    if not is_primary():
+        return
     configuration.write_config_gin(model_dir)
     rows = sharding.parameter_table(model, *placement)
     table = sharding.format_parameter_table(rows, placement.mesh)
@@ -65,6 +84,9 @@ def finish(
     model_dir: str, identity: Mapping[str, Any], metadata: CheckpointMetadata, params: Any
 ) -> None:
     """Writes the manifest; its figures are what two runs of the same work have in common."""
+    params_sha256 = checkpoints.params_sha256(params)
+    if not is_primary():
+        return
     train_series = read_metrics(Path(model_dir) / "train")
     heldout_series = read_metrics(Path(model_dir) / "heldout")
     counts = {
@@ -76,7 +98,7 @@ def finish(
     if heldout_series:
         counts["heldout_loss"] = heldout_series[-1]["loss_per_nonpadding_target_token"]
     files = {
-        f"checkpoint_{metadata.step}/params": checkpoints.params_sha256(params),
+        f"checkpoint_{metadata.step}/params": params_sha256,
         f"tokenizer/{MODEL_NAME}": manifest.file_sha256(Path(model_dir) / "tokenizer" / MODEL_NAME),
         "train/metrics.jsonl without timing": _series_sha256(train_series),
         "heldout/metrics.jsonl without timing": _series_sha256(heldout_series),
