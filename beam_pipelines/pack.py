@@ -280,7 +280,8 @@ def checked_counts(work: Path, input_count: int) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for side in SIDES:
         wanted, found = sums[f"{side}/{_ITEM_COUNTS}"], sums[f"{side}/{_SEQUENCE_COUNTS}"]
-        found["records"] = shards.count_records(work, side)
+        files = shard_counts(work, side)
+        found["records"] = sum(file["records"] for file in files.values())
         differing = [
             f"{name}: {wanted.get(name, 0)} in, {found.get(name, 0)} out"
             for name in CONSERVED
@@ -292,10 +293,19 @@ def checked_counts(work: Path, input_count: int) -> dict[str, Any]:
             )
         if differing:
             raise accounting.AccountingError(f"{side}: " + "; ".join(differing))
-        summary[side] = _side_summary(wanted, found)
+        summary[side] = {**_side_summary(wanted, found), "shards": files}
     packed = sum(summary[side]["documents"] for side in SIDES)
     (work / COUNTS_NAME).unlink()
     return {"accounting": accounting.conservation(input_count, packed, drops), **summary}
+
+
+def shard_counts(folder: Path, side: str) -> dict[str, dict[str, int]]:
+    """Records and bytes of each shard of a side, by name: so training need not open them all."""
+    files = {}
+    for path in shards.list_shards(folder, side):
+        with shards.open_shard(path) as reader:
+            files[path.name] = {"records": reader.num_records(), "bytes": path.stat().st_size}
+    return files
 
 
 def _side_summary(wanted: Counts, found: Counts) -> dict[str, Any]:

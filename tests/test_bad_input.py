@@ -10,6 +10,7 @@ from beam_pipelines.pack import pack_set
 from opencoder_jax import configuration
 from opencoder_jax.data.packed_set import PackedSet
 from opencoder_jax.data.packed_source import packed_dataset
+from opencoder_jax.data.records import Shard
 from opencoder_jax.errors import InputError, require_at_least, require_positive
 from opencoder_jax.formats import manifest, shards
 from opencoder_jax.formats.tokenizer import MODEL_NAME, ExchangedTokenizerError, Tokenizer
@@ -199,8 +200,8 @@ def test_a_damaged_packed_record_is_named_with_its_set(tmp_path):
     content = bytearray(path.read_bytes())
     content[150_000:160_000] = bytes(10_000)
     path.write_bytes(content)
-    dataset = packed_dataset(PackedSet("refinecode", "train", (path,), 3, 8, "a", "b"))
-    with pytest.raises(InputError, match=f"{folder}: record 1 is damaged"):
+    dataset = packed_dataset(PackedSet("refinecode", "train", (Shard(str(path), 3),), 8, "a", "b"))
+    with pytest.raises(InputError, match=f"{path}: record 1 is damaged"):
         dataset[1]
 
 

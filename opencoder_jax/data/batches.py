@@ -18,15 +18,19 @@ from typing import Any
 import grain
 import numpy as np
 
+from opencoder_jax.data import stores
 from opencoder_jax.data.interleaving import Interleaving
 from opencoder_jax.data.packed_set import PackedSet, open_packed_set
 from opencoder_jax.data.packed_source import packed_dataset
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import flattened
-from opencoder_jax.formats.packed import features
+from opencoder_jax.formats.packed import ARRAYS, features_of
 from opencoder_jax.formats.split import hash_fraction
 
 Batch = dict[str, np.ndarray]
+
+# Records that are fetched from a store at a time.
+_REQUESTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +88,9 @@ class BatchSource:
         self._sequences = grain.MapDataset.select_from_datasets(
             [_shuffled(packed_set, config.seed) for packed_set in sets], self._interleaving
         )
+        # A store answers after some 50 ms, so rows are asked for side by side.
+        remote = stores.is_remote(config.packed_dir)
+        self._pool = concurrent.futures.ThreadPoolExecutor(_REQUESTS, "rows") if remote else None
         self.num_records = {packed_set.name: packed_set.num_records for packed_set in sets}
         self.tokenizer_fingerprint = sets[0].tokenizer_fingerprint
         self.fingerprint: dict[str, Any] = {
@@ -99,8 +106,9 @@ class BatchSource:
     def batch(self, k: int) -> Batch:
         """Batch k, this host's rows: int32[b, S] of each of `formats.packed.BATCH_KEYS`."""
         first = k * self.config.batch_size
-        rows = [features(self._sequences[first + row]) for row in self._rows]
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        read = self._pool.map if self._pool else map
+        rows = list(read(self._sequences.__getitem__, [first + row for row in self._rows]))
+        return features_of({name: np.stack([row[name] for row in rows]) for name in ARRAYS})
 
     def iterate(self, first_step: int = 0, prefetch: int = 2) -> Iterator[Batch]:
         """Batches `first_step`, `first_step` + 1, ... without end.
@@ -124,16 +132,30 @@ class BatchSource:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def row_sources(self, k: int) -> list[str]:
-        """The set that each row of this host's batch k comes from."""
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The sets of the mixture; `row_source_ids` counts them from 0."""
+        return tuple(self._names)
+
+    def shape(self, k: int) -> tuple[int, int]:
+        """(B, S) of batch k, of all hosts together."""
+        return self.config.batch_size, self.fingerprint["sequence_length"]
+
+    def row_source_ids(self, k: int) -> np.ndarray:
+        """int32[b]: the set that each of this host's rows of batch k comes from."""
         first = k * self.config.batch_size
-        return [self._names[self._interleaving[first + row][0]] for row in self._rows]
+        return np.array([self._interleaving[first + row][0] for row in self._rows], np.int32)
 
     def source_counts(self, k: int) -> dict[str, int]:
         """Rows of each set in batch k, of all hosts together."""
         before = self._interleaving.counts(k * self.config.batch_size)
         after = self._interleaving.counts((k + 1) * self.config.batch_size)
         return {name: after[i] - before[i] for i, name in enumerate(self._names)}
+
+    def epochs(self, k: int) -> dict[str, float]:
+        """How often each set has been gone through after batches 0 to k - 1."""
+        rows = self._interleaving.counts(k * self.config.batch_size)
+        return {name: rows[i] / self.num_records[name] for i, name in enumerate(self._names)}
 
 
 def check_fingerprint(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:

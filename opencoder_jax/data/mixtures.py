@@ -12,6 +12,7 @@ tasks. A mixture of one's own is registered with `register_mixture`, from gin or
 The only module that imports seqio, and with it TensorFlow: ten seconds and a gigabyte.
 """
 
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -21,9 +22,9 @@ import seqio
 import tensorflow as tf
 
 from opencoder_jax.data.packed_set import SPLITS, PackedSet, open_packed_set
+from opencoder_jax.data.records import Shard, ShardRecords
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats import shards
-from opencoder_jax.formats.packed import BATCH_KEYS, decode_packed, features
+from opencoder_jax.formats.packed import BATCH_KEYS, decode_arrays, features_of
 
 # The packed folders of a run (docs/architecture.md).
 PACKED_TASKS = ("refinecode", "algorithmic_corpus", "code_snippets", "sft_stage1", "sft_stage2")
@@ -128,7 +129,7 @@ class PackedSource(seqio.DataSource):
         return False
 
     def list_shards(self, split: str) -> Sequence[str]:
-        return [str(path) for path in self._packed_set(split).paths]
+        return [shard.path for shard in self._packed_set(split).shards]
 
     def num_input_examples(self, split: str) -> int:
         return self._packed_set(split).num_records
@@ -143,17 +144,18 @@ class PackedSource(seqio.DataSource):
     ) -> tf.data.Dataset:
         """Examples of int32[S] under `BATCH_KEYS`; `shuffle` orders the shards anew."""
         packed_set = self._packed_set(split)
-        paths = tf.data.Dataset.from_tensor_slices([str(path) for path in packed_set.paths])
+        numbers = tf.data.Dataset.range(len(packed_set.shards))
         if shard_info:
-            paths = paths.shard(shard_info.num_shards, shard_info.index)
+            numbers = numbers.shard(shard_info.num_shards, shard_info.index)
         if shuffle:
-            paths = paths.shuffle(len(packed_set.paths), seed=seed)
+            numbers = numbers.shuffle(len(packed_set.shards), seed=seed)
         signature = {
             key: tf.TensorSpec([packed_set.sequence_length], tf.int32) for key in BATCH_KEYS
         }
-        return paths.flat_map(
-            lambda path: tf.data.Dataset.from_generator(
-                _shard_examples, args=(path,), output_signature=signature
+        examples = functools.partial(_shard_examples, packed_set.shards)
+        return numbers.flat_map(
+            lambda number: tf.data.Dataset.from_generator(
+                examples, args=(number,), output_signature=signature
             )
         )
 
@@ -165,9 +167,10 @@ class PackedSource(seqio.DataSource):
         return open_packed_set(_packed_dir, self._name, split)
 
 
-def _shard_examples(path: bytes) -> Iterator[dict]:
-    for record in shards.read_shard(path.decode("utf-8")):
-        yield features(decode_packed(record))
+def _shard_examples(shards: Sequence[Shard], number: int) -> Iterator[dict]:
+    records = ShardRecords([shards[number]])
+    for index in range(len(records)):
+        yield features_of(decode_arrays(records[index]))
 
 
 for _task in PACKED_TASKS:

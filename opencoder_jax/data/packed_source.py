@@ -1,37 +1,46 @@
 """Random access to the sequences of a packed set, through grain.
 
 Any record of any shard costs one read, so the order of training is a matter of arithmetic
-on indices and needs no iterator state. Decoding takes about a millisecond for 4,096 tokens;
-a training host reads some tens of sequences a second.
+on indices and needs no iterator state. A record is decoded where it is read, so that an
+error can name it.
 """
 
+from collections.abc import Mapping
+
 import grain
+import numpy as np
 
 from opencoder_jax.data.packed_set import PackedSet
+from opencoder_jax.data.records import ShardRecords
 from opencoder_jax.formats.example import RecordError
-from opencoder_jax.formats.packed import PackedSequence, decode_packed
+from opencoder_jax.formats.packed import decode_arrays
+
+# int32[S+1] of `formats.packed.ARRAYS`.
+Arrays = Mapping[str, np.ndarray]
 
 
-def packed_dataset(packed_set: PackedSet) -> grain.MapDataset[PackedSequence]:
-    """The sequences in shard order: element i is record i."""
-    return grain.MapDataset.source(_Records(packed_set)).map(decode_packed)
+def packed_dataset(packed_set: PackedSet) -> grain.MapDataset[Arrays]:
+    """The sequences in shard order: element i is record i, int32[S+1] of each array."""
+    return grain.MapDataset.source(_Sequences(packed_set))
 
 
-class _Records:
-    """Grain's source, with an error that names the set where a record is damaged."""
+class _Sequences:
+    """Grain's source."""
 
     def __init__(self, packed_set: PackedSet) -> None:
-        self._folder = packed_set.paths[0].parent
-        self._source = grain.sources.ArrayRecordDataSource([str(path) for path in packed_set.paths])
+        self._records = ShardRecords(packed_set.shards)
+        self._length = packed_set.sequence_length + 1
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._records)
 
-    def __getitem__(self, index: int) -> bytes:
+    def __getitem__(self, index: int) -> Arrays:
+        record = self._records[index]
         try:
-            return self._source[index]
-        except RuntimeError as error:
-            raise RecordError(
-                f"{self._folder}: record {index} is damaged; remove the folder and pack the set "
-                f"again ({error})"
-            ) from error
+            arrays = decode_arrays(record)
+            length = arrays["tokens"].shape[0]
+            if length != self._length:
+                raise RecordError(f"{length} tokens, its set has sequences of {self._length}")
+        except RecordError as error:
+            raise RecordError(f"{self._records.name(index)}: {error}") from error
+        return arrays

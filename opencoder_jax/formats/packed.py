@@ -7,10 +7,12 @@ evaluation and "where did this batch come from" need no other file.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from opencoder_jax.formats.example import RecordError, decode_example, encode_example
+from opencoder_jax.formats.wire import int64_lists
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class PackedSequence:
     document_bytes: tuple[int, ...]
 
 
-_ARRAYS = ("tokens", "segment_ids", "positions", "loss_weights")
+ARRAYS = ("tokens", "segment_ids", "positions", "loss_weights")
 
 
 # T5X's names of what a decoder is trained on.
@@ -51,26 +53,46 @@ BATCH_KEYS = (
 
 
 def features(sequence: PackedSequence) -> dict[str, np.ndarray]:
-    """int32[S] of each of `BATCH_KEYS`: inputs are all tokens but the last, targets all but
-    the first, each target with its own weight; segments and positions are the inputs'."""
+    """int32[S] of each of `BATCH_KEYS`, see `features_of`."""
+    return features_of({name: getattr(sequence, name) for name in ARRAYS})
+
+
+def features_of(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """int32[..., S] of each of `BATCH_KEYS` from int32[..., S+1] of each of `ARRAYS`.
+
+    Inputs are all tokens but the last, targets all but the first, each target with its own
+    weight; segments and positions are the inputs'.
+    """
     return {
-        "decoder_input_tokens": sequence.tokens[:-1],
-        "decoder_target_tokens": sequence.tokens[1:],
-        "decoder_loss_weights": sequence.loss_weights[1:],
-        "decoder_segment_ids": sequence.segment_ids[:-1],
-        "decoder_positions": sequence.positions[:-1],
+        "decoder_input_tokens": arrays["tokens"][..., :-1],
+        "decoder_target_tokens": arrays["tokens"][..., 1:],
+        "decoder_loss_weights": arrays["loss_weights"][..., 1:],
+        "decoder_segment_ids": arrays["segment_ids"][..., :-1],
+        "decoder_positions": arrays["positions"][..., :-1],
     }
 
 
 def encode_packed(sequence: PackedSequence) -> bytes:
     return encode_example(
         {
-            **{name: getattr(sequence, name) for name in _ARRAYS},
+            **{name: getattr(sequence, name) for name in ARRAYS},
             "document_ids": sequence.document_ids,
             "document_languages": sequence.document_languages,
             "document_bytes": sequence.document_bytes,
         }
     )
+
+
+def decode_arrays(record: bytes) -> dict[str, np.ndarray]:
+    """int32[S+1] of each of `ARRAYS`: all of a record that training needs, and fast.
+
+    Raises:
+      RecordError: an array is missing, its values are no int32, or the arrays differ in length.
+    """
+    arrays = int64_lists(record, ARRAYS)
+    if arrays is None:
+        arrays = _arrays(decode_example(record))
+    return _of_one_length(arrays)
 
 
 def decode_packed(record: bytes) -> PackedSequence:
@@ -83,13 +105,26 @@ def decode_packed(record: bytes) -> PackedSequence:
     missing = [f.name for f in dataclasses.fields(PackedSequence) if f.name not in stored]
     if missing:
         raise RecordError(f"packed record without {missing} (has {sorted(stored)})")
-    arrays = {name: np.asarray(stored[name], dtype=np.int32) for name in _ARRAYS}
-    lengths = {name: array.shape[0] for name, array in arrays.items()}
-    if len(set(lengths.values())) != 1:
-        raise RecordError(f"packed record whose arrays differ in length: {lengths}")
     return PackedSequence(
-        **arrays,
+        **_of_one_length(_arrays(stored)),
         document_ids=tuple(v.decode("utf-8") for v in stored["document_ids"]),
         document_languages=tuple(v.decode("utf-8") for v in stored["document_languages"]),
         document_bytes=tuple(stored["document_bytes"]),
     )
+
+
+def _arrays(stored: Mapping[str, list]) -> dict[str, np.ndarray]:
+    missing = [name for name in ARRAYS if name not in stored]
+    if missing:
+        raise RecordError(f"packed record without {missing} (has {sorted(stored)})")
+    try:
+        return {name: np.asarray(stored[name], dtype=np.int32) for name in ARRAYS}
+    except (ValueError, OverflowError) as error:
+        raise RecordError(f"packed record whose values are no int32: {error}") from error
+
+
+def _of_one_length(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    lengths = {name: array.shape[0] for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise RecordError(f"packed record whose arrays differ in length: {lengths}")
+    return arrays

@@ -115,7 +115,7 @@ def test_rows_come_from_the_sources_at_the_mixtures_rates():
     }
     counts = collections.Counter()
     for k in range(50):
-        names = batches.row_sources(k)
+        names = [batches.source_names[i] for i in batches.row_source_ids(k)]
         assert collections.Counter(names) == {
             name: count for name, count in batches.source_counts(k).items() if count
         }
@@ -125,6 +125,10 @@ def test_rows_come_from_the_sources_at_the_mixtures_rates():
         counts.update(names)
 
     assert counts["refinecode"] == pytest.approx(0.84 * 400, abs=2)
+    assert batches.row_source_ids(0).dtype == np.int32
+    assert batches.epochs(50) == {
+        name: count / batches.num_records[name] for name, count in counts.items()
+    }
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3], [2, 3, 6, 7], [5]])
@@ -134,7 +138,7 @@ def test_a_host_reads_its_rows_of_the_one_global_batch(rows):
     for k in (0, 9):
         for key, array in part.batch(k).items():
             np.testing.assert_array_equal(array, whole.batch(k)[key][rows])
-        assert part.row_sources(k) == [whole.row_sources(k)[row] for row in rows]
+        np.testing.assert_array_equal(part.row_source_ids(k), whole.row_source_ids(k)[rows])
         assert part.source_counts(k) == whole.source_counts(k)
     assert part.fingerprint == whole.fingerprint
 

@@ -1,0 +1,92 @@
+"""Folders of packed sets, on this machine or in an object store (`gs://`, `s3://`).
+
+A store is read through tensorstore, which a training host has anyway (Orbax writes
+checkpoints with it): it finds Google's credentials by itself, tries again what failed for a
+moment, and reads ranges of an object. Nothing here lists or opens more than one folder at a
+time. Next: `records` reads single records of the shards in such a folder.
+"""
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats.manifest import MANIFEST_NAME, ManifestError, parse_manifest
+from opencoder_jax.formats.manifest import read_manifest as read_local_manifest
+
+
+def is_remote(place: str | os.PathLike) -> bool:
+    """Whether `place` is a url and not a path of the operating system."""
+    return "://" in os.fspath(place)
+
+
+def read_manifest(folder: str) -> dict[str, Any]:
+    """As `formats.manifest.read_manifest`, in a store too.
+
+    Raises:
+      ManifestError: the folder is missing, unfinished, or its manifest is damaged.
+      InputError: the store cannot be read.
+    """
+    if not is_remote(folder):
+        return read_local_manifest(folder)
+    url = f"{folder}/{MANIFEST_NAME}"
+    content = read_object(url)
+    if content is None:
+        raise ManifestError(
+            f"{folder} has no {MANIFEST_NAME}: there is no such set, or it was not copied whole"
+        )
+    return parse_manifest(content, url)
+
+
+def file_sizes(folder: str) -> dict[str, int | None]:
+    """Name to bytes of the files that lie in `folder`; None where a store does not say.
+
+    Raises:
+      InputError: the folder cannot be listed.
+    """
+    if not is_remote(folder):
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    try:
+        keys = _store(folder).list().result()
+    except Exception as error:  # Each store raises what its client raises.
+        raise _unreadable(folder, error) from error
+    names = (key.decode("utf-8") for key in keys)
+    return {name: None for name in names if "/" not in name}
+
+
+def set_names(packed_dir: str) -> list[str]:
+    """Folders of `packed_dir` that hold a manifest, for messages; a store's are not looked for."""
+    if is_remote(packed_dir):
+        return []
+    return sorted(path.parent.name for path in Path(packed_dir).glob(f"*/{MANIFEST_NAME}"))
+
+
+def read_object(url: str, start: int = 0, stop: int | None = None) -> bytes | None:
+    """Bytes `start` to `stop` of an object in a store; None where there is no such object.
+
+    Raises:
+      InputError: the store cannot be read, or the object is shorter than that.
+    """
+    folder, name = url.rsplit("/", 1)
+    whole = start == 0 and stop is None
+    try:
+        store = _store(folder)
+        read = store.read(name) if whole else store.read(name, byte_range=slice(start, stop))
+        found = read.result()
+    except Exception as error:  # Each store raises what its client raises.
+        raise _unreadable(url, error) from error
+    return found.value if found.state == "value" else None
+
+
+@functools.lru_cache(maxsize=256)
+def _store(folder: str) -> Any:
+    # Half a second to import, and of no use for folders on this machine.
+    import tensorstore
+
+    return tensorstore.KvStore.open(f"{folder}/").result()
+
+
+def _unreadable(place: str, error: Exception) -> InputError:
+    return InputError(f"{place} cannot be read: {error}")
