@@ -6,7 +6,8 @@ rule needs no index arithmetic, and packed documents do not see each other.
 
 While decoding, keys and values of earlier positions are a second `Context` of the same
 softmax, not concatenated to the new ones: the cache is read where it lies.
-Reference twin: explicit loops in tests/opencoder_jax/model/test_attention.py.
+Reference twin: explicit loops in tests/opencoder_jax/model/test_attention.py. `kernels`
+has faster ways to the same numbers for training and prefill on accelerators.
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ def attend(
 ) -> Float[Array, "B S H h"]:
     """Softmax attention over all `contexts`, in float32 between the two matrix products.
 
-    Query head n reads key and value head n // (H / K) (arXiv 2305.13245).
+    Queries are scaled by h**-0.5 already: `layers.rope` does it before it rounds. Query head
+    n reads key and value head n // (H / K) (arXiv 2305.13245).
     """
     B, S, H, h = query_BSHh.shape
     K = contexts[0].key_values.keys.shape[-2]
@@ -79,5 +81,4 @@ def _scores(
     scores_BKGST = jnp.einsum(
         "BSKGh,BTKh->BKGST", query_BSKGh, keys_BTKh, preferred_element_type=jnp.float32
     )
-    scores_BKGST = scores_BKGST * query_BSKGh.shape[-1] ** -0.5
     return jnp.where(visible_BST[:, None, None], scores_BKGST, _MASKED)

@@ -13,6 +13,7 @@ from typing import Any, Self
 from opencoder_jax.errors import InputError
 
 DTYPES = ("bfloat16", "float32")
+ATTENTIONS = ("auto", "dense", "splash", "cudnn")
 REMAT_POLICIES = ("none", "minimal", "full")
 
 
@@ -41,6 +42,9 @@ class TransformerConfig:
       param_dtype: of the stored parameters.
       remat_policy: what the backward pass finds stored of a layer: `none` everything,
         `minimal` the results of its matrix products, `full` only its input.
+      attention: what training and prefill compute attention with: `dense` (a matrix of
+        scores), `splash` (TPU), `cudnn` (GPU), `auto` by the devices; all give the same
+        up to rounding. Attention over a cache is always `dense`.
     """
 
     vocab_size: int
@@ -58,6 +62,7 @@ class TransformerConfig:
     dtype: str = "bfloat16"
     param_dtype: str = "float32"
     remat_policy: str = "none"
+    attention: str = "auto"
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "num_layers", "emb_dim", "num_heads", "num_kv_heads")
@@ -79,6 +84,7 @@ class TransformerConfig:
             ("dtype", DTYPES),
             ("param_dtype", DTYPES),
             ("remat_policy", REMAT_POLICIES),
+            ("attention", ATTENTIONS),
         ):
             if getattr(self, name) not in choices:
                 raise ModelConfigError(

@@ -6,6 +6,8 @@ norms and rotations are computed in float32 and rounded once, at the end.
 Next: `attention`.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -18,18 +20,30 @@ def rms_norm(x_BSD: Float[Array, "B S D"], scale_D: Float[Array, "D"], eps: floa
     return (x * scale_D.astype(jnp.float32)).astype(x_BSD.dtype)
 
 
-def rope(
-    x_BSHh: Float[Array, "B S H h"], positions_BS: Int[Array, "B S"], theta: float
-) -> Float[Array, "B S H h"]:
-    """Rotary position embedding (arXiv 2104.09864) in Llama's layout.
+class Rotation(NamedTuple):
+    """Sine and cosine of the angle of each position and pair of dimensions, float32."""
 
-    Dimension i is paired with i + h/2 and rotated by `position * theta^(-2i/h)`. The
-    other layout in use, pairs of neighbours, is another model for the same weights.
-    """
-    half = x_BSHh.shape[-1] // 2
+    sin: Float[Array, "B S half"]
+    cos: Float[Array, "B S half"]
+
+
+def rotation(positions_BS: Int[Array, "B S"], head_dim: int, theta: float) -> Rotation:
+    """The angles `position * theta^(-2i/h)` that `rope` rotates by, the same for all layers."""
+    half = head_dim // 2
     frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angles_BSh = positions_BS[..., None].astype(jnp.float32) * frequencies
-    sin, cos = jnp.sin(angles_BSh)[:, :, None], jnp.cos(angles_BSh)[:, :, None]
+    return Rotation(jnp.sin(angles_BSh), jnp.cos(angles_BSh))
+
+
+def rope(
+    x_BSHh: Float[Array, "B S H h"], by: Rotation, scale: float = 1.0
+) -> Float[Array, "B S H h"]:
+    """Rotary position embedding (arXiv 2104.09864) in Llama's layout, times `scale`.
+
+    Dimension i is paired with i + h/2. The other layout in use, pairs of neighbours, is
+    another model for the same weights. Queries are scaled here, before the one rounding.
+    """
+    sin, cos = (scale * table[:, :, None] for table in by)
     first, second = jnp.split(x_BSHh.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x_BSHh.dtype)

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from opencoder_jax.model import kernels
 from opencoder_jax.model.attention import Context, KeyValues, attend, visible_in_segment
 from opencoder_jax.model.config import TransformerConfig
-from opencoder_jax.model.layers import rms_norm, rope, swiglu
+from opencoder_jax.model.layers import Rotation, rms_norm, rope, rotation, swiglu
 
 Params = dict[str, Any]
 ACTIVATION_AXES = ("batch", "length", "embed")
@@ -74,6 +75,7 @@ class Attention(nn.Module):
         x_BSD: Float[Array, "B S D"],
         segment_ids_BS: Int[Array, "B S"],
         positions_BS: Int[Array, "B S"],
+        by: Rotation,
         prefix: Context | None,
     ) -> tuple[Float[Array, "B S D"], KeyValues]:
         c = self.config
@@ -87,13 +89,17 @@ class Attention(nn.Module):
             (c.num_heads, c.head_dim, c.emb_dim), ("heads", "kv", "embed"), name="out"
         )()
 
-        query_BSHh = rope(jnp.einsum("BSD,DHh->BSHh", x_BSD, query_DHh), positions_BS, c.rope_theta)
+        query_BSHh = rope(jnp.einsum("BSD,DHh->BSHh", x_BSD, query_DHh), by, scale=c.head_dim**-0.5)
         key_values = KeyValues(
-            keys=rope(jnp.einsum("BSD,DKh->BSKh", x_BSD, key_DKh), positions_BS, c.rope_theta),
+            keys=rope(jnp.einsum("BSD,DKh->BSKh", x_BSD, key_DKh), by),
             values=jnp.einsum("BSD,DKh->BSKh", x_BSD, value_DKh),
         )
-        own = Context(key_values, visible_in_segment(segment_ids_BS, positions_BS))
-        mixed_BSHh = attend(query_BSHh, [prefix, own] if prefix else [own])
+        choice = "dense" if prefix else kernels.choose(c, query_BSHh.dtype)
+        if choice == "dense":
+            own = Context(key_values, visible_in_segment(segment_ids_BS, positions_BS))
+            mixed_BSHh = attend(query_BSHh, [prefix, own] if prefix else [own])
+        else:
+            mixed_BSHh = kernels.KERNELS[choice](query_BSHh, key_values, segment_ids_BS)
         return jnp.einsum("BSHh,HhD->BSD", mixed_BSHh, out_HhD), key_values
 
 
@@ -121,13 +127,14 @@ class DecoderLayer(nn.Module):
         x_BSD: Float[Array, "B S D"],
         segment_ids_BS: Int[Array, "B S"],
         positions_BS: Int[Array, "B S"],
+        by: Rotation,
         visible_BST: Array | None,
         prefix: KeyValues | None,
     ) -> tuple[Float[Array, "B S D"], KeyValues | None]:
         c = self.config
         earlier = Context(prefix, visible_BST) if prefix and visible_BST is not None else None
         attended_BSD, key_values = Attention(c, name="attention")(
-            RMSNorm(c, name="pre_attention_norm")(x_BSD), segment_ids_BS, positions_BS, earlier
+            RMSNorm(c, name="pre_attention_norm")(x_BSD), segment_ids_BS, positions_BS, by, earlier
         )
         x_BSD = _constrain(x_BSD + attended_BSD)
         x_BSD = x_BSD + MLP(c, name="mlp")(RMSNorm(c, name="pre_mlp_norm")(x_BSD))
@@ -164,12 +171,13 @@ class Decoder(nn.Module):
             length=c.num_layers,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast, 0),
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast, 0),
             metadata_params={nn.PARTITION_NAME: "layers"},
         )(c, self.return_key_values, name="layers")
         key_values_LBTKh, visible_BST = prefix or (None, None)
+        by = rotation(positions_BS, c.head_dim, c.rope_theta)
         x_BSD, new_key_values = layers(
-            x_BSD, segment_ids_BS, positions_BS, visible_BST, key_values_LBTKh
+            x_BSD, segment_ids_BS, positions_BS, by, visible_BST, key_values_LBTKh
         )
         return RMSNorm(c, name="final_norm")(x_BSD), new_key_values
 
@@ -279,7 +287,9 @@ def project_to_vocab(
 
 def _init(config: TransformerConfig, key: PRNGKeyArray) -> Any:
     tokens = jnp.zeros((1, 1), jnp.int32)
-    return Decoder(config.replace(remat_policy="none")).init(key, tokens, tokens, tokens)
+    # Dense asks no backend for its devices.
+    plain = config.replace(remat_policy="none", attention="dense")
+    return Decoder(plain).init(key, tokens, tokens, tokens)
 
 
 def _abstract(config: TransformerConfig) -> Any:

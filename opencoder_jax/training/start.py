@@ -13,7 +13,7 @@ from opencoder_jax.training import checkpoints, step
 from opencoder_jax.training.checkpoints import CheckpointMetadata, RestoreCheckpointConfig
 
 # Of a model, how it is computed and not what it is: a phase may change these.
-_COMPUTE_FIELDS = ("dtype", "remat_policy", "max_length")
+_COMPUTE_FIELDS = ("dtype", "remat_policy", "attention", "max_length")
 
 
 @dataclasses.dataclass(frozen=True)

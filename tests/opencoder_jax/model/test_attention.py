@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opencoder_jax.model.attention import Context, KeyValues, attend, visible_in_segment
-from opencoder_jax.model.layers import rope
+from opencoder_jax.model.layers import rope, rotation
 
 B, S, H, K, h = 2, 7, 4, 2, 6
 # The first row packs a document of three tokens and one of two, then padding.
@@ -14,7 +14,7 @@ POSITIONS = jnp.array([[0, 1, 2, 0, 1, 0, 0], list(range(7))])
 
 def random_heads(kv_heads: int) -> tuple[jax.Array, KeyValues]:
     keys = jax.random.split(jax.random.key(0), 3)
-    query = jax.random.normal(keys[0], (B, S, H, h))
+    query = jax.random.normal(keys[0], (B, S, H, h)) / np.sqrt(h)
     return query, KeyValues(*(jax.random.normal(k, (B, S, kv_heads, h)) for k in keys[1:]))
 
 
@@ -29,7 +29,7 @@ def attend_with_loops(query, key_values, segments, positions) -> np.ndarray:
             for t in range(keys.shape[1])
             if segments[b, t] == segments[b, s] and positions[b, t] <= positions[b, s]
         ]
-        scores = np.array([query[b, s, n] @ keys[b, t, n // group] for t in seen]) / np.sqrt(h)
+        scores = np.array([query[b, s, n] @ keys[b, t, n // group] for t in seen])
         weights = np.exp(scores - scores.max())
         weights /= weights.sum()
         out[b, s, n] = sum(w * values[b, t, n // group] for w, t in zip(weights, seen, strict=True))
@@ -78,7 +78,8 @@ def test_rope_makes_scores_depend_on_distance_alone():
     positions = jnp.broadcast_to(jnp.arange(S), (B, S))
 
     def scores(shift: int) -> jax.Array:
-        rotated = [rope(x, positions + shift, 10000.0) for x in (query, key_values.keys)]
+        by = rotation(positions + shift, h, 10000.0)
+        rotated = [rope(x, by) for x in (query, key_values.keys)]
         return jnp.einsum("BSHh,BTHh->BHST", *rotated)
 
     np.testing.assert_allclose(scores(0), scores(100), atol=1e-3)
