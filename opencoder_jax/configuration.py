@@ -31,7 +31,7 @@ from typing import Any
 
 import gin
 
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import STORAGE_EXIT_STATUS, InputError, is_storage_failure
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "gin_configs"
 # A path or word; or a text that starts as none of gin's own values does.
@@ -67,7 +67,8 @@ def main(
         refuses them.
 
     Returns:
-      0, or 2 after a message about bad input.
+      0; 2 after a message about bad input; 74 after one about storage that failed; 130 after an
+      interrupt.
     """
     short = dict(flags or {})
     parser = _argument_parser(function, default_gin_files, base_gin_files, pass_through, words)
@@ -102,7 +103,7 @@ def main(
     except OSError as error:
         # A full disk, a folder that cannot be written: the machine's state, not a defect.
         print(f"error: cannot read or write: {_without_gin(error)}", file=sys.stderr)
-        return 2
+        return STORAGE_EXIT_STATUS if is_storage_failure(error) else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

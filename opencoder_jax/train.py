@@ -98,6 +98,8 @@ def train(
     )
     if save_checkpoint_cfg.keep is not None:
         require_at_least(1, keep_checkpoints=save_checkpoint_cfg.keep)
+    if save_checkpoint_cfg.keep_period is not None:
+        require_at_least(1, keep_period=save_checkpoint_cfg.keep_period)
     require_at_least(
         0,
         save_period=save_checkpoint_cfg.period,
@@ -235,7 +237,7 @@ def _writers(
     model_dir: str, save: SaveCheckpointConfig, resume_step: int
 ) -> Iterator[loop.Writers]:
     with (
-        checkpoints.CheckpointWriter(model_dir, save.keep) as checkpoint_writer,
+        checkpoints.CheckpointWriter(model_dir, save.keep, save.keep_period) as checkpoint_writer,
         open_metrics(Path(model_dir) / "train", resume_step) as train,
         open_metrics(Path(model_dir) / "heldout", resume_step) as heldout,
     ):

@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 
 from opencoder_jax.training.checkpoints import CheckpointError, CheckpointMetadata
+from opencoder_jax.training.checkpoints.metadata import broken_seal, seal
 
 # Of a chunk of a file, so that hosts of a mesh read little more than what is theirs.
 _CHUNK_BYTES = 16 * 2**20
@@ -115,7 +116,7 @@ def save(
             metadata.step,
             args=ocp.args.Composite(
                 metadata=ocp.args.JsonSave(
-                    {**dataclasses.asdict(metadata), "checksums": {"params": sums}}
+                    seal({**dataclasses.asdict(metadata), "checksums": {"params": sums}})
                 ),
                 params=ocp.args.PyTreeSave(_nested(arrays)),
             ),
@@ -191,6 +192,8 @@ class PartReader:
                 stored = checkpointer.restore(self._folder / "metadata")
             self.metadata = CheckpointMetadata.from_json(stored)
             self.checksums: dict[str, int] = stored["checksums"]["params"]
+            if broken_seal(stored):
+                raise ValueError("it has changed since it was written")
         except Exception as error:  # Orbax raises anything on damaged files.
             raise CheckpointError(
                 f"{self._folder}: its metadata cannot be read: {error}"

@@ -103,6 +103,7 @@ def run(
 
     Raises:
       DivergedError: loss or parameters are not finite; that state is not saved.
+      StorageError: a checkpoint could not be written.
       SystemExit: status 143 after SIGTERM, with everything done so far saved.
     """
     recorder = _Recorder(writers.train, config)
@@ -128,7 +129,10 @@ def run(
                     metadata, step=step, tokens_by_source=dict(sorted(tokens.items()))
                 )
                 writers.checkpoints.save(state.params, state.opt_state, metadata)
+            else:
+                writers.checkpoints.check()
             if stop and not last:
+                writers.checkpoints.wait()
                 print(f"SIGTERM: saved checkpoint_{step}; run again to go on", file=sys.stderr)
                 raise SystemExit(TERMINATED_EXIT_STATUS)
     return state, metadata

@@ -8,6 +8,7 @@ import pytest
 
 from opencoder_jax.training import checkpoints, step
 from opencoder_jax.training.checkpoints import CheckpointError, CheckpointMetadata
+from opencoder_jax.training.checkpoints.metadata import COMMIT_MARKER, step_state_from_json
 from tests.opencoder_jax.training import small
 
 WHERE = small.placement(fsdp=2)
@@ -49,6 +50,12 @@ def written(tmp_path_factory):
 @pytest.fixture
 def model_dir(written, tmp_path):
     return shutil.copytree(written, tmp_path / "model")
+
+
+def _save(model_dir, number, **more):
+    with checkpoints.CheckpointWriter(model_dir) as writer:
+        state = _filled(number)
+        writer.save(state.params, state.opt_state, _metadata(number), **more)
 
 
 def _restore_latest(model_dir):
@@ -96,9 +103,7 @@ def test_a_checkpoint_cut_short_is_passed_over_and_kept_aside(model_dir, capsys,
     _assert_same(restored.params, _filled(2).params)
     assert "checkpoint_3 is damaged" in capsys.readouterr().err
     assert (model_dir / "damaged_checkpoint_3").is_dir()
-    with checkpoints.CheckpointWriter(model_dir) as writer:
-        state = _filled(3)
-        writer.save(state.params, state.opt_state, _metadata(3))
+    _save(model_dir, 3)
     assert _restore_latest(model_dir).metadata.step == 3
 
 
@@ -122,12 +127,66 @@ def test_the_checksum_sees_any_single_element_and_no_mesh():
     assert [name for name in before if before[name] != after[name]] == ["['final_norm']['scale']"]
 
 
-def test_where_every_checkpoint_is_damaged_there_is_none(model_dir):
+def test_where_every_checkpoint_is_damaged_the_run_is_refused_and_nothing_moved(model_dir):
     for folder in model_dir.glob("checkpoint_*"):
         _largest_file(folder / "params").write_bytes(b"")
     with pytest.raises(CheckpointError, match="no sound checkpoint among steps"):
         checkpoints.restore_params(model_dir)
-    assert _restore_latest(model_dir) is None
+    for _ in range(2):  # Nor at the second try.
+        with pytest.raises(CheckpointError, match="none of them is sound"):
+            _restore_latest(model_dir)
+    assert checkpoints.steps(model_dir) == [1, 2, 3]
+
+
+def test_a_new_directory_has_nothing_to_restore(tmp_path):
+    assert _restore_latest(tmp_path) is None
+
+
+@pytest.mark.parametrize("missing", ["marker", "arrays too"])
+def test_an_incomplete_checkpoint_is_never_taken_and_hides_no_later_save(
+    model_dir, capsys, missing
+):
+    """What other trainers did: google/maxtext#5260."""
+    latest = model_dir / "checkpoint_3"
+    (latest / COMMIT_MARKER).unlink()
+    if missing == "arrays too":
+        shutil.rmtree(latest / "params")
+    assert checkpoints.steps(model_dir) == [1, 2]
+    assert checkpoints.read_metadata(model_dir).step == 2
+    with pytest.raises(CheckpointError, match="has no checkpoint_3"):
+        checkpoints.restore_params(model_dir, step=3)
+    assert _restore_latest(model_dir).metadata.step == 2
+    assert "checkpoint_3 is incomplete" in capsys.readouterr().err
+    _save(model_dir, 3)
+    assert _restore_latest(model_dir).metadata.step == 3
+    _assert_same(_restore_latest(model_dir).params, _filled(3).params)
+
+
+def test_metadata_that_was_changed_is_noticed(model_dir, capsys):
+    path = model_dir / "checkpoint_3" / "metadata" / "metadata"
+    assert '"refinecode": 300' in path.read_text()
+    path.write_text(path.read_text().replace('"refinecode": 300', '"refinecode": 310'))
+    assert _restore_latest(model_dir).metadata.step == 2
+    assert "checkpoint_3 is damaged: its metadata has changed" in capsys.readouterr().err
+
+
+def test_a_checkpoint_renamed_to_another_step_is_noticed(model_dir):
+    (model_dir / "checkpoint_3").rename(model_dir / "checkpoint_7")
+    assert _restore_latest(model_dir).metadata.step == 2
+
+
+def test_small_arrays_of_a_step_come_back_and_old_checkpoints_lack_them(tmp_path, model_dir):
+    saved = {"skipped": np.int32(3), "norm": {"mean": np.float32(0.1), "last": np.arange(3.0)}}
+    _save(tmp_path, 5, step_state=saved)
+    fresh = {
+        "skipped": np.int32(0),
+        "norm": {"mean": np.float32(0), "last": np.zeros(3)},
+        "added_later": np.float32(7),
+    }
+    restored = step_state_from_json(fresh, _restore_latest(tmp_path).step_state)
+    _assert_same(restored, {**saved, "added_later": np.float32(7)})
+    assert restored["norm"]["mean"].dtype == np.float32
+    _assert_same(step_state_from_json(fresh, _restore_latest(model_dir).step_state), fresh)
 
 
 def test_an_asked_for_step_that_is_missing_is_named(model_dir):
@@ -147,9 +206,28 @@ def test_parameters_of_another_model_are_refused_and_not_called_damaged(model_di
     assert checkpoints.steps(model_dir) == [1, 2, 3]
 
 
-def test_only_the_latest_are_kept(tmp_path):
-    with checkpoints.CheckpointWriter(tmp_path, keep=2) as writer:
-        for number in (1, 2, 3, 4):
+def test_the_latest_are_kept_and_every_so_many_for_good(tmp_path):
+    with checkpoints.CheckpointWriter(tmp_path, keep=2, keep_period=3) as writer:
+        for number in range(1, 8):
             state = _filled(number)
             writer.save(state.params, state.opt_state, _metadata(number))
-    assert checkpoints.steps(tmp_path) == [3, 4]
+    assert checkpoints.steps(tmp_path) == [3, 6, 7]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_a_kill_left_half_done_is_removed(tmp_path):
+    for name in (".deleted_checkpoint_1", "checkpoint_2.orbax-checkpoint-tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"half")
+    _save(tmp_path, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_3"]
+
+
+def test_a_step_may_take_the_memory_of_what_is_being_saved(tmp_path):
+    one_up = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
+    state = _filled(1)
+    with checkpoints.CheckpointWriter(tmp_path) as writer:
+        writer.save(state.params, state.opt_state, _metadata(1))
+        for _ in range(20):
+            state = one_up(state)
+    _assert_same(_restore_latest(tmp_path).params, _filled(1).params)

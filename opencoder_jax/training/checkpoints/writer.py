@@ -1,0 +1,177 @@
+"""Saves checkpoints while training goes on, and deletes what retention lets go.
+
+`save` returns when the arrays have been copied from the devices, so that the next step may
+take their memory; Orbax writes the files in the background under a temporary name and
+renames the folder when it is complete. What goes wrong there is kept until `check` is asked,
+once a step. A checkpoint is deleted by renaming it first: a kill leaves it whole or gone.
+Leftovers of a killed process are removed when the next writer opens the directory.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+
+from opencoder_jax.errors import StorageError
+from opencoder_jax.training.checkpoints.checksums import checksum
+from opencoder_jax.training.checkpoints.metadata import (
+    CheckpointMetadata,
+    seal,
+    step_folder,
+    step_state_to_json,
+    steps,
+    superseded,
+)
+
+_DELETED_PREFIX = ".deleted_"
+# Log records of Orbax, with a traceback each, about what `StorageError` says in one line.
+_SAID_BY_US = (
+    "[process=%s] Failed to run",
+    "[process=%s][thread=%s][step=%s][wait_until_finished] Save Finalize thread",
+)
+
+
+class CheckpointWriter:
+    """Saves checkpoints into one model directory, in the background.
+
+    Use as a context manager: leaving it waits for what is being written.
+    """
+
+    def __init__(
+        self, model_dir: str | Path, keep: int | None = None, keep_period: int | None = None
+    ):
+        """Removes what a killed process left half done.
+
+        Args:
+          model_dir: where the checkpoints go.
+          keep: how many of the latest checkpoints to keep; None keeps all.
+          keep_period: of older ones, those whose step is a multiple of it stay for good.
+        """
+        self._model_dir = Path(model_dir).absolute()
+        self._keep = keep
+        self._keep_period = keep_period
+        self._deleting = concurrent.futures.ThreadPoolExecutor(1, "delete_checkpoints")
+        self._saving: int | None = None
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(_without_tracebacks())
+        options = ocp.CheckpointManagerOptions(
+            step_prefix="checkpoint", cleanup_tmp_directories=True, save_root_metadata=False
+        )
+        self._manager = ocp.CheckpointManager(self._model_dir, options=options)
+        if jax.process_index() == 0:
+            for path in self._model_dir.glob(f"{_DELETED_PREFIX}*"):
+                self._deleting.submit(shutil.rmtree, path, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            self.wait()
+        finally:
+            with contextlib.suppress(Exception):  # `wait` has raised it.
+                self._manager.close()
+            self._deleting.shutdown()
+            self._quiet.close()
+
+    def save(
+        self, params: Any, opt_state: Any, metadata: CheckpointMetadata, step_state: Any = None
+    ) -> None:
+        """Copies the arrays from the devices and returns; the files follow.
+
+        Where the checkpoint before is still being written, it is waited for.
+
+        Args:
+          params: nested dict of arrays.
+          opt_state: of the optimizer; None for parameters that came without one.
+          metadata: its `step` names the checkpoint.
+          step_state: any further small arrays that a step changes, see
+            `metadata.step_state_to_json`.
+
+        Raises:
+          StorageError: it cannot be written, or the one before could not.
+        """
+        self.wait()
+        items: dict[str, Any] = {"params": params}
+        if opt_state is not None:
+            items["opt_state"] = opt_state
+        content = {
+            **dataclasses.asdict(metadata),
+            "step_state": step_state_to_json(step_state),
+            "checksums": {name: checksum(tree) for name, tree in items.items()},
+        }
+        arguments = ocp.args.Composite(
+            metadata=ocp.args.JsonSave(seal(content)),
+            **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
+        )
+        self._saving = metadata.step
+        with self._storage_errors():
+            # Forced: Orbax skips a step that is not past all folders it sees, without a word.
+            self._manager.save(metadata.step, args=arguments, force=True)
+
+    def check(self) -> None:
+        """Looks, without waiting, at what is being written; to be called every step.
+
+        Raises:
+          StorageError: it could not be written.
+        """
+        if self._saving is not None and not self._manager.is_saving_in_progress():
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits for what is being written, then deletes what it supersedes.
+
+        Raises:
+          StorageError: it could not be written.
+        """
+        if self._saving is None:
+            return
+        with self._storage_errors():
+            self._manager.wait_until_finished()
+        self._saving = None
+        if jax.process_index() == 0:
+            for step in superseded(steps(self._model_dir), self._keep, self._keep_period):
+                path = step_folder(self._model_dir, step)
+                doomed = path.rename(path.with_name(f"{_DELETED_PREFIX}{path.name}"))
+                self._deleting.submit(shutil.rmtree, doomed, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        # Orbax and TensorStore raise anything: OSError, ValueError, bare `Exception`.
+        try:
+            yield
+        except Exception as error:
+            step, self._saving = self._saving, None
+            there = steps(self._model_dir)
+            last = f"checkpoint_{there[-1]} is" if there else "there is no checkpoint yet; it is"
+            raise StorageError(
+                f"{self._model_dir}/checkpoint_{step} could not be written ({_reason(error)}); the "
+                f"last good {last} what the same command goes on from, once this is mended"
+            ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The line of an error that names the cause, which may be deep in a chain."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    telling = [line for line in lines if "space" in line or "denied" in line or "Errno" in line]
+    return (telling or lines)[0].strip()[:300]
+
+
+@contextlib.contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    def other(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith(_SAID_BY_US)
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
