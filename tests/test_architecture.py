@@ -14,8 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ACCELERATOR = {"jax", "flax", "optax", "orbax", "grain", "tensorflow", "seqio"}
-# The canary is a program that the sandbox runs; nobody imports it.
-PROGRAMS = {"opencoder_jax.sandbox.canary"}
+# The canary is a program that the sandbox runs; the adapter imports T5X, which is no dependency
+# (its test says what happens without). Nobody imports them.
+PROGRAMS = {"opencoder_jax.sandbox.canary", "opencoder_jax.t5x_adapter"}
 
 # What carries the project between the two packages: any machine can import it.
 SHARED = ("formats", "sandbox", "configuration", "errors", "progress", "timing")

@@ -40,7 +40,11 @@ def _own_command(name: str) -> str | None:
     return None
 
 
-OWN_COMMAND = {name: module for name in TEXTS if (module := _own_command(name))}
+# T5X's loop reads this one (test_t5x_adapter runs it); T5X is no dependency.
+FOREIGN = {"t5x/pretrain.gin"}
+OWN_COMMAND = {
+    name: module for name in TEXTS if name not in FOREIGN and (module := _own_command(name))
+}
 TRAINING = [name for name, module in OWN_COMMAND.items() if module == "opencoder_jax.train"]
 
 
@@ -72,7 +76,8 @@ def _training_settings(name):
 
 def test_every_gin_file_has_a_header_with_its_own_command_or_is_included():
     assert [name for name in TEXTS if not TEXTS[name].startswith("# ")] == []
-    assert [name for name in TEXTS if name not in OWN_COMMAND and name not in INCLUDED] == []
+    unnamed = [name for name in TEXTS if name not in OWN_COMMAND and name not in INCLUDED]
+    assert set(unnamed) == FOREIGN
 
 
 @pytest.mark.parametrize("name", sorted(OWN_COMMAND))

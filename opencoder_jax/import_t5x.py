@@ -1,0 +1,141 @@
+"""`python -m opencoder_jax.import_t5x`: a T5X checkpoint of our model as a model directory.
+
+What T5X trained (docs/t5x.md) becomes one checkpoint without optimizer state, which `train`
+starts from (`INITIAL_CHECKPOINT_PATH`) and `evaluate`, `generate` and `export_hf` read.
+T5X stores the parameters under `target`, as the very tree that we use, so nothing is
+renamed; T5X itself is not needed. A checkpoint of any other model is refused.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+
+from opencoder_jax import configuration
+from opencoder_jax.errors import InputError
+from opencoder_jax.formats.manifest import already_done, file_sha256, write_manifest
+from opencoder_jax.formats.staging import staged_folder
+from opencoder_jax.huggingface.folder import copy_tokenizer, read_tokenizer
+from opencoder_jax.model.config import TransformerConfig
+from opencoder_jax.model.loading import TOKENIZER_FOLDER
+from opencoder_jax.model.transformer import Params, abstract_params
+from opencoder_jax.sharding import param_name
+from opencoder_jax.timing import timed
+from opencoder_jax.training.checkpoints import (
+    CheckpointMetadata,
+    CheckpointWriter,
+    params_sha256,
+)
+
+_JOB = "import_t5x"
+
+
+def import_t5x(
+    checkpoint_dir: str, tokenizer_dir: str, model_dir: str, model: TransformerConfig
+) -> None:
+    """Writes a T5X checkpoint as `checkpoint_N` of a new model directory.
+
+    Args:
+      checkpoint_dir: a `checkpoint_N` folder that `t5x.train` wrote.
+      tokenizer_dir: the tokenizer that it was trained with; it is copied.
+      model_dir: a new folder.
+      model: the dimensions that it was trained with.
+
+    Raises:
+      InputError: no T5X checkpoint, or one of another model or tokenizer.
+    """
+    tokenizer = read_tokenizer(tokenizer_dir).tokenizer
+    if tokenizer.vocab_size > model.vocab_size:
+        raise InputError(
+            f"{tokenizer_dir} has {tokenizer.vocab_size} tokens, the model's vocab_size is "
+            f"{model.vocab_size}"
+        )
+    params = read_t5x_params(checkpoint_dir, model)
+    step = int(Path(checkpoint_dir).name.removeprefix("checkpoint_"))
+    config = {"model": model.to_json(), "step": step}
+    digest = params_sha256(params)
+    inputs = {"params": digest, "tokenizer": tokenizer.fingerprint}
+    if already_done(model_dir, job=_JOB, config=config, inputs=inputs):
+        print(f"{model_dir} is finished: nothing to do", file=sys.stderr)
+        return
+    metadata = CheckpointMetadata(
+        step=step,
+        tokens_by_source={},
+        model=model.to_json(),
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        data={},
+        phases=[{"phase": "import", "inputs": inputs, "first_step": step}],
+    )
+    with staged_folder(model_dir) as folder, timed(folder):
+        (folder / TOKENIZER_FOLDER).mkdir()
+        copy_tokenizer(tokenizer_dir, folder / TOKENIZER_FOLDER)
+        with CheckpointWriter(folder) as checkpoints:
+            checkpoints.save(params, None, metadata)
+        configuration.write_config_gin(folder)
+        tokenizer_files = sorted((folder / TOKENIZER_FOLDER).iterdir())
+        # Orbax's own files differ from run to run; the parameters' digest stands for them.
+        files = {f"{TOKENIZER_FOLDER}/{path.name}": file_sha256(path) for path in tokenizer_files}
+        write_manifest(
+            folder,
+            job=_JOB,
+            config=config,
+            inputs=inputs,
+            counts={"parameters": model.parameter_count()},
+            files={"params": digest, **files},
+        )
+    print(f"imported {model.parameter_count():,} parameters to {model_dir}/checkpoint_{step}")
+
+
+def read_t5x_params(checkpoint_dir: str | Path, model: TransformerConfig) -> Params:
+    """Parameters of a T5X checkpoint on the default device, without its optimizer's state.
+
+    Raises:
+      InputError: no T5X checkpoint, or one of another model.
+    """
+    state = Path(checkpoint_dir).absolute() / "state"
+    if not (state / "_METADATA").is_file():
+        raise InputError(
+            f"{checkpoint_dir} is no T5X checkpoint: expected a `checkpoint_N` folder that "
+            "t5x.train wrote, with `state/_METADATA` in it"
+        )
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    wanted = abstract_params(model)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        _check_shapes(checkpoint_dir, checkpointer.metadata(state).item_metadata.tree, wanted)
+        restored = checkpointer.restore(
+            state,
+            args=ocp.args.PyTreeRestore(
+                item={"target": wanted},
+                restore_args=jax.tree.map(
+                    lambda leaf: ocp.ArrayRestoreArgs(sharding=device, dtype=leaf.dtype),
+                    {"target": wanted},
+                ),
+                partial_restore=True,
+            ),
+        )
+    return restored["target"]
+
+
+def _check_shapes(checkpoint_dir: str | Path, stored: dict, wanted: Params) -> None:
+    there = {
+        param_name(path): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(stored.get("target", {}))
+    }
+    expected = {
+        param_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(wanted)
+    }
+    differing = [
+        f"{name}: checkpoint {there.get(name)}, model {expected.get(name)}"
+        for name in sorted({*there, *expected})
+        if there.get(name) != expected.get(name)
+    ]
+    if differing:
+        raise InputError(
+            f"{checkpoint_dir} is of another model than the dimensions given "
+            f"(--gin_file=models/...):\n  " + "\n  ".join(differing[:5])
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(configuration.main(import_t5x, default_gin_files=["t5x/import.gin"]))
