@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from opencoder_jax import configuration, sharding
-from opencoder_jax.data.batches import BatchSource, DatasetConfig
+from opencoder_jax.data.batches import BatchSource, DatasetConfig, DatasetPlan, plan_shapes
+from opencoder_jax.data.fingerprints import check_fingerprint
 from opencoder_jax.distributed import DistributedConfig, is_primary, joins, run
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import manifest
@@ -47,7 +48,7 @@ def train(
     model: TransformerConfig,
     model_dir: str,
     tokenizer_dir: str,
-    train_dataset_cfg: DatasetConfig,
+    train_dataset_cfg: DatasetPlan,
     train_eval_dataset_cfg: DatasetConfig | None = None,
     train_steps: int,
     schedule: Schedule,
@@ -70,7 +71,7 @@ def train(
       model: dimensions of the model.
       model_dir: where checkpoints, metrics and the manifest go.
       tokenizer_dir: the tokenizer that the data was packed with; it is copied.
-      train_dataset_cfg: what to train on.
+      train_dataset_cfg: what to train on: a DatasetConfig, or a list of DatasetStages.
       train_eval_dataset_cfg: held-out sequences; None for no held-out loss.
       train_steps: steps of this phase.
       schedule: learning rate by step within the phase.
@@ -127,13 +128,13 @@ def train(
     )
     loop_config = loop.LoopConfig(
         last_step=start.first_step + train_steps,
-        batch_size=train_dataset_cfg.batch_size,
-        sequence_length=source.fingerprint["sequence_length"],
         save_period=save_checkpoint_cfg.period,
         stats_period=stats_period,
         eval_period=eval_period,
     )
-    step.check_sizes(config, placement, loop_config.batch_size, loop_config.sequence_length)
+    for shape in plan_shapes(train_dataset_cfg):
+        step.check_sizes(config, placement, *shape)
+    _check_stages(source, loop_config.last_step, start)
 
     # What the numbers depend on. Mesh, microbatches and periods may differ on resuming.
     identity = {
@@ -194,17 +195,28 @@ def _open_tokenizer(tokenizer_dir: str, model: TransformerConfig) -> Tokenizer:
     return tokenizer
 
 
-def _open_source(
-    config: DatasetConfig, tokenizer: Tokenizer, placement: step.Placement
-) -> BatchSource:
-    source = BatchSource(config, rows=sharding.local_rows(config.batch_size, *placement))
+def _open_source(plan: DatasetPlan, tokenizer: Tokenizer, placement: step.Placement) -> BatchSource:
+    source = BatchSource(plan, rows=lambda batch_size: sharding.local_rows(batch_size, *placement))
     if source.tokenizer_fingerprint != tokenizer.fingerprint:
         raise InputError(
-            f"{config.packed_dir} was packed with tokenizer {source.tokenizer_fingerprint}, "
+            f"{source.packed_dir} was packed with tokenizer {source.tokenizer_fingerprint}, "
             f"{tokenizer.path} is {tokenizer.fingerprint}: pack the data again with "
             "`python -m beam_pipelines.pack`, or give the tokenizer that it was packed with"
         )
     return source
+
+
+def _check_stages(source: BatchSource, last_step: int, start: PhaseStart) -> None:
+    """Stages lie on the run's one axis of steps, that of the checkpoint it starts from included."""
+    if source.num_steps is None:
+        return
+    if last_step > source.num_steps:
+        raise InputError(
+            f"the stages of train_dataset_cfg have {source.num_steps} steps, the run goes to step "
+            f"{last_step}; lengthen the last stage, or lower TRAIN_STEPS"
+        )
+    if start.first_step:
+        check_fingerprint(start.data, source.fingerprint, step=start.first_step)
 
 
 def _flat(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from opencoder_jax import configuration, sharding
+from opencoder_jax.data.batches import plan_shapes
 from opencoder_jax.formats.packed import BATCH_KEYS
 from opencoder_jax.train import train
 from opencoder_jax.training import step
@@ -99,21 +100,21 @@ def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
         loss_chunk_length=settings.loss_chunk_length,
         num_microbatches=settings.num_microbatches,
     )
-    dataset = settings.train_dataset_cfg
-    shape = (dataset.batch_size, dataset.task_feature_lengths["targets"])
-    step.check_sizes(config, where, *shape)
-    rows = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding.batch_sharding(*where))
-    with where.activate():
-        traced = step.make_train_step(config, where).trace(
-            step.abstract_state(config, where), dict.fromkeys(BATCH_KEYS, rows)
-        )
-        traced.lower(lowering_platforms=("tpu",))
+    for shape in sorted(set(plan_shapes(settings.train_dataset_cfg))):
+        step.check_sizes(config, where, *shape)
+        rows = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding.batch_sharding(*where))
+        with where.activate():
+            traced = step.make_train_step(config, where).trace(
+                step.abstract_state(config, where), dict.fromkeys(BATCH_KEYS, rows)
+            )
+            traced.lower(lowering_platforms=("tpu",))
 
 
 @pytest.mark.parametrize(
     ("name", "tokens"),
     [
         ("pretrain/opencoder_1b5.gin", 2e12),
+        ("pretrain/opencoder_8b.gin", 2.5e12),
         ("pretrain/opencoder_8b_4k.gin", 1.0905e12),
         ("pretrain/opencoder_8b_8k.gin", 2.5e12 - 1.0905e12),
         ("anneal/opencoder_1b5.gin", 1e11),
@@ -122,7 +123,8 @@ def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
 )
 def test_steps_batch_and_length_make_the_tokens_of_the_paper(name, tokens):
     settings = _training_settings(name)
-    dataset = settings.train_dataset_cfg
-    length = dataset.task_feature_lengths["targets"]
-    made = settings.train_steps * dataset.batch_size * length
+    plan = settings.train_dataset_cfg
+    steps = [s.steps for s in plan] if isinstance(plan, list) else [settings.train_steps]
+    assert sum(steps) == settings.train_steps
+    made = sum(n * b * s for n, (b, s) in zip(steps, plan_shapes(plan), strict=True))
     assert made == pytest.approx(tokens, rel=1e-4)

@@ -1,31 +1,28 @@
-"""Batch k, a pure function of (seed, mixture, k).
+"""Batch k, a pure function of (seed, plan, k), where a plan is one mixture or several stages.
 
-Each packed set is shuffled with a seed of its own, another permutation every epoch, and
-repeated; the mixture interleaves the sets by their rates; rows kB to (k+1)B are batch k.
-All of that is index arithmetic on `grain.MapDataset`s, so batch 400,000 costs what batch 0
-costs, in any process, on any number of hosts, whatever was read before. A checkpoint needs
-the step and the `fingerprint`, and no iterator state.
-
-Rates are shares of sequences, which are shares of tokens, as all sequences have S+1.
+Rows kB to (k+1)B of a mixture (`dataset`) are batch k. A run whose mixture, sequence length
+or batch size changes at a step is a list of stages on one axis of steps: batch k knows its
+stage, and a set that goes on in the next stage goes on where it was. Batch 400,000 costs what
+batch 0 costs, in any process, on any number of hosts, whatever was read before. A checkpoint
+needs the step and the `fingerprint` (`fingerprints`), and no iterator state.
 """
 
+import bisect
 import collections
 import concurrent.futures
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import grain
 import numpy as np
 
-from opencoder_jax.data import stores
-from opencoder_jax.data.interleaving import Interleaving
-from opencoder_jax.data.packed_set import PackedSet, open_packed_set
-from opencoder_jax.data.packed_source import packed_dataset
-from opencoder_jax.errors import InputError
-from opencoder_jax.formats.manifest import flattened
+from opencoder_jax.data.dataset import Dataset, DatasetConfig, Order
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.packed import ARRAYS, features_of
-from opencoder_jax.formats.split import hash_fraction
+
+__all__ = ["Batch", "BatchSource", "DatasetConfig", "DatasetStage"]
 
 Batch = dict[str, np.ndarray]
 
@@ -34,188 +31,214 @@ _REQUESTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class DatasetConfig:
-    """What to train on, with T5X's names.
+class DatasetStage:
+    """So many steps on one mixture, sequence length and batch size.
 
     Attributes:
-      mixture_or_task_name: a seqio task or mixture (`opencoder_jax.data.mixtures`), or the
-        rates themselves, task name to rate, which saves importing seqio.
-      packed_dir: folder with a packed set for each task, under the task's name.
-      task_feature_lengths: `{"targets": S}`; has to be the sets' sequence length.
-      split: `train` or `heldout`.
-      batch_size: B, sequences of all hosts together.
-      seed: of all shuffling.
+      steps: of this stage.
+      dataset: what to train on during them.
     """
 
-    mixture_or_task_name: str | Mapping[str, float]
-    packed_dir: str
-    task_feature_lengths: Mapping[str, int]
-    split: str
-    batch_size: int
-    seed: int
+    steps: int
+    dataset: DatasetConfig
+
+
+DatasetPlan = DatasetConfig | Sequence[DatasetStage]
+
+
+def plan_shapes(plan: DatasetPlan) -> tuple[tuple[int, int], ...]:
+    """(B, S) of each stage, as configured; a training step is compiled for each that differs."""
+    datasets = [plan] if isinstance(plan, DatasetConfig) else [stage.dataset for stage in plan]
+    return tuple((d.batch_size, d.task_feature_lengths["targets"]) for d in datasets)
 
 
 class BatchSource:
-    """Batches of a mixture, by number.
+    """Batches of a plan, by number.
 
     Attributes:
-      config: what to train on.
+      num_steps: how many batches the plan has; None where it has no end.
+      source_names: the sets of all stages; `row_source_ids` counts them from 0.
       fingerprint: JSON of everything that batch k depends on; store it in checkpoints and
-        compare with `check_fingerprint`.
+        compare with `fingerprints.check_fingerprint`.
+      packed_dir: of the (first) mixture.
       tokenizer_fingerprint: of the tokenizer that all sets were made with.
-      num_records: sequences in each set of the mixture.
+      num_records: sequences in each set, in the last stage that takes from it.
     """
 
-    def __init__(self, config: DatasetConfig, *, rows: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, plan: DatasetPlan, *, rows: Callable[[int], Sequence[int]] | None = None
+    ) -> None:
         """Args:
-          config: what to train on.
-          rows: the rows of each batch that this host reads, ascending, for its devices
-            (`sharding.local_rows`); None reads all.
+          plan: one mixture without end, or stages one after another.
+          rows: batch size to the rows of a batch that this host reads, ascending, for its
+            devices (`sharding.local_rows`); None reads all.
 
         Raises:
           InputError: an unknown task, a set that is missing, empty or of another length or
-            tokenizer than the others, an impossible batch size.
+            tokenizer than the others, an impossible batch size, a plan without stages.
         """
-        if config.batch_size < 1:
-            raise InputError(f"batch_size is {config.batch_size}, expected at least 1")
-        rates = _rates(config.mixture_or_task_name)
-        sets = [open_packed_set(config.packed_dir, name, config.split) for name in rates]
-        _check_sets(sets, config)
-        self.config = config
-        self._names = list(rates)
-        self._interleaving = Interleaving(list(rates.values()))
-        self._rows = list(range(config.batch_size) if rows is None else rows)
-        self._sequences = grain.MapDataset.select_from_datasets(
-            [_shuffled(packed_set, config.seed) for packed_set in sets], self._interleaving
-        )
-        # A store answers after some 50 ms, so rows are asked for side by side.
-        remote = stores.is_remote(config.packed_dir)
-        self._pool = concurrent.futures.ThreadPoolExecutor(_REQUESTS, "rows") if remote else None
-        self.num_records = {packed_set.name: packed_set.num_records for packed_set in sets}
-        self.tokenizer_fingerprint = sets[0].tokenizer_fingerprint
-        self.fingerprint: dict[str, Any] = {
-            "seed": config.seed,
-            "batch_size": config.batch_size,
-            "split": config.split,
-            "sequence_length": sets[0].sequence_length,
-            "tokenizer": self.tokenizer_fingerprint,
-            "mixture": dict(rates),
-            "sets": {packed_set.name: packed_set.fingerprint for packed_set in sets},
+        self.plan = plan
+        stages = _opened(plan)
+        self._stages = stages
+        self._starts = [stage.first_step for stage in stages]
+        rows = rows or range
+        self._rows = [list(rows(stage.dataset.config.batch_size)) for stage in stages]
+        self.num_steps = stages[-1].end_step
+        self.source_names = tuple(sorted({n for stage in stages for n in stage.dataset.names}))
+        self.num_records = {
+            name: stage.dataset.sets[name].num_records
+            for stage in stages
+            for name in stage.dataset.names
         }
+        self._set_tokens = {
+            name: stage.dataset.sets[name].num_records * stage.dataset.sequence_length
+            for stage in stages
+            for name in stage.dataset.names
+        }
+        self.packed_dir = stages[0].dataset.config.packed_dir
+        first = stages[0].dataset.fingerprint
+        self.tokenizer_fingerprint: str = first["tokenizer"]
+        self.fingerprint: dict[str, Any] = first
+        if not isinstance(plan, DatasetConfig):
+            self.fingerprint = {
+                "stages": {
+                    str(number): {"steps": stage.steps, **stage.dataset.fingerprint}
+                    for number, stage in enumerate(stages, start=1)
+                }
+            }
+        # A store answers after some 50 ms, so rows are asked for side by side.
+        remote = any(stage.dataset.is_remote for stage in stages)
+        self._pool = concurrent.futures.ThreadPoolExecutor(_REQUESTS, "rows") if remote else None
 
     def batch(self, k: int) -> Batch:
-        """Batch k, this host's rows: int32[b, S] of each of `formats.packed.BATCH_KEYS`."""
-        first = k * self.config.batch_size
+        """Batch k, this host's rows: int32[b, S] of each of `formats.packed.BATCH_KEYS`.
+
+        Raises:
+          InputError: the plan ends before step k, or a record is damaged.
+        """
+        number, first = self._place(k)
         read = self._pool.map if self._pool else map
-        rows = list(read(self._sequences.__getitem__, [first + row for row in self._rows]))
+        numbers = [first + row for row in self._rows[number]]
+        rows = list(read(self._stages[number].dataset.sequence, numbers))
         return features_of({name: np.stack([row[name] for row in rows]) for name in ARRAYS})
 
     def iterate(self, first_step: int = 0, prefetch: int = 2) -> Iterator[Batch]:
-        """Batches `first_step`, `first_step` + 1, ... without end.
+        """Batches `first_step`, `first_step` + 1, ... to the end of the plan.
 
         Args:
           first_step: where to start; its size makes no difference to the time it takes.
           prefetch: batches that threads prepare ahead; the batches do not depend on it.
         """
-        if prefetch < 1:
-            raise InputError(f"prefetch is {prefetch}, expected at least 1")
+        require_at_least(1, prefetch=prefetch)
+        # A plan without end has more steps than anybody will make.
+        end = sys.maxsize if self.num_steps is None else self.num_steps
+        steps = iter(range(first_step, end))
         with concurrent.futures.ThreadPoolExecutor(min(prefetch, 4), "batches") as pool:
             pending = collections.deque(
-                pool.submit(self.batch, first_step + i) for i in range(prefetch)
+                pool.submit(self.batch, k) for k in itertools.islice(steps, prefetch)
             )
-            next_step = first_step + prefetch
             try:
-                while True:
+                while pending:
                     yield pending.popleft().result()
-                    pending.append(pool.submit(self.batch, next_step))
-                    next_step += 1
+                    pending.extend(pool.submit(self.batch, k) for k in itertools.islice(steps, 1))
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    @property
-    def source_names(self) -> tuple[str, ...]:
-        """The sets of the mixture; `row_source_ids` counts them from 0."""
-        return tuple(self._names)
-
     def shape(self, k: int) -> tuple[int, int]:
         """(B, S) of batch k, of all hosts together."""
-        return self.config.batch_size, self.fingerprint["sequence_length"]
+        dataset = self._stages[self._number(k)].dataset
+        return dataset.config.batch_size, dataset.sequence_length
 
     def row_source_ids(self, k: int) -> np.ndarray:
-        """int32[b]: the set that each of this host's rows of batch k comes from."""
-        first = k * self.config.batch_size
-        return np.array([self._interleaving[first + row][0] for row in self._rows], np.int32)
+        """int32[b]: the set in `source_names` of each of this host's rows of batch k."""
+        number, first = self._place(k)
+        dataset = self._stages[number].dataset
+        ids = [self.source_names.index(name) for name in dataset.names]
+        return np.array([ids[dataset.source(first + row)] for row in self._rows[number]], np.int32)
 
     def source_counts(self, k: int) -> dict[str, int]:
         """Rows of each set in batch k, of all hosts together."""
-        before = self._interleaving.counts(k * self.config.batch_size)
-        after = self._interleaving.counts((k + 1) * self.config.batch_size)
-        return {name: after[i] - before[i] for i, name in enumerate(self._names)}
+        number, first = self._place(k)
+        dataset = self._stages[number].dataset
+        before, after = dataset.counts(first), dataset.counts(first + dataset.config.batch_size)
+        return {name: after[name] - before[name] for name in dataset.names}
 
-    def epochs(self, k: int) -> dict[str, float]:
-        """How often each set has been gone through after batches 0 to k - 1."""
-        rows = self._interleaving.counts(k * self.config.batch_size)
-        return {name: rows[i] / self.num_records[name] for i, name in enumerate(self._names)}
+    def epochs(self, tokens_by_source: Mapping[str, int]) -> dict[str, float]:
+        """How often each set has been gone through.
+
+        Args:
+          tokens_by_source: target tokens taken from each set so far, in earlier phases too. A
+            set that was packed at several lengths counts as one, its packings have as many.
+        """
+        return {
+            name: tokens_by_source.get(name, 0) / tokens
+            for name, tokens in self._set_tokens.items()
+        }
+
+    def sequences_before(self, k: int) -> int:
+        """Sequences of all hosts in batches 0 to k - 1."""
+        return sum(rows for _, rows in self._rows_before(k))
+
+    def tokens_before(self, k: int) -> int:
+        """Target tokens of all hosts in batches 0 to k - 1, each stage with its own S."""
+        return sum(rows * dataset.sequence_length for dataset, rows in self._rows_before(k))
+
+    def _rows_before(self, k: int) -> Iterator[tuple[Dataset, int]]:
+        """Each stage that has begun, and its rows in batches 0 to k - 1."""
+        for stage in self._stages:
+            end = k if stage.end_step is None else min(k, stage.end_step)
+            if end > stage.first_step:
+                yield stage.dataset, (end - stage.first_step) * stage.dataset.config.batch_size
+
+    def _number(self, k: int) -> int:
+        if k < 0 or (self.num_steps is not None and k >= self.num_steps):
+            raise InputError(
+                f"there is no batch {k}: the stages have {self.num_steps} steps in all"
+            )
+        return bisect.bisect_right(self._starts, k) - 1
+
+    def _place(self, k: int) -> tuple[int, int]:
+        """The stage of batch k, and the row of its mixture that the batch begins with."""
+        number = self._number(k)
+        stage = self._stages[number]
+        return number, (k - stage.first_step) * stage.dataset.config.batch_size
 
 
-def check_fingerprint(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    """Refuses to go on with other data than a checkpoint was trained on.
+@dataclasses.dataclass(frozen=True)
+class _Stage:
+    first_step: int
+    steps: int | None
+    dataset: Dataset
 
-    Raises:
-      InputError: the fingerprints differ; the message lists each part that does.
-    """
-    there, here = flattened(saved), flattened(current)
-    differing = [
-        f"{part}: checkpoint {there.get(part)!r}, now {here.get(part)!r}"
-        for part in sorted({*there, *here})
-        if there.get(part) != here.get(part)
-    ]
-    if differing:
+    @property
+    def end_step(self) -> int | None:
+        return None if self.steps is None else self.first_step + self.steps
+
+
+def _opened(plan: DatasetPlan) -> list[_Stage]:
+    if isinstance(plan, DatasetConfig):
+        return [_Stage(0, None, Dataset(plan))]
+    if not plan:
+        raise InputError("a plan of no stages, expected a DatasetConfig or at least one stage")
+    stages: list[_Stage] = []
+    taken: collections.Counter[Order] = collections.Counter()
+    first_step = 0
+    for number, stage in enumerate(plan, start=1):
+        require_at_least(1, **{f"steps of stage {number}": stage.steps})
+        dataset = Dataset(stage.dataset, taken)
+        if stages:
+            _check_tokenizer(number, dataset, stages[0].dataset)
+        stages.append(_Stage(first_step, stage.steps, dataset))
+        first_step += stage.steps
+        for name, rows in dataset.counts(stage.steps * stage.dataset.batch_size).items():
+            taken[dataset.orders[name]] += rows
+    return stages
+
+
+def _check_tokenizer(number: int, dataset: Dataset, first: Dataset) -> None:
+    here, there = dataset.fingerprint["tokenizer"], first.fingerprint["tokenizer"]
+    if here != there:
         raise InputError(
-            "the training data is not what the checkpoint was trained on; restore it, or start "
-            "in another model directory:\n  " + "\n  ".join(differing)
+            f"stage {number}: {dataset.config.packed_dir} was packed with tokenizer {here}, that "
+            f"of stage 1 with {there}; pack both with one"
         )
-
-
-def _rates(mixture_or_task: str | Mapping[str, float]) -> dict[str, float]:
-    if isinstance(mixture_or_task, str):
-        # seqio takes ten seconds to import, and TensorFlow a gigabyte: only where it is asked.
-        from opencoder_jax.data.mixtures import mixture_rates
-
-        return mixture_rates(mixture_or_task)
-    if not mixture_or_task or not all(rate > 0 for rate in mixture_or_task.values()):
-        raise InputError(f"mixture rates {dict(mixture_or_task)}, expected positive numbers")
-    return {name: float(rate) for name, rate in sorted(mixture_or_task.items())}
-
-
-def _shuffled(packed_set: PackedSet, seed: int) -> grain.MapDataset:
-    # grain adds the epoch's number to the seed; a hash keeps the orders of neighbouring
-    # seeds, and of sets of one size, apart.
-    own_seed = int(hash_fraction("shuffle", seed, packed_set.name) * 2**32)
-    return packed_dataset(packed_set).shuffle(seed=own_seed).repeat()
-
-
-def _check_sets(sets: list[PackedSet], config: DatasetConfig) -> None:
-    if set(config.task_feature_lengths) != {"targets"}:
-        raise InputError(
-            f"task_feature_lengths is {dict(config.task_feature_lengths)}, expected "
-            '{"targets": S} with the sequence length S'
-        )
-    for packed_set in sets:
-        name = f"{config.packed_dir}/{packed_set.name}"
-        if packed_set.sequence_length != config.task_feature_lengths["targets"]:
-            raise InputError(
-                f"{name} has sequences of {packed_set.sequence_length} tokens, "
-                f"task_feature_lengths asks for {config.task_feature_lengths['targets']}; pack "
-                "the set at that length"
-            )
-        if packed_set.tokenizer_fingerprint != sets[0].tokenizer_fingerprint:
-            raise InputError(
-                f"{name} was packed with tokenizer {packed_set.tokenizer_fingerprint}, "
-                f"{sets[0].name} with {sets[0].tokenizer_fingerprint}; pack both with one"
-            )
-        if not packed_set.num_records:
-            raise InputError(
-                f"{name} has no {config.split} sequence; take it out of the mixture "
-                f"{config.mixture_or_task_name!r}, or pack a larger set"
-            )

@@ -16,10 +16,12 @@ _UNITS = 10**9
 class Interleaving(grain.transforms.DatasetSelectionMap):
     """Rows 0, 1, 2, ... of a mixture to (source, index within the source)."""
 
-    def __init__(self, rates: Sequence[float]) -> None:
+    def __init__(self, rates: Sequence[float], first: Sequence[int] | None = None) -> None:
         """Args:
         rates: of each source, positive; only their ratios matter.
+        first: where each source begins; None for all at 0.
         """
+        self._first = tuple(first or [0] * len(rates))
         total = sum(rates)
         self._shares = [max(1, round(rate / total * _UNITS)) for rate in rates]
 
@@ -29,7 +31,7 @@ class Interleaving(grain.transforms.DatasetSelectionMap):
     def __getitem__(self, row: int) -> tuple[int, int]:
         before, after = self.counts(row), self.counts(row + 1)
         source = next(i for i, count in enumerate(after) if count > before[i])
-        return source, before[source]
+        return source, self._first[source] + before[source]
 
     def counts(self, rows: int) -> list[int]:
         """How many of the first `rows` rows come from each source."""

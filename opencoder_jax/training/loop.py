@@ -39,16 +39,12 @@ class LoopConfig:
 
     Attributes:
       last_step: the step count to end at.
-      batch_size: sequences of a step, on all hosts together.
-      sequence_length: tokens of a sequence.
       save_period: steps between checkpoints; the last step is always saved.
       stats_period: steps between lines of metrics; the last step always has one.
       eval_period: steps between held-out losses; 0 for none.
     """
 
     last_step: int
-    batch_size: int
-    sequence_length: int
     save_period: int
     stats_period: int
     eval_period: int
@@ -106,7 +102,7 @@ def run(
       StorageError: a checkpoint could not be written.
       SystemExit: status 143 after SIGTERM, with everything done so far saved.
     """
-    recorder = _Recorder(writers.train, config)
+    recorder = _Recorder(writers.train, source)
     tokens = collections.Counter(metadata.tokens_by_source)
     batches = source.iterate(metadata.step)
     remaining = config.last_step - metadata.step
@@ -115,7 +111,7 @@ def run(
             batch = next(batches)
             state, metrics = functions.train_step(state, functions.put_batch(batch))
             for name, rows in source.source_counts(step - 1).items():
-                tokens[name] += rows * config.sequence_length
+                tokens[name] += rows * source.shape(step - 1)[1]
             last = step == config.last_step
             recorder.add(step, metrics, tokens, due=last or _due(step, config.stats_period))
             advance(note=recorder.note)
@@ -148,10 +144,10 @@ class _StepFigures(NamedTuple):
 class _Recorder:
     """Writes the figures of a step while the next one runs."""
 
-    def __init__(self, writer: MetricsWriter | SilentMetrics, config: LoopConfig):
+    def __init__(self, writer: MetricsWriter | SilentMetrics, source: BatchSource):
         self.note = ""
         self._writer = writer
-        self._config = config
+        self._source = source
         self._waiting: _StepFigures | None = None
         self._previous: tuple[int, float] | None = None
 
@@ -176,6 +172,7 @@ class _Recorder:
         timing = self._timing(step)
         values["tokens_seen"] = sum(tokens.values())
         values |= {f"tokens_seen/{source}": count for source, count in tokens.items()}
+        values |= {f"epochs/{name}": n for name, n in self._source.epochs(tokens).items()}
         self._writer.write(step, values | timing)
         self.note = "  ".join(
             [
@@ -191,11 +188,13 @@ class _Recorder:
         previous, self._previous = self._previous, (step, now)
         if previous is None:
             return {}
-        sequences = (step - previous[0]) * self._config.batch_size
-        rate = sequences / max(now - previous[1], 1e-9)
+        seconds = max(now - previous[1], 1e-9)
+        before, source = previous[0], self._source
+        sequences = source.sequences_before(step) - source.sequences_before(before)
+        tokens = source.tokens_before(step) - source.tokens_before(before)
         return {
-            "timing/seqs_per_second": rate,
-            "timing/target_tokens_per_second": rate * self._config.sequence_length,
+            "timing/seqs_per_second": sequences / seconds,
+            "timing/target_tokens_per_second": tokens / seconds,
         }
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from opencoder_jax.data.batches import check_fingerprint
+from opencoder_jax.data.fingerprints import check_fingerprint
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats import manifest
 from opencoder_jax.formats.tokenizer import Tokenizer
@@ -27,6 +27,7 @@ class PhaseStart:
     tokens_by_source: dict[str, int] = dataclasses.field(default_factory=dict)
     phases: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     fingerprint: str = "none"
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(
@@ -70,6 +71,7 @@ class PhaseStart:
             tokens_by_source=metadata.tokens_by_source,
             phases=metadata.phases,
             fingerprint=manifest.fingerprint(dataclasses.asdict(metadata)),
+            data=metadata.data,
         )
 
 

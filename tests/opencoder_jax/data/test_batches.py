@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from opencoder_jax.data.batches import BatchSource, DatasetConfig, check_fingerprint
+from opencoder_jax.data.batches import BatchSource, DatasetConfig
+from opencoder_jax.data.fingerprints import check_fingerprint
+from opencoder_jax.data.records import ShardRecords
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats import shards
 from opencoder_jax.formats.packed import BATCH_KEYS, decode_packed, features
@@ -25,7 +27,10 @@ def source(task=None, *, rows=None, **changes):
         "seed": 5,
         **changes,
     }
-    return BatchSource(DatasetConfig(task or {"refinecode": 1.0}, **settings), rows=rows)
+    return BatchSource(
+        DatasetConfig(task or {"refinecode": 1.0}, **settings),
+        rows=rows and (lambda batch_size: rows),
+    )
 
 
 def mixed(**changes):
@@ -68,11 +73,26 @@ def test_batch_k_is_the_same_after_any_other_and_at_any_prefetch():
         stream.close()
 
 
+def test_a_late_batch_reads_its_own_records_and_no_others(monkeypatch):
+    read = []
+    record = ShardRecords.__getitem__
+    monkeypatch.setattr(
+        ShardRecords, "__getitem__", lambda self, index: read.append(index) or record(self, index)
+    )
+    for k in (0, 1_000_000):
+        batches = mixed()
+        read.clear()
+        stream = batches.iterate(k, prefetch=1)
+        next(stream)
+        assert len(read) == 8
+        stream.close()
+
+
 def test_batch_k_is_the_same_in_a_fresh_process():
     batches = mixed()
     program = (
         "from tests.opencoder_jax.data.test_batches import *\n"
-        f"batches = BatchSource({batches.config!r})\n"
+        f"batches = BatchSource({batches.plan!r})\n"
         "print(json.dumps([digest(batches.batch(k)) for k in (100_000, 3)]))"
     )
 
@@ -126,8 +146,9 @@ def test_rows_come_from_the_sources_at_the_mixtures_rates():
 
     assert counts["refinecode"] == pytest.approx(0.84 * 400, abs=2)
     assert batches.row_source_ids(0).dtype == np.int32
-    assert batches.epochs(50) == {
-        name: count / batches.num_records[name] for name, count in counts.items()
+    length = packed_example.SEQUENCE_LENGTH
+    assert batches.epochs({name: count * length for name, count in counts.items()}) == {
+        name: pytest.approx(count / batches.num_records[name]) for name, count in counts.items()
     }
 
 
