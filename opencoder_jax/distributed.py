@@ -104,12 +104,17 @@ def joined(config: DistributedConfig) -> Iterator[None]:
 
 
 def joins[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """`function` inside `joined` of its argument `distributed`."""
+    """`function` inside `joined` of its argument `distributed`.
+
+    Raises:
+      InputError: the processes were given different other arguments.
+    """
 
     @functools.wraps(function)
     def in_company(*args: P.args, **kwargs: P.kwargs) -> R:
         config: Any = kwargs.get("distributed") or DistributedConfig()
         with joined(config):
+            _require_same({name: repr(v) for name, v in kwargs.items() if v is not config})
             return function(*args, **kwargs)
 
     # gin looks at the function's own parameters.
@@ -248,13 +253,17 @@ def _initialize(config: DistributedConfig) -> bool:
     # On CPUs, and without effect elsewhere.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     explicit = config.coordinator_address is not None
+    # JAX would end the process with a dump of its stack.
+    patience = threading.Timer(config.initialization_timeout_seconds, _give_up, [config])
+    patience.daemon = True
+    patience.start()
     try:
         jax.distributed.initialize(
             coordinator_address=config.coordinator_address,
             num_processes=config.process_count,
             process_id=config.process_index,
             cluster_detection_method="deactivate" if explicit else None,
-            initialization_timeout=config.initialization_timeout_seconds,
+            initialization_timeout=config.initialization_timeout_seconds + 60,
             heartbeat_timeout_seconds=config.heartbeat_timeout_seconds,
         )
     except ValueError as error:
@@ -264,7 +273,39 @@ def _initialize(config: DistributedConfig) -> bool:
         return False
     except RuntimeError as error:
         raise InputError(f"{config}: {str(error).splitlines()[0]}") from error
+    finally:
+        patience.cancel()
     return process_count() > 1
+
+
+def _give_up(config: DistributedConfig) -> None:
+    """Ends a process that waited for the others in vain."""
+    who, where = "this process", "as the machine names it"
+    if config.coordinator_address is not None:
+        who = f"process {config.process_index} of {config.process_count}"
+        where = config.coordinator_address
+    print(
+        f"error: {who} did not find all the others within "
+        f"{config.initialization_timeout_seconds} s (coordinator: {where}). Each has to be "
+        "started, with a process_index of its own, and to reach process 0 there",
+        file=sys.stderr,
+    )
+    _end(2)
+
+
+def _require_same(settings: dict[str, str]) -> None:
+    """Refuses to go on where processes were given different settings."""
+    everywhere = gather(settings)
+    different = [
+        f"{name}: process 0 has {everywhere[0].get(name)}, process {index} has {here.get(name)}"
+        for index, here in enumerate(everywhere)
+        for name in sorted({*here, *everywhere[0]})
+        if here.get(name) != everywhere[0].get(name)
+    ]
+    if different:
+        raise InputError(
+            "every process has to be given the same settings:\n  " + "\n  ".join(different)
+        )
 
 
 def _service() -> Any:

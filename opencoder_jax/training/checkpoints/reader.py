@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
+from opencoder_jax.distributed import from_primary, gather
 from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.training.checkpoints.checksums import checksum
@@ -70,7 +71,8 @@ def restore_latest(
       CheckpointError: there are some and none is sound; nothing is moved.
     """
     wanted = {"params": abstract_params, "opt_state": abstract_opt_state}
-    unusable = dict.fromkeys(incomplete_steps(model_dir), f"incomplete: no {COMMIT_MARKER} in it")
+    incomplete = from_primary(lambda: incomplete_steps(model_dir))
+    unusable = dict.fromkeys(incomplete, f"incomplete: no {COMMIT_MARKER} in it")
     found = None
     for step, result in _attempts(model_dir, wanted):
         if isinstance(result, Restored):
@@ -84,6 +86,12 @@ def restore_latest(
             f"  {listed}\nBring one back from a copy; or, to start this run from its beginning, "
             f"remove these folders and run the same command"
         )
+    if unusable:
+        from_primary(lambda: _move_aside(model_dir, unusable))
+    return found
+
+
+def _move_aside(model_dir: str | Path, unusable: Mapping[int, str]) -> None:
     for step, reason in unusable.items():
         path = step_folder(model_dir, step)
         aside = _unused_name(path)
@@ -91,9 +99,7 @@ def restore_latest(
             f"{path} is {reason}; it is passed over, and kept as {aside.name}",
             file=sys.stderr,
         )
-        if jax.process_index() == 0:
-            path.rename(aside)
-    return found
+        path.rename(aside)
 
 
 def restore(
@@ -158,7 +164,7 @@ def _attempts(
     model_dir: str | Path, wanted: dict[str, Any], step: int | None = None
 ) -> Iterator[tuple[int, Restored | str]]:
     """Checkpoints from the latest on, each restored or the reason why it could not be."""
-    present = steps(model_dir)
+    present = from_primary(lambda: steps(model_dir))
     candidates = [s for s in reversed(present) if step is None or s == step]
     if not candidates:
         return
@@ -223,11 +229,20 @@ def _attempt(manager: ocp.CheckpointManager, step: int, wanted: dict[str, Any]) 
 
 
 def _read(manager: ocp.CheckpointManager, step: int, items: dict[str, Any]) -> Any:
-    """The items, or the reason why the files do not give them."""
+    """The items, or the reason why the files do not give them to every process."""
+    result, reason = _read_here(manager, step, items)
+    reasons = gather(reason)
+    return next((r for r in reasons if r is not None), result)
+
+
+def _read_here(
+    manager: ocp.CheckpointManager, step: int, items: dict[str, Any]
+) -> tuple[Any, str | None]:
+    """The items, and the reason where the files do not give them."""
     # Orbax and TensorStore raise anything, bare `Exception` included, on damaged files.
     try:
         with _absl_without("Failed to"):
-            return manager.restore(step, args=ocp.args.Composite(**items))
+            return manager.restore(step, args=ocp.args.Composite(**items)), None
     except (MemoryError, PermissionError):
         raise
     except Exception as error:
@@ -235,7 +250,7 @@ def _read(manager: ocp.CheckpointManager, step: int, items: dict[str, Any]) -> A
             raise
         reason = _first_line(error)
     _ignore_abandoned_reads()
-    return reason
+    return None, reason
 
 
 @functools.cache
