@@ -292,6 +292,7 @@ def _init(config: TransformerConfig, key: PRNGKeyArray) -> Any:
     return Decoder(plain).init(key, tokens, tokens, tokens)
 
 
+@functools.cache  # A start asks dozens of times, and tracing takes a tenth of a second.
 def _abstract(config: TransformerConfig) -> Any:
     # The key is made inside, or JAX would start its backend and fix the device count.
     return jax.eval_shape(lambda: _init(config, jax.random.key(0)))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from opencoder_jax.distributed import is_primary
+from opencoder_jax.training.event_file import SESSION_START, EventFile
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -31,20 +32,12 @@ class MetricsWriter:
         path = self._folder / METRICS_FILE
         _truncate_after(path, resume_step)
         self._file = path.open("a", encoding="utf-8")
-        # TensorFlow takes ten seconds to import; the data layer needs it anyway, `--help` not.
-        import tensorflow as tf
-        from tensorflow.core.util import event_pb2
-
-        self._event_class = event_pb2.Event
         seconds, fraction = divmod(time.time_ns(), 10**9)
         unique = f"{socket.gethostname()}.{os.getpid()}.{fraction}"
         name = f"events.out.tfevents.{seconds}.{unique}"
-        self._events = tf.io.TFRecordWriter(str(self._folder / name))
+        self._events = EventFile(self._folder / name)
         self._write_event(file_version="brain.Event:2")
-        self._write_event(
-            session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START),
-            step=resume_step + 1,
-        )
+        self._write_event(session_log={"status": SESSION_START}, step=resume_step + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -61,8 +54,7 @@ class MetricsWriter:
         self._write_event(step=step, summary={"value": scalars})
 
     def _write_event(self, **fields: Any) -> None:
-        event = self._event_class(wall_time=time.time(), **fields)
-        self._events.write(event.SerializeToString())
+        self._events.write(wall_time=time.time(), **fields)
 
 
 class SilentMetrics:

@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import jax
-import numpy as np
-
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats import manifest
 
@@ -125,35 +122,3 @@ def broken_seal(sealed: Mapping[str, Any]) -> bool:
     """Whether something has changed since `seal`; what was never sealed counts as sound."""
     content = {name: value for name, value in sealed.items() if name != "fingerprint"}
     return sealed.get("fingerprint", manifest.fingerprint(content)) != manifest.fingerprint(content)
-
-
-def step_state_to_json(step_state: Any) -> dict[str, Any]:
-    """Small arrays of any tree (counts, running means) as JSON, by their paths, to the last bit.
-
-    They are few and their tree changes from version to version; the metadata is the place
-    where a checkpoint that lacks one of them can still be restored.
-    """
-    return {
-        jax.tree_util.keystr(path): np.asarray(leaf).tolist()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(step_state))
-    }
-
-
-def step_state_from_json(fresh: Any, saved: Mapping[str, Any]) -> Any:
-    """The tree `fresh` with the values that were saved.
-
-    Args:
-      fresh: arrays as a new run has them; what was not saved stays so.
-      saved: what `step_state_to_json` gave, of this or another version.
-
-    Returns:
-      A tree of NumPy arrays with shapes and dtypes of `fresh`.
-    """
-
-    def value(path: tuple, leaf: Any) -> np.ndarray:
-        there = saved.get(jax.tree_util.keystr(path))
-        if there is None or np.shape(there) != np.shape(leaf):
-            return np.asarray(leaf)
-        return np.asarray(there, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(value, fresh)

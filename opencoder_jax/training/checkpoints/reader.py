@@ -36,19 +36,9 @@ _DAMAGED_PREFIX = "damaged_"
 
 
 class Restored(NamedTuple):
-    """A checkpoint's arrays and what it says of itself.
-
-    Attributes:
-      params: nested dict of arrays.
-      opt_state: of the optimizer; None where it was not asked for.
-      metadata: what it was made from.
-      step_state: see `metadata.step_state_from_json`; empty in checkpoints without it.
-    """
-
     params: Any
     opt_state: Any
     metadata: CheckpointMetadata
-    step_state: Mapping[str, Any]
 
 
 def restore_latest(
@@ -211,7 +201,7 @@ def _attempt(manager: ocp.CheckpointManager, step: int, wanted: dict[str, Any]) 
     except (KeyError, TypeError, AttributeError) as error:
         return f"metadata: {_first_line(error)}"
     if not wanted:
-        return Restored(None, None, metadata, {})
+        return Restored(None, None, metadata)
     _check_fits(name, metadata, checksums, wanted)
     items = _read(
         manager, step, {item: ocp.args.StandardRestore(tree) for item, tree in wanted.items()}
@@ -223,9 +213,7 @@ def _attempt(manager: ocp.CheckpointManager, step: int, wanted: dict[str, Any]) 
         wrong = [path for path in found if found[path] != checksums[item].get(path)]
         if wrong:
             return f"checksum of {item}{wrong[0]} differs"
-    return Restored(
-        items["params"], items.get("opt_state"), metadata, content.get("step_state", {})
-    )
+    return Restored(items["params"], items.get("opt_state"), metadata)
 
 
 def _read(manager: ocp.CheckpointManager, step: int, items: dict[str, Any]) -> Any:

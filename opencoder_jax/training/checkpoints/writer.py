@@ -25,7 +25,6 @@ from opencoder_jax.training.checkpoints.metadata import (
     CheckpointMetadata,
     seal,
     step_folder,
-    step_state_to_json,
     steps,
     superseded,
 )
@@ -81,9 +80,7 @@ class CheckpointWriter:
             self._deleting.shutdown()
             self._quiet.close()
 
-    def save(
-        self, params: Any, opt_state: Any, metadata: CheckpointMetadata, step_state: Any = None
-    ) -> None:
+    def save(self, params: Any, opt_state: Any, metadata: CheckpointMetadata) -> None:
         """Copies the arrays from the devices and returns; the files follow.
 
         Where the checkpoint before is still being written, it is waited for.
@@ -92,8 +89,6 @@ class CheckpointWriter:
           params: nested dict of arrays.
           opt_state: of the optimizer; None for parameters that came without one.
           metadata: its `step` names the checkpoint.
-          step_state: any further small arrays that a step changes, see
-            `metadata.step_state_to_json`.
 
         Raises:
           StorageError: it cannot be written, or the one before could not.
@@ -104,7 +99,6 @@ class CheckpointWriter:
             items["opt_state"] = opt_state
         content = {
             **dataclasses.asdict(metadata),
-            "step_state": step_state_to_json(step_state),
             "checksums": {name: checksum(tree) for name, tree in items.items()},
         }
         arguments = ocp.args.Composite(
