@@ -26,7 +26,7 @@ from opencoder_jax.formats import manifest
 from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.timing import timed
-from opencoder_jax.training import checkpoints, loop, run_directory, step
+from opencoder_jax.training import checkpoints, compilation_cache, loop, run_directory, step
 from opencoder_jax.training.checkpoints import (
     CheckpointMetadata,
     RestoreCheckpointConfig,
@@ -64,6 +64,7 @@ def train(
     stats_period: int = 1,
     eval_period: int = 0,
     eval_steps: int = 0,
+    keep_compiled: bool = True,
 ) -> None:
     """Trains one phase and leaves a model directory.
 
@@ -87,6 +88,7 @@ def train(
       stats_period: steps between lines of metrics.
       eval_period: steps between held-out losses; there is one at the end too.
       eval_steps: held-out batches in each.
+      keep_compiled: keep compiled programs in `model_dir` for a later start.
 
     Raises:
       InputError: settings, data, tokenizer or checkpoints do not fit together.
@@ -169,13 +171,17 @@ def train(
         phases=[*start.phases, identity],
     )
 
-    with timed(model_dir) if is_primary() else contextlib.nullcontext(), placement.activate():
+    with (
+        timed(model_dir) if is_primary() else contextlib.nullcontext(),
+        placement.activate(),
+        compilation_cache.kept_in(model_dir) if keep_compiled else _not_kept() as sealing,
+    ):
         state, metadata = restore_or_init(
             model_dir, config, placement, random_seed, start, metadata
         )
         functions = loop.Functions(
             put_batch=functools.partial(step.put_batch, placement),
-            train_step=step.make_train_step(config, placement),
+            train_step=sealing(step.make_train_step(config, placement)),
             heldout_metrics=_heldout_metrics(config, placement, heldout, eval_steps),
         )
         with _writers(model_dir, save_checkpoint_cfg, metadata.step) as writers:
@@ -242,6 +248,11 @@ def _heldout_metrics(
         return {name: float(value) for name, value in metrics.items()}
 
     return heldout_metrics
+
+
+@contextlib.contextmanager
+def _not_kept() -> Iterator[Callable[[Callable], Callable]]:
+    yield lambda function: function
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import grain
 
 from opencoder_jax.data import stores
 from opencoder_jax.data.interleaving import Interleaving
-from opencoder_jax.data.packed_set import PackedSet, open_packed_set
+from opencoder_jax.data.packed_set import PACKED_TASKS, PackedSet, open_packed_set
 from opencoder_jax.data.packed_source import Arrays, packed_dataset
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.split import hash_fraction
@@ -115,6 +115,8 @@ class Dataset:
 
 
 def _rates(mixture_or_task: str | Mapping[str, float]) -> dict[str, float]:
+    if mixture_or_task in PACKED_TASKS:
+        return {str(mixture_or_task): 1.0}
     if isinstance(mixture_or_task, str):
         # seqio takes ten seconds to import, and TensorFlow a gigabyte: only where it is asked.
         from opencoder_jax.data.mixtures import mixture_rates

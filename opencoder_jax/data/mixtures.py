@@ -21,13 +21,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # No greetings on stderr.
 import seqio
 import tensorflow as tf
 
-from opencoder_jax.data.packed_set import SPLITS, PackedSet, open_packed_set
+from opencoder_jax.data.packed_set import PACKED_TASKS, SPLITS, PackedSet, open_packed_set
 from opencoder_jax.data.records import Shard, ShardRecords
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.packed import BATCH_KEYS, decode_arrays, features_of
-
-# The packed folders of a run (docs/architecture.md).
-PACKED_TASKS = ("refinecode", "algorithmic_corpus", "code_snippets", "sft_stage1", "sft_stage2")
 
 _packed_dir: str | os.PathLike | None = None
 

@@ -20,6 +20,8 @@ from opencoder_jax.formats.manifest import ManifestError
 from opencoder_jax.formats.packed import PackedSequence, decode_packed
 
 SPLITS = ("train", "heldout")
+# The packed folders of a run (docs/architecture.md).
+PACKED_TASKS = ("refinecode", "algorithmic_corpus", "code_snippets", "sft_stage1", "sft_stage2")
 # An error names so many shards.
 _NAMED = 5
 

@@ -39,10 +39,10 @@ def kept_in(model_dir: str | Path) -> Iterator[Callable[[Callable], Callable]]:
     A cache of the user's own (`JAX_COMPILATION_CACHE_DIR`) is left as it is, and used.
 
     Yields:
-      `sealing(function)`: `function`, after whose first call, which compiles it, what the cache
-      has gained is sealed; a process that is killed later leaves it usable.
+      `sealing(function)`: `function`, after whose 1st, 2nd, 4th, 8th ... call what the cache has
+      gained is sealed; a process that is killed later leaves it usable.
     """
-    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+    if jax.config.jax_compilation_cache_dir:
         yield lambda function: function
         return
     folder = Path(model_dir).absolute() / FOLDER_NAME / _device_kind()
@@ -55,7 +55,7 @@ def kept_in(model_dir: str | Path) -> Iterator[Callable[[Callable], Callable]]:
     _configure({**_OPTIONS, "jax_compilation_cache_dir": str(folder)})
     seal = functools.partial(_seal, folder) if primary else lambda: None
     try:
-        yield functools.partial(_after_first_call, seal)
+        yield functools.partial(_sealed_after, seal)
         seal()
     finally:
         _configure({**before, "jax_compilation_cache_dir": None})
@@ -67,14 +67,14 @@ def _configure(options: dict[str, Any]) -> None:
     jax_cache.reset_cache()  # Or JAX goes on with the folder that it looked at first.
 
 
-def _after_first_call(seal: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
-    called = False
+def _sealed_after(seal: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
+    calls = 0
 
     def sealing(*arguments: Any) -> Any:
-        nonlocal called
+        nonlocal calls
         result = function(*arguments)
-        if not called:
-            called = True
+        calls += 1
+        if not calls & (calls - 1):
             seal()
         return result
 
