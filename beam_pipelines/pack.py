@@ -22,20 +22,20 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import apache_beam as beam
-import numpy as np
 
 from beam_pipelines import accounting, runner, sinks, ticks
 from beam_pipelines.packing import heldout
 from beam_pipelines.packing.items import Item
-from beam_pipelines.packing.sequences import Counts, item_counts, pack, sequence_counts
+from beam_pipelines.packing.sequences import Counts, Vocabulary, item_counts, pack, sequence_counts
 from beam_pipelines.packing.tokenize import DROPPED, TokenizeRecords
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats import shards
-from opencoder_jax.formats.manifest import already_done, read_manifest, write_manifest
+from opencoder_jax.formats import chat, shards
+from opencoder_jax.formats.manifest import already_done, fingerprint, read_manifest, write_manifest
 from opencoder_jax.formats.packed import encode_packed
+from opencoder_jax.formats.sentencepiece_tokenizer import SentencePieceTokenizer
 from opencoder_jax.formats.split import hash_fraction
-from opencoder_jax.formats.tokenizer import Tokenizer
+from opencoder_jax.formats.tokenizer import Tokenizer, open_tokenizer
 from opencoder_jax.timing import timed
 
 JOB = "pack"
@@ -89,7 +89,8 @@ def pack_set(
 
     Args:
       input_dir: finished folder with `documents-*` or `conversations-*` shards.
-      tokenizer_dir: folder of `opencoder_jax.train_tokenizer`.
+      tokenizer_dir: folder of `opencoder_jax.train_tokenizer`, or with the `tokenizer.json`
+        of a Hugging Face checkpoint.
       output_dir: gets `train-*`, `heldout-*`, `dropped/`, `manifest.json`; its name is the
         name of the training task.
       sequence_length: S; records have S+1 tokens.
@@ -109,10 +110,12 @@ def pack_set(
     """
     settings = Settings(sequence_length, num_shards, heldout_fraction, heldout_seed, shuffle_seed)
     kind = input_kind(input_dir)
-    tokenizer = Tokenizer(tokenizer_dir)
+    tokenizer = open_tokenizer(tokenizer_dir)
+    vocabulary = Vocabulary(tokenizer.byte_lengths, tokenizer.pad)
     inputs = {
         "set": read_manifest(input_dir)["fingerprint"],
         "tokenizer": tokenizer.fingerprint,
+        **layout_fingerprint(tokenizer, kind),
     }
     config = dataclasses.asdict(settings)
     manifest = already_done(output_dir, job=JOB, config=config, inputs=inputs)
@@ -131,7 +134,7 @@ def pack_set(
                     | "Tick" >> ticks.Tick(ticking, "tokenized")
                 )
                 tokenize = TokenizeRecords(kind, os.fspath(tokenizer_dir), sequence_length)
-                _build(records, tokenize, settings, tokenizer.byte_lengths, work)
+                _build(records, tokenize, settings, vocabulary, work)
             summary = checked_counts(work, input_count)
         configuration.write_config_gin(work)
         manifest = write_manifest(work, job=JOB, config=config, inputs=inputs, counts=summary)
@@ -143,7 +146,7 @@ def _build(
     records: beam.PCollection,
     tokenize: TokenizeRecords,
     settings: Settings,
-    byte_lengths: np.ndarray,
+    vocabulary: Vocabulary,
     work: Path,
 ) -> None:
     """The rest of the pipeline: everything that is written to `work`."""
@@ -154,7 +157,7 @@ def _build(
     counts: list[beam.PCollection] = []
     for side in SIDES:
         counts += getattr(split, side) | f"Pack {side}" >> PackSide(
-            work, side, settings, byte_lengths
+            work, side, settings, vocabulary
         )
     _ = counts | "Counts" >> beam.Flatten() | sinks.WriteJson(work / COUNTS_NAME)
     _ = (
@@ -180,14 +183,12 @@ class PackedCounts(NamedTuple):
 class PackSide(beam.PTransform):
     """Packs the items of one side and writes its shards."""
 
-    def __init__(
-        self, folder: Path, side: str, settings: Settings, byte_lengths: np.ndarray
-    ) -> None:
+    def __init__(self, folder: Path, side: str, settings: Settings, vocabulary: Vocabulary) -> None:
         super().__init__()
         self._folder = folder
         self._side = side
         self._settings = settings
-        self._byte_lengths = byte_lengths
+        self._vocabulary = vocabulary
 
     def expand(self, items: beam.PCollection) -> Any:
         num_shards = self._settings.shards_of(self._side)
@@ -196,7 +197,7 @@ class PackSide(beam.PTransform):
             | "Group" >> beam.Map(_with_group, num_shards)
             | beam.GroupByKey()
             | "Pack"
-            >> beam.ParDo(_PackGroup(self._settings, self._byte_lengths)).with_outputs(
+            >> beam.ParDo(_PackGroup(self._settings, self._vocabulary)).with_outputs(
                 _SEQUENCE_COUNTS, main="records"
             )
         )
@@ -220,23 +221,37 @@ class PackSide(beam.PTransform):
 class _PackGroup(beam.DoFn):
     """(group, items) to (order, record) pairs, and to the group's counts."""
 
-    def __init__(self, settings: Settings, byte_lengths: np.ndarray) -> None:
+    def __init__(self, settings: Settings, vocabulary: Vocabulary) -> None:
         super().__init__()
         self._settings = settings
-        self._byte_lengths = byte_lengths
+        self._vocabulary = vocabulary
 
     def process(
         self, group: tuple[int, Iterable[Item]]
     ) -> Iterator[tuple[str, bytes] | beam.pvalue.TaggedOutput[Literal["sequences"], Counts]]:
         total: collections.Counter[str] = collections.Counter()
         ids: set[str] = set()
-        for sequence in pack(group[1], self._settings.sequence_length, self._byte_lengths):
+        for sequence in pack(group[1], self._settings.sequence_length, self._vocabulary):
             record = encode_packed(sequence)
             yield _order(self._settings.shuffle_seed, record), record
             total.update(sequence_counts(sequence))
             ids.update(sequence.document_ids)
         total["documents"] = len(ids)
         yield beam.pvalue.TaggedOutput(_SEQUENCE_COUNTS, dict(total))
+
+
+def layout_fingerprint(tokenizer: Tokenizer, kind: str) -> dict[str, str]:
+    """Of what a foreign tokenizer's folder says besides the ids of pieces, as further inputs.
+
+    Empty for the project's own tokenizer, whose layouts are code.
+    """
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        return {}
+    ends = [tokenizer.document_start, tokenizer.document_end, tokenizer.pad]
+    inputs = {"special_tokens": fingerprint(ends)}
+    if kind == "conversations":
+        inputs["chat_template"] = chat.layout_fingerprint(tokenizer)
+    return inputs
 
 
 def input_kind(folder: str) -> str:

@@ -35,7 +35,7 @@ from beam_pipelines.transforms.select import SelectByLicence, SelectByStars
 from opencoder_jax import configuration
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.formats.manifest import write_manifest
-from opencoder_jax.formats.tokenizer import Tokenizer
+from opencoder_jax.formats.tokenizer import open_tokenizer
 from opencoder_jax.timing import timed
 
 JOB = "refinecode"
@@ -109,7 +109,9 @@ def refinecode(
             "sample": sample,
             "dedup_levels": dedup_levels,
             "chunk_tokens": chunk_tokens,
-            "chunk_tokenizer": Tokenizer(chunk_tokenizer).fingerprint if chunk_tokenizer else "",
+            "chunk_tokenizer": open_tokenizer(chunk_tokenizer).fingerprint
+            if chunk_tokenizer
+            else "",
             "max_file_bytes": max_file_bytes,
             "parquet": parquet,
         }

@@ -1,8 +1,9 @@
 """`python -m opencoder_jax.export_hf`: a model directory as a Hugging Face folder.
 
 The folder loads with `transformers` (`LlamaForCausalLM`, no custom code), vLLM and whatever
-else reads its format: safetensors, `config.json`, `tokenizer.json`, a ChatML template. It
-also keeps the SentencePiece model, so that `import_hf` and `evaluate` take it as it is.
+else reads its format: safetensors, `config.json`, `tokenizer.json`, a chat template. Our
+own tokenizer is kept as SentencePiece too, so that `import_hf` and `evaluate` take it as it
+is; a foreign one comes out with the files that it came in with.
 
 The checkpoint is read and the files are written a block at a time: an export needs the
 memory of a part of one shard, whatever the size of the model. docs/huggingface.md has
@@ -20,7 +21,6 @@ from opencoder_jax import configuration
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.manifest import already_done, fingerprint, write_manifest
 from opencoder_jax.formats.staging import staged_folder
-from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.huggingface import verification
 from opencoder_jax.huggingface.folder import HuggingFaceFolder, ReadParameter, write_folder
 from opencoder_jax.huggingface.llama import Block
@@ -67,9 +67,7 @@ def export_hf(
             f"{model_dir} is a Hugging Face folder already: expected a model directory"
         )
     metadata = checkpoints.read_metadata(model_dir, find_step(model_dir, step))
-    tokenizer = read_own_tokenizer(model_dir, metadata.tokenizer_fingerprint).tokenizer
-    if not isinstance(tokenizer, Tokenizer):
-        raise InputError(f"{model_dir} has no tokenizer of this project to export")
+    tokenizer = read_own_tokenizer(model_dir, metadata.tokenizer_fingerprint)
     parts = PartReader(model_dir, metadata.step, group_bytes=max_shard_bytes // 5)
     config = {"dtype": dtype, "max_shard_bytes": max_shard_bytes, "step": metadata.step}
     checkpoint = {**dataclasses.asdict(metadata), "checksums": parts.checksums}

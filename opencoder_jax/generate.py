@@ -9,10 +9,9 @@ import sys
 from opencoder_jax import configuration
 from opencoder_jax.decoding.generation import generate as continue_prompts
 from opencoder_jax.decoding.sampling import SamplingSettings
-from opencoder_jax.errors import InputError, require_at_least
+from opencoder_jax.errors import require_at_least
 from opencoder_jax.formats.chat import encode_prompt
-from opencoder_jax.formats.tokenizer import Tokenizer
-from opencoder_jax.model.loading import LoadedModel, load_model
+from opencoder_jax.model.loading import load_model
 
 
 def generate(
@@ -29,22 +28,17 @@ def generate(
       model_dir: a model directory of this project or a Hugging Face folder.
       prompt: text to continue; with `chat`, what the user says.
       settings: length, temperature, stop texts; None is greedy.
-      chat: ask in ChatML, as the instruction phases train.
+      chat: ask in the layout that the instruction phases train: ChatML, or the chat template of
+        the model's own tokenizer.
       samples: how many continuations; more than one differ only at a temperature above 0.
       step: which checkpoint; None takes the latest.
     """
     require_at_least(1, samples=samples)
     model = load_model(model_dir, step)
-    ids = _chat_ids(model, prompt) if chat else model.prompt_ids(prompt)
+    ids = encode_prompt([("user", prompt)], model.tokenizer) if chat else model.prompt_ids(prompt)
     for result in continue_prompts(model, [ids] * samples, settings or SamplingSettings()):
         print(result.text if chat else prompt + result.text)
         print(f"[{len(result.ids)} tokens, ended by: {result.finish_reason}]", file=sys.stderr)
-
-
-def _chat_ids(model: LoadedModel, prompt: str) -> list[int]:
-    if not isinstance(model.tokenizer, Tokenizer):
-        raise InputError("chat=True needs a tokenizer of this project, with ChatML's tokens")
-    return encode_prompt([("user", prompt)], model.tokenizer)
 
 
 if __name__ == "__main__":

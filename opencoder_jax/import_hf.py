@@ -3,8 +3,8 @@
 Takes any model of the Llama family (tied or untied, any grouping of heads): an exported
 one of this project, the released OpenCoder weights, or another. The result holds one
 checkpoint without optimizer state, which `train` starts from (`INITIAL_CHECKPOINT_PATH`)
-and `evaluate`, `generate` and `export_hf` read. The tokenizer comes with it; only one of
-this project can also tokenize training data.
+and `evaluate`, `generate` and `export_hf` read. The tokenizer comes with it, in `tokenizer/`,
+for `beam_pipelines.pack` to make training data with.
 
 The files are read twice, a block at a time: once to see that they are sound and for the
 checksums that the checkpoint carries, once to write it. No model is held in memory.
@@ -22,11 +22,10 @@ from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import already_done, file_sha256, write_manifest
 from opencoder_jax.formats.staging import staged_folder
+from opencoder_jax.formats.tokenizer import copy_tokenizer, open_tokenizer
 from opencoder_jax.huggingface.folder import (
     HuggingFaceFolder,
     by_parameter,
-    copy_tokenizer,
-    read_tokenizer,
 )
 from opencoder_jax.huggingface.llama import NUMPY_DTYPES, Block
 from opencoder_jax.model.config import DTYPES, TransformerConfig
@@ -67,7 +66,7 @@ def import_hf(
     if max_length is not None:
         model = model.replace(max_length=max_length)
     source.check(model)
-    tokenizer = read_tokenizer(input_dir).tokenizer
+    tokenizer = open_tokenizer(input_dir)
     arrays = _arrays(source, model)
     checksums, digest = _survey(arrays)
     config = {"model": model.to_json(), "step": step}

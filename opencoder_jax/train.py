@@ -23,7 +23,7 @@ from opencoder_jax.data.fingerprints import check_fingerprint
 from opencoder_jax.distributed import DistributedConfig, is_primary, joins, run
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import manifest
-from opencoder_jax.formats.tokenizer import Tokenizer
+from opencoder_jax.formats.tokenizer import Tokenizer, open_tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.timing import timed
 from opencoder_jax.training import checkpoints, compilation_cache, loop, run_directory, step
@@ -192,7 +192,7 @@ def train(
 
 
 def _open_tokenizer(tokenizer_dir: str, model: TransformerConfig) -> Tokenizer:
-    tokenizer = Tokenizer(tokenizer_dir)
+    tokenizer = open_tokenizer(tokenizer_dir)
     if tokenizer.vocab_size > model.vocab_size:
         raise InputError(
             f"{tokenizer.path} has {tokenizer.vocab_size} tokens, the model's vocab_size is "

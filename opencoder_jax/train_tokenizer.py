@@ -31,16 +31,16 @@ from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import shards
 from opencoder_jax.formats.document import decode_document
 from opencoder_jax.formats.manifest import already_done, read_manifest, write_manifest
-from opencoder_jax.formats.split import hash_fraction
-from opencoder_jax.formats.tokenizer import (
+from opencoder_jax.formats.sentencepiece_tokenizer import (
     BOS,
     CONTROL_TOKENS,
     EOS,
-    MODEL_NAME,
     PAD,
     UNK,
-    Tokenizer,
+    SentencePieceTokenizer,
 )
+from opencoder_jax.formats.split import hash_fraction
+from opencoder_jax.formats.tokenizer import MODEL_NAME
 from opencoder_jax.progress import track
 from opencoder_jax.timing import timed
 
@@ -192,7 +192,7 @@ def verify_shards(paths: Iterable[Path], tokenizer_dir: str | os.PathLike) -> Ve
 
 def verify_shard(path: Path, tokenizer_dir: str | os.PathLike) -> Verified:
     """What the tokenizer makes of each document of one shard."""
-    tokenizer = Tokenizer(tokenizer_dir)
+    tokenizer = SentencePieceTokenizer(tokenizer_dir)
     documents: collections.Counter[str] = collections.Counter()
     text_bytes: collections.Counter[str] = collections.Counter()
     tokens: collections.Counter[str] = collections.Counter()

@@ -13,8 +13,8 @@ from beam_pipelines.pack import pack_set
 from opencoder_jax.formats.conversation import Conversation, encode_conversation
 from opencoder_jax.formats.document import Document, document_id, encode_document
 from opencoder_jax.formats.manifest import write_manifest
+from opencoder_jax.formats.sentencepiece_tokenizer import SentencePieceTokenizer
 from opencoder_jax.formats.shards import shard_name, write_shard
-from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.train_tokenizer import train_tokenizer
 
 SEQUENCE_LENGTH = 128
@@ -103,8 +103,8 @@ def tokenizer_dir() -> Path:
 
 
 @functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer(tokenizer_dir())
+def tokenizer() -> SentencePieceTokenizer:
+    return SentencePieceTokenizer(tokenizer_dir())
 
 
 def pack_example(input_dir: Path, output_dir: Path, **changes: object) -> dict:

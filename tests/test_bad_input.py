@@ -13,7 +13,8 @@ from opencoder_jax.data.packed_source import packed_dataset
 from opencoder_jax.data.records import Shard
 from opencoder_jax.errors import InputError, require_at_least, require_positive
 from opencoder_jax.formats import manifest, shards
-from opencoder_jax.formats.tokenizer import MODEL_NAME, ExchangedTokenizerError, Tokenizer
+from opencoder_jax.formats.sentencepiece_tokenizer import SentencePieceTokenizer
+from opencoder_jax.formats.tokenizer import MODEL_NAME, ExchangedTokenizerError
 from opencoder_jax.model.loading import load_model
 from opencoder_jax.training.optimizers import AdamW
 from opencoder_jax.training.schedules import ExponentialDecay, WarmupCosine, WarmupStable
@@ -165,7 +166,7 @@ def test_an_exchanged_tokenizer_is_refused(tmp_path):
     manifest.write_manifest(tmp_path, job="train_tokenizer", config={}, inputs={}, counts={})
     (tmp_path / MODEL_NAME).write_bytes(b"another")
     with pytest.raises(ExchangedTokenizerError, match="was changed"):
-        Tokenizer(tmp_path)
+        SentencePieceTokenizer(tmp_path)
 
 
 def test_a_training_that_has_not_finished_is_no_model(tmp_path):

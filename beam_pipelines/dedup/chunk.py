@@ -31,7 +31,7 @@ from beam_pipelines.dedup.settings import NearSettings
 from beam_pipelines.dedup.shingles import word_ends
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.formats.document import Document
-from opencoder_jax.formats.tokenizer import Tokenizer
+from opencoder_jax.formats.tokenizer import Tokenizer, open_tokenizer
 
 REASON = "all_chunks_duplicate"
 _SEPARATOR = "-"  # between a document's id and the number of its chunk
@@ -180,7 +180,7 @@ class _Cut:
         data = text.encode("utf-8", "surrogatepass")
         if self._folder:
             if self._tokenizer is None:
-                self._tokenizer = Tokenizer(self._folder)
+                self._tokenizer = open_tokenizer(self._folder)
             ids = np.asarray(self._tokenizer.encode(text), np.int64)
             token_ends = np.cumsum(self._tokenizer.byte_lengths[ids], dtype=np.int64)
         else:

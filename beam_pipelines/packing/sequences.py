@@ -11,6 +11,7 @@ number of workers, the same sequences come out.
 
 import collections
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from beam_pipelines.packing.best_fit import best_fit
 from beam_pipelines.packing.items import Item
 from opencoder_jax.formats.packed import PackedSequence
 from opencoder_jax.formats.split import hash_fraction
-from opencoder_jax.formats.tokenizer import PAD
 
 Piece = tuple[Item, int, int]
 Counts = dict[str, int]
@@ -37,29 +37,41 @@ def pieces_of(item: Item, sequence_length: int) -> list[Piece]:
     return [(item, start, min(start + sequence_length + 1, length)) for start in starts]
 
 
+class Vocabulary(NamedTuple):
+    """What packing has to know of a tokenizer.
+
+    Attributes:
+      byte_lengths: int32[V], bytes that each token stands for.
+      pad: the token that fills a sequence up.
+    """
+
+    byte_lengths: np.ndarray
+    pad: int
+
+
 def pack(
-    items: Iterable[Item], sequence_length: int, byte_lengths: np.ndarray
+    items: Iterable[Item], sequence_length: int, vocabulary: Vocabulary
 ) -> Iterator[PackedSequence]:
     """Sequences of exactly `sequence_length` + 1 tokens.
 
     Args:
       items: in any order; their tokens are held in memory.
       sequence_length: S.
-      byte_lengths: int32[V], bytes that each token stands for.
+      vocabulary: of the tokenizer that made the items.
     """
     ordered = sorted(items, key=lambda item: (hash_fraction("pack", item.id), item.id))
     pieces = [piece for item in ordered for piece in pieces_of(item, sequence_length)]
     lengths = [stop - start for _, start, stop in pieces]
     for group in best_fit(lengths, sequence_length + 1):
-        yield assemble([pieces[i] for i in group], sequence_length, byte_lengths)
+        yield assemble([pieces[i] for i in group], sequence_length, vocabulary)
 
 
 def assemble(
-    pieces: Sequence[Piece], sequence_length: int, byte_lengths: np.ndarray
+    pieces: Sequence[Piece], sequence_length: int, vocabulary: Vocabulary
 ) -> PackedSequence:
     """One sequence of `pieces`, padded at its end."""
     size = sequence_length + 1
-    tokens = np.full(size, PAD, np.int32)
+    tokens = np.full(size, vocabulary.pad, np.int32)
     segment_ids = np.zeros(size, np.int32)
     positions = np.zeros(size, np.int32)
     loss_weights = np.zeros(size, np.int32)
@@ -74,7 +86,7 @@ def assemble(
         # Nothing in its segment predicts a piece's first token; the piece before did.
         loss_weights[at] = 0
         predicted = tokens[span][loss_weights[span] == 1]
-        document_bytes.append(int(byte_lengths[predicted].sum()))
+        document_bytes.append(int(vocabulary.byte_lengths[predicted].sum()))
         at = span.stop
     return PackedSequence(
         tokens=tokens,

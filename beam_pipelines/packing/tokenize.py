@@ -1,12 +1,16 @@
-"""Records of a set to items: documents whole, conversations in ChatML.
+"""Records of a set to items: documents whole, conversations in the tokenizer's chat layout.
 
-A document becomes `<s>` tokens `</s>`. The `<s>` is there so that the first real token is
-predicted too: bits per byte then covers every byte of the text. A conversation that does
-not fit into one sequence is dropped, never cut: an answer without its end teaches a model
-not to end (the released `sft/scripts` cut to 1,216 and 1,500 tokens).
+A document becomes `<s>` tokens `</s>` (or what begins and ends a text with a foreign
+tokenizer). The `<s>` is there so that the first real token is predicted too: bits per byte
+then covers every byte of the text. A conversation that does not fit into one sequence is
+dropped, never cut: an answer without its end teaches a model not to end (the released
+`sft/scripts` cut to 1,216 and 1,500 tokens).
+
+Some foreign tokenizers normalize rare characters: a text whose tokens do not stand for its
+bytes is dropped too, for its bits per byte would be of another text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final, Literal
 
 import apache_beam as beam
@@ -17,13 +21,16 @@ from beam_pipelines.packing.items import Item
 from opencoder_jax.formats.chat import encode_chat
 from opencoder_jax.formats.conversation import Conversation, decode_conversation
 from opencoder_jax.formats.document import Document, decode_document
-from opencoder_jax.formats.tokenizer import BOS, EOS, Tokenizer
+from opencoder_jax.formats.tokenizer import Tokenizer, open_tokenizer
 
 DROPPED: Final = "dropped"
 
 
 def document_item(document: Document, tokenizer: Tokenizer) -> Item:
-    tokens = np.array([BOS, *tokenizer.encode(document.text), EOS], dtype="<i4")
+    tokens = np.array(
+        [tokenizer.document_start, *tokenizer.encode(document.text), tokenizer.document_end],
+        dtype="<i4",
+    )
     weights = np.ones(len(tokens), np.int8)
     weights[0] = 0
     return Item(
@@ -40,15 +47,14 @@ def document_item(document: Document, tokenizer: Tokenizer) -> Item:
 
 
 def conversation_item(conversation: Conversation, tokenizer: Tokenizer) -> Item:
-    ids, weights = encode_chat(conversation.messages, tokenizer)
-    answers = [content for role, content in conversation.messages if role == "assistant"]
+    ids, weights, text_bytes = encode_chat(conversation.messages, tokenizer)
     return Item(
         id=conversation.id,
         repo=conversation.repo,
         path="",
         language=conversation.language,
         duplicate_cluster=conversation.id,
-        text_bytes=sum(len(answer.encode("utf-8")) for answer in answers),
+        text_bytes=text_bytes,
         token_data=np.array(ids, dtype="<i4").tobytes(),
         weight_data=np.array(weights, np.int8).tobytes(),
         splittable=False,
@@ -70,25 +76,44 @@ class TokenizeRecords(beam.DoFn):
         self._sequence_length = sequence_length
 
     def setup(self) -> None:
-        self._tokenizer = Tokenizer(self._tokenizer_dir)
+        self._tokenizer = open_tokenizer(self._tokenizer_dir)
 
     def process(
         self, record: bytes
     ) -> Iterator[Item | beam.pvalue.TaggedOutput[Literal["dropped"], Drop]]:
         if self._kind == "documents":
-            yield document_item(decode_document(record), self._tokenizer)
-            return
-        conversation = decode_conversation(record)
-        item = conversation_item(conversation, self._tokenizer)
-        if len(item.tokens) <= self._sequence_length + 1:
-            yield item
+            document = decode_document(record)
+            item = document_item(document, self._tokenizer)
+            sample = document.text
         else:
-            yield beam.pvalue.TaggedOutput(
-                DROPPED, too_long(item, conversation.messages, self._sequence_length)
-            )
+            conversation = decode_conversation(record)
+            item = conversation_item(conversation, self._tokenizer)
+            sample = "\n".join(content for _, content in conversation.messages)
+        drop = changed(item, self._tokenizer.byte_lengths, sample)
+        if not drop and not item.splittable and len(item.tokens) > self._sequence_length + 1:
+            drop = too_long(item, sample, self._sequence_length)
+        yield beam.pvalue.TaggedOutput(DROPPED, drop) if drop else item
 
 
-def too_long(item: Item, messages: Sequence[tuple[str, str]], sequence_length: int) -> Drop:
+def changed(item: Item, byte_lengths: np.ndarray, sample: str) -> Drop | None:
+    """The drop of a text whose tokens stand for other bytes than its own."""
+    found = int(byte_lengths[item.tokens[item.weights == 1]].sum())
+    if found == item.text_bytes:
+        return None
+    return Drop(
+        id=item.id,
+        repo=item.repo,
+        path=item.path,
+        language=item.language,
+        reason="changed_by_tokenizer",
+        signal="bytes",
+        value=float(found),
+        threshold=f"!= {item.text_bytes}",
+        sample=sample[:SAMPLE_CHARACTERS],
+    )
+
+
+def too_long(item: Item, sample: str, sequence_length: int) -> Drop:
     """The drop of a conversation that does not fit into a sequence."""
     return Drop(
         id=item.id,
@@ -99,5 +124,5 @@ def too_long(item: Item, messages: Sequence[tuple[str, str]], sequence_length: i
         signal="tokens",
         value=float(len(item.tokens)),
         threshold=f"> {sequence_length + 1}",
-        sample="\n".join(content for _, content in messages)[:SAMPLE_CHARACTERS],
+        sample=sample[:SAMPLE_CHARACTERS],
     )

@@ -17,7 +17,8 @@ import numpy as np
 from opencoder_jax.decoding.sampling import SamplingSettings, row_keys
 from opencoder_jax.decoding.steps import NO_TOKEN, DecodeState, decode_chunk, prefill
 from opencoder_jax.errors import InputError
-from opencoder_jax.model.loading import LoadedModel, TextTokenizer
+from opencoder_jax.formats.tokenizer import Tokenizer
+from opencoder_jax.model.loading import LoadedModel
 from opencoder_jax.model.transformer import Params, cast_matrices
 
 _SHORTEST_BUCKET = 64
@@ -91,7 +92,7 @@ def bucket_length(length: int) -> int:
 
 
 def cut_at_stop(
-    ids: Sequence[int], stop: Sequence[str], tokenizer: TextTokenizer
+    ids: Sequence[int], stop: Sequence[str], tokenizer: Tokenizer
 ) -> tuple[tuple[int, ...], str] | None:
     """The shortest run of `ids` that contains a stop text, and its text before that.
 

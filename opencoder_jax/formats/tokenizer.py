@@ -1,163 +1,171 @@
-"""The project's tokenizer: SentencePiece BPE with byte fallback that keeps every byte.
+"""What every stage needs of a tokenizer, and the one function that opens any.
 
-A tokenizer is a folder with `tokenizer.model` (SentencePiece) and `manifest.json`.
-White space and newlines are kept exactly; `decode(encode(x)) == x` for every valid
-Unicode string. One trap needs care: SentencePiece writes a space as U+2581, so a
-U+2581 in the text would come back as a space; such characters are encoded as their
-three byte tokens instead.
-
-Ids 0 to 3 are `<unk> <s> </s> <pad>` (as INF-34B's tokenizer, which the paper uses),
-then come the control tokens of ChatML and fill-in-the-middle, then 256 byte tokens.
-Control tokens are never produced from text, only by id, so a document that spells
-`<|im_end|>` cannot end a turn. `opencoder_jax.train_tokenizer` makes such a folder.
+Two kinds of folder hold one: the project's own (`tokenizer.model`, made by
+`opencoder_jax.train_tokenizer`), and that of any Hugging Face checkpoint (`tokenizer.json`
+with `tokenizer_config.json` and its chat template). Packing, training, evaluation and
+generation take either and ask for nothing that is not in `Tokenizer`.
+Next: `sentencepiece_tokenizer`, `huggingface_tokenizer`; `chat` lays conversations out.
 """
 
+import json
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-import sentencepiece
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats.manifest import MANIFEST_NAME, file_sha256, read_manifest
 
-UNK, BOS, EOS, PAD = 0, 1, 2, 3
-CONTROL_TOKENS = (
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|fim_prefix|>",
-    "<|fim_middle|>",
-    "<|fim_suffix|>",
-    "<|fim_pad|>",
-    "<|repo_name|>",
-    "<|file_sep|>",
-)
 MODEL_NAME = "tokenizer.model"
-SPACE_MARK = "\u2581"
-_SPACE_MARK_BYTES = ("<0xE2>", "<0x96>", "<0x81>")
-_LOSSLESS_PROBE = "  if x:\r\n\t\treturn\u00a0'\u00e9\u6f22\U0001f600'  \n\n \x00"
-
-
-class ExchangedTokenizerError(InputError):
-    """A `tokenizer.model` that is not the one of the manifest beside it."""
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+GENERATION_CONFIG_FILE = "generation_config.json"
+CONFIG_FILE = "config.json"
+# What a folder may hold of a tokenizer, ours or another family's, and what ends its texts.
+TOKENIZER_FILES = (
+    MODEL_NAME,
+    TOKENIZER_FILE,
+    TOKENIZER_CONFIG_FILE,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    GENERATION_CONFIG_FILE,
+)
+# Comes back from a tokenizer that keeps every byte: white space, control bytes, rare letters.
+LOSSLESS_PROBE = "  if x:\r\n\t\treturn\u00a0'\u00e9\u6f22\U0001f600'  \n\n \x00"
 
 
 class TokenizerError(InputError):
     """A tokenizer folder that cannot be used, or a text that no tokenizer can encode."""
 
 
-class Tokenizer:
+class ExchangedTokenizerError(InputError):
+    """A `tokenizer.model` that is not the one of the manifest beside it."""
+
+
+class Tokenizer(Protocol):
     """Text to ids and back.
 
     Attributes:
-      path: of the SentencePiece model.
-      fingerprint: 16 hex digits of the model file's SHA-256.
-      control_ids: id of each of `CONTROL_TOKENS`.
-      im_start: id that opens a turn of a conversation.
-      im_end: id that ends one.
-      byte_lengths: int32[V], UTF-8 bytes of text that each id stands for; the sum over
-        `encode(text)` is the length of `text` in UTF-8. 0 for control tokens.
-
-    Raises:
-      TokenizerError: no `tokenizer.model` in the folder, or one that was not made here
-        (special ids, byte fallback or white-space handling differ).
-      ExchangedTokenizerError: it is not the one that the folder's manifest names.
+      path: of the file that holds it.
+      fingerprint: 16 hex digits of that file's SHA-256.
     """
 
-    def __init__(self, folder: str | os.PathLike):
-        self.path = Path(folder) / MODEL_NAME
-        if not self.path.is_file():
-            raise TokenizerError(
-                f"{folder} has no {MODEL_NAME}; train one with "
-                "`python -m opencoder_jax.train_tokenizer`"
-            )
-        digest = file_sha256(self.path)
-        _refuse_exchanged(self.path, digest)
-        try:
-            self._model = sentencepiece.SentencePieceProcessor(model_file=str(self.path))
-        except (RuntimeError, OSError) as error:
-            raise TokenizerError(f"{self.path}: not a SentencePiece model: {error}") from error
-        ids = {name: self._model.piece_to_id(name) for name in CONTROL_TOKENS}
-        special = [
-            self._model.unk_id(),
-            self._model.bos_id(),
-            self._model.eos_id(),
-            self._model.pad_id(),
-        ]
-        if special != [UNK, BOS, EOS, PAD] or UNK in ids.values():
-            raise TokenizerError(
-                f"{self.path}: special ids {special} and control tokens {ids} are not this "
-                "project's; train a tokenizer with `python -m opencoder_jax.train_tokenizer`"
-            )
-        self.control_ids = ids
-        self.im_start = ids["<|im_start|>"]
-        self.im_end = ids["<|im_end|>"]
-        self._space_mark = [self._model.piece_to_id(piece) for piece in _SPACE_MARK_BYTES]
-        self._textless = frozenset({UNK, BOS, EOS, PAD, *ids.values()})
-        self.byte_lengths = self._byte_lengths()
-        self.fingerprint = digest[:16]
-        if self.decode(self.encode(_LOSSLESS_PROBE)) != _LOSSLESS_PROBE:
-            raise TokenizerError(
-                f"{self.path} changes text (byte fallback, white space or normalization); "
-                "train a tokenizer with `python -m opencoder_jax.train_tokenizer`"
-            )
+    path: Path
+    fingerprint: str
 
     @property
-    def vocab_size(self) -> int:
-        return self._model.vocab_size()
+    def vocab_size(self) -> int: ...
+
+    @property
+    def bos_ids(self) -> tuple[int, ...]:
+        """What stands before a text that a model continues; empty where nothing does."""
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end a generated text."""
+
+    @property
+    def document_start(self) -> int:
+        """What a training document begins with, so that its first token is predicted too."""
+
+    @property
+    def document_end(self) -> int:
+        """What a training document ends with."""
+
+    @property
+    def pad(self) -> int:
+        """What fills a sequence up; never seen by loss or attention."""
+
+    @property
+    def byte_lengths(self) -> np.ndarray:
+        """int32[V], UTF-8 bytes of text that each id stands for; 0 for special tokens.
+
+        The sum over `encode(text)` is the length of `text` in UTF-8.
+
+        Raises:
+          TokenizerError: the tokenizer changes texts, so that no such sum holds.
+        """
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`, without any special token.
+        """Ids of `text`, without any special token, even where the text spells one.
 
         Raises:
           TokenizerError: `text` holds a lone surrogate, which has no UTF-8 form.
         """
-        if SPACE_MARK not in text:
-            _refuse_surrogates(text)
-            return self._model.encode(text)
-        ids: list[int] = []
-        for index, part in enumerate(text.split(SPACE_MARK)):
-            if index:
-                ids.extend(self._space_mark)
-            ids.extend(self.encode(part))
-        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`; special tokens and ids beyond the vocabulary give no text.
-
-        Bytes that are no UTF-8 (a sampled model may emit half a character) become U+FFFD.
-        """
-        size = self._model.vocab_size()
-        return self._model.decode(
-            [i for i in map(int, ids) if 0 <= i < size and i not in self._textless]
-        )
-
-    def piece(self, token: int) -> str:
-        return self._model.id_to_piece(int(token))
-
-    def _byte_lengths(self) -> np.ndarray:
-        lengths = np.zeros(self.vocab_size, np.int32)
-        for token in range(self.vocab_size):
-            if self._model.is_byte(token):
-                lengths[token] = 1
-            elif token not in self._textless:
-                lengths[token] = len(self.piece(token).replace(SPACE_MARK, " ").encode("utf-8"))
-        return lengths
+        """Text of `ids`; special tokens give no text."""
 
 
-def _refuse_exchanged(path: Path, digest: str) -> None:
-    """A manifest beside the model has to be the model's own."""
-    if (path.parent / MANIFEST_NAME).exists():
-        expected = read_manifest(path.parent)["files"].get(MODEL_NAME, digest)
-        if expected != digest:
-            raise ExchangedTokenizerError(
-                f"{path} was changed: its SHA-256 is {digest[:16]}..., {MANIFEST_NAME} beside it "
-                f"says {expected[:16]}...; put the right file back, or train the tokenizer again"
-            )
+def open_tokenizer(folder: str | os.PathLike) -> Tokenizer:
+    """The tokenizer in a folder: the project's own, or else a `tokenizer.json`.
+
+    Raises:
+      TokenizerError: there is none, or it cannot be used.
+      ExchangedTokenizerError: it is not the one that the folder's manifest names.
+    """
+    # Here, because a machine that cleans documents has only one of the two libraries.
+    from opencoder_jax.formats.sentencepiece_tokenizer import SentencePieceTokenizer
+
+    try:
+        return SentencePieceTokenizer(folder)
+    except TokenizerError:
+        # A folder of another family may have a SentencePiece model that is not ours.
+        if not (Path(folder) / TOKENIZER_FILE).is_file():
+            raise
+    from opencoder_jax.formats.huggingface_tokenizer import HuggingFaceTokenizer
+
+    return HuggingFaceTokenizer(folder)
 
 
-def _refuse_surrogates(text: str) -> None:
+def copy_tokenizer(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Copies what `open_tokenizer` needs; `target` exists.
+
+    Which tokens end a text may stand in the model's `config.json` alone; they are kept as
+    a `generation_config.json`.
+    """
+    source, target = Path(source), Path(target)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    if not (target / GENERATION_CONFIG_FILE).exists():
+        values = read_json_object(source / CONFIG_FILE)
+        ids = {name: value for name, value in values.items() if name in SPECIAL_ID_KEYS}
+        if ids:
+            (target / GENERATION_CONFIG_FILE).write_text(json.dumps(ids, indent=1) + "\n")
+
+
+SPECIAL_ID_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds one object; empty where there is no file.
+
+    Raises:
+      TokenizerError: it holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TokenizerError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise TokenizerError(f"{path}: expected a JSON object")
+    return value
+
+
+def refuse_surrogates(text: str) -> None:
+    """Refuses what has no UTF-8 form.
+
+    Raises:
+      TokenizerError: with the character's place.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

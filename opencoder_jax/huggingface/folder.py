@@ -1,23 +1,29 @@
 """A whole Hugging Face folder: what `from_pretrained` reads, out and in.
 
-Writing is `write_folder`. Reading is in parts: `HuggingFaceFolder` has the model, because
-importing may want another numeric type than running; `read_tokenizer` has the tokenizer,
-because a model directory may hold one of either kind.
+Writing is `write_folder`; reading is `HuggingFaceFolder`, which has the model alone, because
+importing may want another numeric type than running. The tokenizer of a folder is opened
+by `opencoder_jax.formats.tokenizer`, for a model directory may hold one of either kind.
 """
 
 import itertools
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from opencoder_jax.formats.manifest import write_json
-from opencoder_jax.formats.tokenizer import BOS, EOS, MODEL_NAME, PAD, Tokenizer, TokenizerError
+from opencoder_jax.formats.sentencepiece_tokenizer import SentencePieceTokenizer
+from opencoder_jax.formats.tokenizer import (
+    CONFIG_FILE,
+    GENERATION_CONFIG_FILE,
+    SPECIAL_ID_KEYS,
+    Tokenizer,
+    copy_tokenizer,
+    read_json_object,
+)
 from opencoder_jax.huggingface.llama import (
     NUMPY_DTYPES,
     Block,
@@ -27,23 +33,9 @@ from opencoder_jax.huggingface.llama import (
     to_llama_config,
 )
 from opencoder_jax.huggingface.tensors import HuggingFaceError, TensorReader, TensorWriter
-from opencoder_jax.huggingface.tokenizer import (
-    TOKENIZER_CONFIG_FILE,
-    TOKENIZER_FILE,
-    HuggingFaceTokenizer,
-    write_tokenizer,
-)
+from opencoder_jax.huggingface.tokenizer import write_tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.transformer import Params, abstract_params
-
-CONFIG_FILE = "config.json"
-GENERATION_CONFIG_FILE = "generation_config.json"
-TOKENIZER_FILES = (
-    MODEL_NAME,
-    TOKENIZER_FILE,
-    TOKENIZER_CONFIG_FILE,
-    GENERATION_CONFIG_FILE,
-)
 
 # Path of a parameter and its blocks, to each block's numbers in their order.
 ReadParameter = Callable[[tuple[str, ...], Sequence[Block]], Iterator[np.ndarray]]
@@ -69,11 +61,14 @@ def write_folder(
       max_shard_bytes: weights beyond it are split into several files.
     """
     folder = Path(folder)
-    eos_ids = [EOS, tokenizer.im_end]
-    ids = {"bos_token_id": BOS, "eos_token_id": eos_ids, "pad_token_id": PAD}
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        write_tokenizer(folder, tokenizer, config.max_length)
+    else:
+        copy_tokenizer(tokenizer.path.parent, folder)
+    ids = _special_ids(folder, tokenizer)
     write_json(folder / CONFIG_FILE, {**to_llama_config(config, dtype=dtype), **ids})
-    write_json(folder / GENERATION_CONFIG_FILE, {**ids, "do_sample": False})
-    write_tokenizer(folder, tokenizer, config.max_length)
+    if not (folder / GENERATION_CONFIG_FILE).exists():
+        write_json(folder / GENERATION_CONFIG_FILE, {**ids, "do_sample": False})
     with TensorWriter(
         folder, tensor_specs(config), dtype=NUMPY_DTYPES[dtype], max_shard_bytes=max_shard_bytes
     ) as writer:
@@ -88,41 +83,17 @@ def by_parameter(config: TransformerConfig) -> Iterator[tuple[tuple[str, ...], l
         yield path, list(parts)
 
 
-class TextEnds(NamedTuple):
-    """A tokenizer, what stands before a text, and the tokens that end one."""
-
-    tokenizer: Tokenizer | HuggingFaceTokenizer
-    bos_ids: tuple[int, ...]
-    eos_ids: tuple[int, ...]
-
-
-def read_tokenizer(folder: str | os.PathLike) -> TextEnds:
-    """The tokenizer in a folder: ours (`tokenizer.model`), or any `tokenizer.json`.
-
-    Raises:
-      InputError: there is none that can be read.
-    """
-    folder = Path(folder)
-    try:
-        ours = Tokenizer(folder)
-        return TextEnds(ours, (BOS,), (EOS, ours.im_end))
-    except TokenizerError:
-        # A folder of another family may have a SentencePiece model that is not ours.
-        if not (folder / TOKENIZER_FILE).exists():
-            raise
-    tokenizer = HuggingFaceTokenizer(folder)
-    eos = _read_json_object(folder / GENERATION_CONFIG_FILE).get("eos_token_id")
-    if eos is None:
-        eos = _read_json_object(folder / CONFIG_FILE).get("eos_token_id")
-    eos_ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
-    return TextEnds(tokenizer, tokenizer.adds_at_start(), tuple(eos_ids))
-
-
-def copy_tokenizer(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Copies what `read_tokenizer` needs."""
-    for name in TOKENIZER_FILES:
-        if (Path(source) / name).exists():
-            shutil.copyfile(Path(source) / name, Path(target) / name)
+def _special_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
+    """`bos_token_id` and so on, as the checkpoint's own generation config had them."""
+    kept = read_json_object(folder / GENERATION_CONFIG_FILE)
+    ids = {name: kept[name] for name in SPECIAL_ID_KEYS if kept.get(name) is not None}
+    eos_ids = list(tokenizer.eos_ids)
+    return {
+        "bos_token_id": tokenizer.document_start,
+        "eos_token_id": eos_ids[0] if len(eos_ids) == 1 else eos_ids,
+        "pad_token_id": tokenizer.pad,
+        **ids,
+    }
 
 
 class HuggingFaceFolder:
@@ -134,7 +105,7 @@ class HuggingFaceFolder:
 
     def __init__(self, folder: str | os.PathLike):
         self._folder = Path(folder)
-        self._values = _read_json_object(self._folder / CONFIG_FILE)
+        self._values = read_json_object(self._folder / CONFIG_FILE)
         self._tensors = TensorReader(self._folder)
 
     def read_config(self) -> TransformerConfig:
@@ -199,16 +170,3 @@ class HuggingFaceFolder:
             lambda path, leaf: read(leaf, parts[tuple(key.key for key in path)]),
             abstract_params(config),
         )
-
-
-def _read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds one object; empty where there is no file."""
-    if not path.exists():
-        return {}
-    try:
-        value = json.loads(path.read_text())
-    except ValueError as error:
-        raise HuggingFaceError(f"{path} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise HuggingFaceError(f"{path}: expected a JSON object")
-    return value

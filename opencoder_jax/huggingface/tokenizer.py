@@ -1,17 +1,16 @@
-"""Our SentencePiece tokenizer as `tokenizer.json`, and any `tokenizer.json` as a tokenizer.
+"""Our SentencePiece tokenizer as `tokenizer.json`; other families' come as they are.
 
 SentencePiece joins the adjacent pair whose union scores best; Hugging Face's BPE follows
 a list of merges. The list is every way to split every piece into two pieces, best piece
 first. White space needs no normalizer: pieces keep a plain space where SentencePiece
 writes U+2581, so a real U+2581 in a text is no piece and falls back to its bytes, exactly
-as `opencoder_jax.formats.tokenizer` encodes it.
+as `opencoder_jax.formats.sentencepiece_tokenizer` encodes it.
 
 One difference is Hugging Face's own and stays: its tokenizers read `<|im_end|>` spelled in
 a text as the control token, ours never does (`encode_special_tokens=True` turns it off).
 """
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,16 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, processors
 
 from opencoder_jax.formats.chat import DEFAULT_SYSTEM
-from opencoder_jax.formats.manifest import file_sha256, write_json
-from opencoder_jax.formats.tokenizer import BOS, EOS, PAD, SPACE_MARK, UNK, Tokenizer
-from opencoder_jax.huggingface.tensors import HuggingFaceError
-
-TOKENIZER_FILE = "tokenizer.json"
-TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+from opencoder_jax.formats.manifest import write_json
+from opencoder_jax.formats.sentencepiece_tokenizer import (
+    BOS,
+    EOS,
+    PAD,
+    SPACE_MARK,
+    UNK,
+    SentencePieceTokenizer,
+)
+from opencoder_jax.formats.tokenizer import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 
 # What `formats.chat.encode_chat` does, as text.
 CHAT_TEMPLATE = (
@@ -39,51 +42,9 @@ CHAT_TEMPLATE = (
 )
 
 
-class HuggingFaceTokenizer:
-    """A `tokenizer.json` of any model family.
-
-    Attributes:
-      path: of the file.
-      fingerprint: 16 hex digits of the file's SHA-256.
-
-    Raises:
-      HuggingFaceError: there is no such file, or it is damaged.
-    """
-
-    def __init__(self, folder: str | os.PathLike):
-        self.path = Path(folder) / TOKENIZER_FILE
-        if not self.path.is_file():
-            raise HuggingFaceError(f"{folder} has no {TOKENIZER_FILE}")
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(self.path))
-        except Exception as error:  # The library raises nothing narrower.
-            raise HuggingFaceError(f"{self.path} is damaged: {error}") from error
-        # A text that spells a control token stays text, as with our own tokenizer.
-        self._tokenizer.encode_special_tokens = True
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self.fingerprint = file_sha256(self.path)[:16]
-
-    @property
-    def vocab_size(self) -> int:
-        return max(self._tokenizer.get_vocab().values()) + 1
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text`, without any special token."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`; special tokens give no text."""
-        return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
-
-    def adds_at_start(self) -> tuple[int, ...]:
-        """What this tokenizer puts before every text, e.g. a BOS."""
-        first = self.encode("a")
-        ids = self._tokenizer.encode("a", add_special_tokens=True).ids
-        return tuple(ids[: ids.index(first[0])]) if first and first[0] in ids else ()
-
-
-def write_tokenizer(folder: str | os.PathLike, tokenizer: Tokenizer, max_length: int) -> None:
+def write_tokenizer(
+    folder: str | os.PathLike, tokenizer: SentencePieceTokenizer, max_length: int
+) -> None:
     """Writes `tokenizer.json`, `tokenizer_config.json` and the SentencePiece model itself.
 
     Like every training document, a text starts with `<s>`; the chat template, like every
@@ -117,7 +78,7 @@ def write_tokenizer(folder: str | os.PathLike, tokenizer: Tokenizer, max_length:
 class _Pieces:
     """The pieces of a SentencePiece model, with plain spaces."""
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: SentencePieceTokenizer):
         self._model = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer.path))
         size = self._model.vocab_size()
         self.text = [self._model.id_to_piece(i).replace(SPACE_MARK, " ") for i in range(size)]
@@ -148,7 +109,9 @@ class _Pieces:
         return not (model.is_control(i) or model.is_unknown(i) or model.is_byte(i))
 
 
-def _tokenizer_config(tokenizer: Tokenizer, pieces: _Pieces, max_length: int) -> dict[str, Any]:
+def _tokenizer_config(
+    tokenizer: SentencePieceTokenizer, pieces: _Pieces, max_length: int
+) -> dict[str, Any]:
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "unk_token": pieces.text[UNK],

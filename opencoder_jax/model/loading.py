@@ -7,13 +7,12 @@ run a model calls `load_model` and need not know which it is. Imports no tensorf
 
 import dataclasses
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import refuse_unfinished_training
-from opencoder_jax.huggingface.folder import HuggingFaceFolder, TextEnds, read_tokenizer
+from opencoder_jax.formats.tokenizer import Tokenizer, open_tokenizer
+from opencoder_jax.huggingface.folder import HuggingFaceFolder
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.transformer import Params
 from opencoder_jax.training import checkpoints
@@ -25,19 +24,6 @@ class LoadingError(InputError):
     """A folder that holds no model, or whose parts do not belong together."""
 
 
-class TextTokenizer(Protocol):
-    """What running a model needs of a tokenizer, ours or another family's."""
-
-    fingerprint: str
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def decode(self, ids: Iterable[int]) -> str: ...
-
-
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
     """A model that can run.
@@ -45,8 +31,7 @@ class LoadedModel:
     Attributes:
       config: its dimensions.
       params: nested dict of arrays of `config.param_dtype`.
-      tokenizer: `formats.tokenizer.Tokenizer`, or a `HuggingFaceTokenizer` where the
-        folder has no SentencePiece model of this project.
+      tokenizer: the project's own, or that of a Hugging Face checkpoint.
       step: training steps made; 0 where unknown.
       bos_ids: what every document starts with.
       eos_ids: tokens that end a text.
@@ -54,7 +39,7 @@ class LoadedModel:
 
     config: TransformerConfig
     params: Params
-    tokenizer: TextTokenizer
+    tokenizer: Tokenizer
     step: int
     bos_ids: tuple[int, ...]
     eos_ids: tuple[int, ...]
@@ -99,7 +84,7 @@ def find_step(folder: str | Path, step: int | None) -> int | None:
     return max(checkpoints.steps(folder), default=None)
 
 
-def read_own_tokenizer(folder: str | os.PathLike, fingerprint: str) -> TextEnds:
+def read_own_tokenizer(folder: str | os.PathLike, fingerprint: str) -> Tokenizer:
     """The tokenizer of a model directory.
 
     Args:
@@ -109,29 +94,32 @@ def read_own_tokenizer(folder: str | os.PathLike, fingerprint: str) -> TextEnds:
     Raises:
       InputError: there is none, or it is another one.
     """
-    found = read_tokenizer(Path(folder) / TOKENIZER_FOLDER)
-    if found.tokenizer.fingerprint != fingerprint:
+    tokenizer = open_tokenizer(Path(folder) / TOKENIZER_FOLDER)
+    if tokenizer.fingerprint != fingerprint:
         raise LoadingError(
-            f"{found.tokenizer.path} (fingerprint {found.tokenizer.fingerprint}) is not the "
-            f"tokenizer that the model was trained with ({fingerprint})"
+            f"{tokenizer.path} (fingerprint {tokenizer.fingerprint}) is not the tokenizer that "
+            f"the model was trained with ({fingerprint})"
         )
-    return found
+    return tokenizer
 
 
 def _load_model_directory(folder: Path, step: int | None) -> LoadedModel:
     params, metadata = checkpoints.restore_params(folder, find_step(folder, step))
-    tokenizer, bos_ids, eos_ids = read_own_tokenizer(folder, metadata.tokenizer_fingerprint)
+    tokenizer = read_own_tokenizer(folder, metadata.tokenizer_fingerprint)
     config = TransformerConfig.from_json(metadata.model)
-    return LoadedModel(config, params, tokenizer, metadata.step, bos_ids, eos_ids)
+    return LoadedModel(
+        config, params, tokenizer, metadata.step, tokenizer.bos_ids, tokenizer.eos_ids
+    )
 
 
 def _load_huggingface(folder: Path) -> LoadedModel:
     source = HuggingFaceFolder(folder)
     config = source.read_config()
-    tokenizer, bos_ids, eos_ids = read_tokenizer(folder)
+    tokenizer = open_tokenizer(folder)
     if tokenizer.vocab_size > config.vocab_size:
         raise LoadingError(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only "
             f"{config.vocab_size}"
         )
-    return LoadedModel(config, source.read_params(), tokenizer, 0, bos_ids, eos_ids)
+    params = source.read_params()
+    return LoadedModel(config, params, tokenizer, 0, tokenizer.bos_ids, tokenizer.eos_ids)

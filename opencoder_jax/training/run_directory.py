@@ -15,7 +15,7 @@ from opencoder_jax import configuration, sharding
 from opencoder_jax.distributed import from_primary, gather, is_primary
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats import manifest
-from opencoder_jax.formats.tokenizer import MODEL_NAME
+from opencoder_jax.formats.tokenizer import copy_tokenizer, open_tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.training import checkpoints, step
 from opencoder_jax.training.checkpoints import CheckpointMetadata
@@ -74,10 +74,10 @@ def describe(
     (Path(model_dir) / "model-info.txt").write_text(table)
     copy = Path(model_dir) / "tokenizer"
     copy.mkdir(exist_ok=True)
-    for name in (MODEL_NAME, manifest.MANIFEST_NAME):
-        original = Path(tokenizer_dir) / name
-        if original.exists():
-            shutil.copyfile(original, copy / name)
+    copy_tokenizer(tokenizer_dir, copy)
+    made_by = Path(tokenizer_dir) / manifest.MANIFEST_NAME
+    if made_by.exists():
+        shutil.copyfile(made_by, copy / made_by.name)
 
 
 def finish(
@@ -97,9 +97,10 @@ def finish(
     }
     if heldout_series:
         counts["heldout_loss"] = heldout_series[-1]["loss_per_nonpadding_target_token"]
+    tokenizer = open_tokenizer(Path(model_dir) / "tokenizer").path
     files = {
         f"checkpoint_{metadata.step}/params": params_sha256,
-        f"tokenizer/{MODEL_NAME}": manifest.file_sha256(Path(model_dir) / "tokenizer" / MODEL_NAME),
+        f"tokenizer/{tokenizer.name}": manifest.file_sha256(tokenizer),
         "train/metrics.jsonl without timing": _series_sha256(train_series),
         "heldout/metrics.jsonl without timing": _series_sha256(heldout_series),
     }

@@ -14,7 +14,9 @@ from opencoder_jax.formats.conversation import Conversation
 from opencoder_jax.formats.manifest import MANIFEST_NAME, read_manifest
 from opencoder_jax.formats.packed import decode_packed
 from opencoder_jax.formats.split import is_heldout
+from opencoder_jax.formats.tokenizer import open_tokenizer
 from tests import packed_example
+from tests.opencoder_jax import byte_level
 from tests.packed_example import document, pack_example, write_conversations, write_corpus
 
 
@@ -254,3 +256,60 @@ def test_a_killed_job_run_again_gives_the_same_manifest(tmp_path):
     ours = packed_example.packed_dir() / "refinecode"
     assert read_manifest(tmp_path / "packed") == read_manifest(ours)
     assert not (tmp_path / "packed" / ".incomplete").exists()
+
+
+def test_a_checkpoints_own_tokenizer_packs_documents_without_losing_a_byte(tmp_path):
+    folder = byte_level.make_folder(tmp_path / "tokenizer")
+    tokenizer = open_tokenizer(folder)
+    out = tmp_path / "out"
+
+    manifest = pack_example(packed_example.corpus_dir(), out, tokenizer_dir=str(folder))
+
+    assert manifest["inputs"]["tokenizer"] == tokenizer.fingerprint
+    assert not drops(out)
+    corpus = {d.id: d.text for d in packed_example.documents()}
+    total = sum(manifest["counts"][side]["text_bytes"] for side in ("train", "heldout"))
+    assert total == sum(len(text.encode()) for text in corpus.values())
+    whole = 0  # documents in one piece
+    for sequence in packed(out, "train"):
+        assert set(sequence.tokens[sequence.segment_ids == 0].tolist()) <= {tokenizer.pad}
+        for segment, name in enumerate(sequence.document_ids, start=1):
+            tokens = sequence.tokens[sequence.segment_ids == segment].tolist()
+            if (tokens[0], tokens[-1]) == (tokenizer.document_start, tokenizer.document_end):
+                assert tokenizer.decode(tokens) == corpus[name]
+                whole += 1
+    assert whole
+
+
+def test_a_text_that_a_tokenizer_normalizes_is_dropped_and_said(tmp_path):
+    folder = byte_level.make_folder(tmp_path / "tokenizer", normalizer=byte_level.nfc())
+    texts = {"composed.py": "é = 1\n", "decomposed.py": "e\u0301 = 1\n"}
+    corpus = write_corpus(tmp_path / "corpus", [document("r", p, t) for p, t in texts.items()])
+    out = tmp_path / "out"
+
+    pack_example(corpus, out, tokenizer_dir=str(folder), heldout_fraction=0.0)
+
+    (drop,) = drops(out)
+    assert (drop.path, drop.reason) == ("decomposed.py", "changed_by_tokenizer")
+    assert (drop.value, drop.threshold) == (7.0, "!= 8")
+
+
+def test_conversations_take_the_checkpoints_template_and_another_one_is_other_work(tmp_path):
+    folder = byte_level.make_folder(tmp_path / "tokenizer")
+    tokenizer = open_tokenizer(folder)
+    answers = ["x = 1", "y<|im_end|> = 2\n"]
+    given = [conversation(i, answer) for i, answer in enumerate(answers)]
+    conversations = write_conversations(tmp_path / "set", given)
+    settings = {"tokenizer_dir": str(folder), "heldout_fraction": 0.0}
+
+    manifest = pack_example(conversations, tmp_path / "out", **settings)
+
+    learned = [
+        tokenizer.decode(sequence.tokens[sequence.loss_weights == 1].tolist())
+        for sequence in packed(tmp_path / "out", "train")
+    ]
+    assert sorted("".join(learned)) == sorted("".join(answers))
+    assert manifest["counts"]["train"]["text_bytes"] == sum(map(len, answers))
+    (folder / "chat_template.jinja").write_text(byte_level.CHATML.replace("Be kind", "Be brief"))
+    with pytest.raises(InputError, match="chat_template"):
+        pack_example(conversations, tmp_path / "out", **settings)

@@ -16,7 +16,7 @@ from opencoder_jax.decoding.generation import generate
 from opencoder_jax.decoding.sampling import SamplingSettings
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.packed import BATCH_KEYS
-from opencoder_jax.formats.tokenizer import BOS, EOS
+from opencoder_jax.formats.sentencepiece_tokenizer import BOS, EOS
 from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.loading import LoadedModel, load_model

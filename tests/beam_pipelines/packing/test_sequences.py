@@ -5,11 +5,11 @@ import random
 import numpy as np
 import pytest
 
-from beam_pipelines.packing.sequences import pack, pieces_of
+from beam_pipelines.packing.sequences import Vocabulary, pack, pieces_of
 from beam_pipelines.packing.tokenize import conversation_item, document_item
 from opencoder_jax.formats.conversation import Conversation
 from opencoder_jax.formats.packed import encode_packed, features
-from opencoder_jax.formats.tokenizer import BOS, EOS
+from opencoder_jax.formats.sentencepiece_tokenizer import BOS, EOS
 from tests import packed_example
 
 S = 128
@@ -18,7 +18,7 @@ S = 128
 def packed_items():
     tokenizer = packed_example.tokenizer()
     items = [document_item(d, tokenizer) for d in packed_example.documents()]
-    return items, list(pack(items, S, tokenizer.byte_lengths))
+    return items, list(pack(items, S, Vocabulary(tokenizer.byte_lengths, tokenizer.pad)))
 
 
 def segments(sequence):
@@ -106,7 +106,8 @@ def test_packing_depends_on_the_set_of_items_only():
     items, sequences = packed_items()
     shuffled = random.Random(7).sample(items, len(items))
 
-    again = pack(shuffled, S, packed_example.tokenizer().byte_lengths)
+    tokenizer = packed_example.tokenizer()
+    again = pack(shuffled, S, Vocabulary(tokenizer.byte_lengths, tokenizer.pad))
 
     assert [encode_packed(s) for s in again] == [encode_packed(s) for s in sequences]
 

@@ -8,7 +8,7 @@ import pytest
 
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.bits_per_byte import BitsPerByte, score_sequences
-from opencoder_jax.formats.tokenizer import BOS, EOS
+from opencoder_jax.formats.sentencepiece_tokenizer import BOS, EOS
 from opencoder_jax.model.transformer import logits
 from tests.opencoder_jax.evaluation.tiny_model import (
     SEQUENCE_LENGTH,

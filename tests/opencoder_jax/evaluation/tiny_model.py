@@ -9,8 +9,9 @@ import numpy as np
 
 from opencoder_jax.formats.manifest import write_manifest
 from opencoder_jax.formats.packed import PackedSequence, encode_packed
+from opencoder_jax.formats.sentencepiece_tokenizer import BOS, EOS, PAD, SentencePieceTokenizer
 from opencoder_jax.formats.shards import shard_name, write_shard
-from opencoder_jax.formats.tokenizer import BOS, EOS, MODEL_NAME, PAD, Tokenizer
+from opencoder_jax.formats.tokenizer import MODEL_NAME
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.loading import LoadedModel
 from opencoder_jax.model.transformer import init_params
@@ -59,8 +60,8 @@ def tokenizer_folder() -> Path:
     return folder
 
 
-def tiny_tokenizer() -> Tokenizer:
-    return Tokenizer(tokenizer_folder())
+def tiny_tokenizer() -> SentencePieceTokenizer:
+    return SentencePieceTokenizer(tokenizer_folder())
 
 
 def heldout_sequences() -> list[PackedSequence]:

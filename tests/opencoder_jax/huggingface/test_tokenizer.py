@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencoder_jax.formats.chat import encode_prompt
-from opencoder_jax.huggingface.tensors import HuggingFaceError
-from opencoder_jax.huggingface.tokenizer import HuggingFaceTokenizer, write_tokenizer
+from opencoder_jax.formats.huggingface_tokenizer import HuggingFaceTokenizer
+from opencoder_jax.formats.tokenizer import TokenizerError
+from opencoder_jax.huggingface.tokenizer import write_tokenizer
 from tests.opencoder_jax.model.small_models import make_tokenizer
 
 HARD_TEXTS = {
@@ -73,7 +74,7 @@ def test_any_text_gets_the_same_ids(ours, theirs, text):
 
 
 def test_a_text_starts_with_bos_as_training_documents_do(theirs, ours):
-    assert theirs.adds_at_start() == (1,)
+    assert theirs.bos_ids == (1,)
     assert theirs.vocab_size == ours.vocab_size
 
 
@@ -81,7 +82,7 @@ def test_a_damaged_file_is_named(folder, tmp_path):
     text = (folder / "tokenizer.json").read_text()
     (tmp_path / "tokenizer.json").write_text(text[: len(text) // 2])
 
-    with pytest.raises(HuggingFaceError, match=r"tokenizer.json is damaged"):
+    with pytest.raises(TokenizerError, match=r"tokenizer.json is damaged"):
         HuggingFaceTokenizer(tmp_path)
 
 

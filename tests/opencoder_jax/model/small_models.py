@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from opencoder_jax.configuration import configure
-from opencoder_jax.formats.tokenizer import Tokenizer
+from opencoder_jax.formats.sentencepiece_tokenizer import SentencePieceTokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.loading import LoadedModel
 from opencoder_jax.model.transformer import Params, abstract_params
@@ -67,12 +67,12 @@ def standard_library_texts(count: int) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))[:count]]
 
 
-def make_tokenizer(folder: Path, vocab_size: int = GROUPED.vocab_size) -> Tokenizer:
+def make_tokenizer(folder: Path, vocab_size: int = GROUPED.vocab_size) -> SentencePieceTokenizer:
     folder.mkdir(parents=True)
     sample = [text[:8000] for text in standard_library_texts(40)]
     model = train_model(sample, vocab_size=vocab_size, character_coverage=0.9995)
     (folder / "tokenizer.model").write_bytes(model)
-    return Tokenizer(folder)
+    return SentencePieceTokenizer(folder)
 
 
 def make_model_directory(folder: Path, config: TransformerConfig = GROUPED) -> LoadedModel:

@@ -5,7 +5,8 @@ import sentencepiece
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opencoder_jax.formats.tokenizer import CONTROL_TOKENS, MODEL_NAME, Tokenizer, TokenizerError
+from opencoder_jax.formats.sentencepiece_tokenizer import CONTROL_TOKENS, SentencePieceTokenizer
+from opencoder_jax.formats.tokenizer import MODEL_NAME, TokenizerError
 from tests import packed_example
 
 SLOW_MACHINE = [HealthCheck.too_slow]
@@ -63,14 +64,14 @@ def test_a_lone_surrogate_is_refused_with_its_place():
 
 def test_a_folder_without_a_model_says_how_to_train_one(tmp_path):
     with pytest.raises(TokenizerError, match="train_tokenizer"):
-        Tokenizer(tmp_path)
+        SentencePieceTokenizer(tmp_path)
 
 
 def test_a_damaged_model_is_refused(tmp_path):
     (tmp_path / MODEL_NAME).write_bytes(b"\x0a\xffnot a model")
 
     with pytest.raises(TokenizerError, match="not a SentencePiece model"):
-        Tokenizer(tmp_path)
+        SentencePieceTokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("lossy", [{"byte_fallback": False}, {"remove_extra_whitespaces": True}])
@@ -99,4 +100,4 @@ def test_a_model_that_changes_text_is_refused(tmp_path, lossy):
     (tmp_path / MODEL_NAME).write_bytes(model.getvalue())
 
     with pytest.raises(TokenizerError, match="changes text"):
-        Tokenizer(tmp_path)
+        SentencePieceTokenizer(tmp_path)
