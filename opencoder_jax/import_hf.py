@@ -8,6 +8,7 @@ for `beam_pipelines.pack` to make training data with.
 
 The files are read twice, a block at a time: once to see that they are sound and for the
 checksums that the checkpoint carries, once to write it. No model is held in memory.
+`model.gin` beside the checkpoint says its dimensions, as `train` wants them.
 """
 
 import functools
@@ -35,6 +36,7 @@ from opencoder_jax.training import checkpoint_parts
 from opencoder_jax.training.checkpoint_parts import Part, StreamedArray, part_checksum
 from opencoder_jax.training.checkpoints import CheckpointMetadata
 
+MODEL_GIN = "model.gin"
 _JOB = "import_hf"
 
 
@@ -87,6 +89,7 @@ def import_hf(
         copy_tokenizer(input_dir, folder / TOKENIZER_FOLDER)
         checkpoint_parts.save(folder, arrays, checksums, metadata)
         configuration.write_config_gin(folder)
+        (folder / MODEL_GIN).write_text(_model_gin(model))
         # Orbax's own files differ from run to run; the parameters' digest stands for them.
         files = {"params": digest, **_hashes(folder / TOKENIZER_FOLDER)}
         counts = {"parameters": model.parameter_count()}
@@ -125,6 +128,18 @@ def _survey(
             digest.update(np.ascontiguousarray(part.block).reshape(-1).view(np.uint8).data)
         checksums[path] %= 2**32
     return checksums, digest.hexdigest()
+
+
+def _model_gin(model: TransformerConfig) -> str:
+    """The dimensions as `gin_configs/models` has them, to train what was imported."""
+    fields = "".join(f"  {name} = {value!r}\n" for name, value in model.to_json().items())
+    return (
+        "# The imported model, for `train`: --gin_file=<this file> after the phase's own.\n"
+        "from __gin__ import dynamic_registration\n\n"
+        "from opencoder_jax.model import config\n\n"
+        "MODEL = @config.TransformerConfig()\n\n"
+        f"config.TransformerConfig:\n{fields}"
+    )
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import already_done, file_sha256, write_manifest
 from opencoder_jax.formats.staging import staged_folder
-from opencoder_jax.huggingface.folder import copy_tokenizer, read_tokenizer
+from opencoder_jax.formats.tokenizer import copy_tokenizer, open_tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.loading import TOKENIZER_FOLDER
 from opencoder_jax.model.transformer import Params, abstract_params
@@ -45,7 +45,7 @@ def import_t5x(
     Raises:
       InputError: no T5X checkpoint, or one of another model or tokenizer.
     """
-    tokenizer = read_tokenizer(tokenizer_dir).tokenizer
+    tokenizer = open_tokenizer(tokenizer_dir)
     if tokenizer.vocab_size > model.vocab_size:
         raise InputError(
             f"{tokenizer_dir} has {tokenizer.vocab_size} tokens, the model's vocab_size is "

@@ -97,6 +97,7 @@ def from_llama_config(values: Mapping[str, Any], *, param_dtype: str) -> Transfo
         "rope_scaling": rope_type if rope_type != "default" else None,
         "attention_bias": values.get("attention_bias"),
         "mlp_bias": values.get("mlp_bias"),
+        "quantization_config": values.get("quantization_config"),
         "hidden_act": None if values.get("hidden_act", "silu") == "silu" else values["hidden_act"],
     }
     unsupported = {name: value for name, value in refused.items() if value}
@@ -115,7 +116,8 @@ def from_llama_config(values: Mapping[str, Any], *, param_dtype: str) -> Transfo
             # transformers' default where a config.json names none.
             rope_theta=float(rope.get("rope_theta", values.get("rope_theta", 10000.0))),
             max_length=values["max_position_embeddings"],
-            rms_norm_eps=values["rms_norm_eps"],
+            # From a GGUF it comes as float32's 9.999999747378752e-06: 1e-05 is meant.
+            rms_norm_eps=float(str(np.float32(values["rms_norm_eps"]))),
             tie_embeddings=bool(values.get("tie_word_embeddings", False)),
             init_std=values.get("initializer_range", 0.02),
             dtype=param_dtype,

@@ -12,8 +12,8 @@ from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.training import checkpoints, step
 from opencoder_jax.training.checkpoints import CheckpointMetadata, RestoreCheckpointConfig
 
-# Of a model, how it is computed and not what it is: a phase may change these.
-_COMPUTE_FIELDS = ("dtype", "remat_policy", "attention", "max_length")
+# Of a model, how it is computed or was begun, not what it is: a phase may change these.
+_COMPUTE_FIELDS = ("dtype", "remat_policy", "attention", "max_length", "init_std")
 
 
 @dataclasses.dataclass(frozen=True)

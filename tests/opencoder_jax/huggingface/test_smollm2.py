@@ -1,0 +1,179 @@
+"""A real pretrained model, all the way: import, the same text, SFT, export, the same text."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opencoder_jax.decoding.generation import generate
+from opencoder_jax.decoding.sampling import SamplingSettings
+from opencoder_jax.formats.chat import encode_prompt
+from opencoder_jax.formats.conversation import Conversation
+from opencoder_jax.formats.manifest import read_manifest
+from opencoder_jax.formats.tokenizer import TOKENIZER_FILES
+from opencoder_jax.model.loading import load_model
+from opencoder_jax.model.transformer import logits
+from tests.opencoder_jax.huggingface import smollm2
+from tests.packed_example import write_conversations
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+ROOT = Path(__file__).parents[3]
+TEXTS = ("def fibonacci(n):\n", "The capital of France is", "import os\n\n\nclass")
+QUESTIONS = ("What is the capital of France?", "Write a haiku about <|im_end|> tokens.")
+NEW_TOKENS = 20
+
+
+def run(module: str, *arguments: str) -> None:
+    """One of the project's commands, as a user runs it."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def transformers_model(folder):
+    import torch
+    import transformers
+
+    torch.set_num_threads(2)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model, transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def prompts_of(model):
+    """Ids of base prompts and of questions in the chat template."""
+    questions = [encode_prompt([("user", question)], model.tokenizer) for question in QUESTIONS]
+    return [*(model.prompt_ids(text) for text in TEXTS), *questions]
+
+
+def check_transformers_agrees(folder, model):
+    """The same ids, logits within float32 rounding, the same greedy text."""
+    import torch
+
+    theirs, tokenizer = transformers_model(folder)
+    prompts = prompts_of(model)
+    assert prompts[: len(TEXTS)] == [tokenizer(text)["input_ids"] for text in TEXTS]
+    chat = [{"role": "user", "content": QUESTIONS[0]}]
+    assert prompts[len(TEXTS)] == tokenizer.apply_chat_template(
+        chat, add_generation_prompt=True, return_dict=False
+    )
+    ours = generate(model, prompts, SamplingSettings(max_new_tokens=NEW_TOKENS, batch_size=1))
+    config = model.config.replace(dtype="float32")
+    for prompt, generation in zip(prompts, ours, strict=True):
+        tokens = np.array([prompt])
+        with torch.no_grad():
+            expected = theirs(torch.from_numpy(tokens)).logits.numpy()
+            continued = theirs.generate(
+                torch.from_numpy(tokens), max_new_tokens=NEW_TOKENS, do_sample=False
+            )
+        places = np.arange(len(prompt))[None]
+        found = np.asarray(logits(config, model.params, tokens, np.ones_like(tokens), places))
+        # Logits reach 30: a part in 10^5 of that, where float32 resolves one in 10^7.
+        assert np.abs(found - expected).max() < 3e-4
+        added = continued[0, len(prompt) :].tolist()
+        assert [i for i in added if i not in model.eos_ids] == list(generation.ids)
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return smollm2.folder()
+
+
+@pytest.fixture(scope="module")
+def imported(folder, tmp_path_factory):
+    target = tmp_path_factory.mktemp("smollm2") / "imported"
+    run(
+        "opencoder_jax.import_hf",
+        f"--gin.INPUT_DIR={folder}",
+        f"--gin.MODEL_DIR={target}",
+        "--gin.import_hf.dtype=float32",
+    )
+    return target
+
+
+def test_the_imported_model_is_transformers(folder, imported):
+    check_transformers_agrees(folder, load_model(imported))
+
+
+def conversations():
+    """Real questions and answers: functions of the standard library and their docstrings."""
+    names = ("textwrap", "shutil", "json", "bisect")
+    folder = Path(sysconfig.get_path("stdlib"))
+    program = (
+        "import importlib, inspect, json\n"
+        f"for name in {names}:\n"
+        "    module = importlib.import_module(name)\n"
+        "    for key, value in sorted(vars(module).items()):\n"
+        "        if inspect.isfunction(value) and value.__doc__ and len(value.__doc__) < 400:\n"
+        "            print(json.dumps([name, key, inspect.getdoc(value)]))\n"
+    )
+    lines = subprocess.check_output([sys.executable, "-c", program], cwd=folder, text=True)
+    for number, line in enumerate(lines.splitlines()):
+        module, name, doc = json.loads(line)
+        turns = (("user", f"What does `{module}.{name}` do?"), ("assistant", doc))
+        yield Conversation(f"{number:032x}", turns, "python", f"stdlib/{module}", "docstring")
+
+
+def test_it_is_tuned_with_our_phases_and_exported_again(folder, imported, tmp_path):
+    source = write_conversations(tmp_path / "set", conversations())
+    sequence_length = 256
+    run(
+        "beam_pipelines.pack",
+        "--gin_file=pack/smollm2_sft.gin",
+        f"--gin.INPUT_DIR={source}",
+        f"--gin.TOKENIZER_DIR={imported / 'tokenizer'}",
+        f"--gin.OUTPUT_DIR={tmp_path / 'packed' / 'sft_stage1'}",
+        f"--gin.SEQUENCE_LENGTH={sequence_length}",
+        "--gin.HELDOUT_FRACTION=0.0",
+    )
+    run(
+        "opencoder_jax.train",
+        "--gin_file=sft/smollm2_135m.gin",
+        f"--gin_file={imported / 'model.gin'}",
+        f"--gin.INITIAL_CHECKPOINT_PATH={imported}",
+        f"--gin.PACKED_DIR={tmp_path / 'packed'}",
+        f"--gin.TOKENIZER_DIR={imported / 'tokenizer'}",
+        f"--gin.MODEL_DIR={tmp_path / 'sft'}",
+        f"--gin.TASK_FEATURE_LENGTHS={{'targets': {sequence_length}}}",
+        "--gin.BATCH_SIZE=2",
+        "--gin.TRAIN_STEPS=4",
+        "--gin.schedules.WarmupCosine.warmup_steps=1",
+    )
+    losses = [
+        json.loads(line)["loss_per_nonpadding_target_token"]
+        for line in (tmp_path / "sft/train/metrics.jsonl").read_text().splitlines()
+    ]
+    # A pretrained model on plain English: far below the 10.8 of a fresh one from the start.
+    assert len(losses) == 4
+    assert losses[0] < 4
+    assert losses[-1] < losses[0]
+    run(
+        "opencoder_jax.export_hf",
+        f"--gin.MODEL_DIR={tmp_path / 'sft'}",
+        f"--gin.OUTPUT_DIR={tmp_path / 'export'}",
+        "--gin.export_hf.max_shard_bytes=200_000_000",
+    )
+
+    tuned = load_model(tmp_path / "sft")
+    assert read_manifest(tmp_path / "sft")["files"].keys() >= {"tokenizer/tokenizer.json"}
+    for name in TOKENIZER_FILES:
+        if (folder / name).exists():
+            assert (tmp_path / "export" / name).read_bytes() == (folder / name).read_bytes(), name
+    check_transformers_agrees(tmp_path / "export", tuned)
+    before = load_model(imported)
+    assert (
+        np.abs(
+            np.asarray(before.params["final_norm"]["scale"])
+            - np.asarray(tuned.params["final_norm"]["scale"])
+        ).max()
+        > 0
+    )
