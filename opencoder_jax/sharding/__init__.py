@@ -26,7 +26,12 @@ from opencoder_jax.sharding.rules import (
     param_shardings,
     replicated,
 )
-from opencoder_jax.sharding.table import ParameterRow, format_parameter_table, parameter_table
+from opencoder_jax.sharding.table import (
+    ParameterRow,
+    format_batch,
+    format_parameter_table,
+    parameter_table,
+)
 
 __all__ = [
     "BATCH_AXES",
@@ -39,6 +44,7 @@ __all__ = [
     "activate",
     "batch_sharding",
     "check_divides",
+    "format_batch",
     "format_parameter_table",
     "local_rows",
     "make_abstract_mesh",

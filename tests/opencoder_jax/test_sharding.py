@@ -11,7 +11,9 @@ from opencoder_jax import configuration, sharding
 from opencoder_jax.model import transformer
 from opencoder_jax.sharding import AxisRules, MeshConfig, ShardingError
 from opencoder_jax.sharding.__main__ import print_parameter_table
+from opencoder_jax.training import step
 from tests.opencoder_jax.model.small_models import GROUPED, configured_model, params_of
+from tests.opencoder_jax.training import small
 
 RULES = AxisRules()
 
@@ -180,8 +182,36 @@ def test_the_table_prints_without_a_device(capsys):
 
     lines = capsys.readouterr().out.splitlines()
     query = next(line for line in lines if line.startswith("layers/attention/query/kernel"))
-    expected = "24 2240 14 160 layers embed heads kv - fsdp tensor - 30,105,600"
+    expected = "24 2240 14 160 layers embed heads kv - fsdp tensor - 30,105,600 60,211,200"
     assert query.split()[1:] == expected.split()
     assert "parameters: 1,905,650,880" in lines
     # float32 parameters over an fsdp axis of 16.
     assert f"bytes of parameters per device: {1_905_650_880 * 4 // 16:,}" in lines
+    # As many for the gradients, and AdamW's two moments.
+    assert f"bytes of all three per device: {1_905_650_880 * 16 // 16:,}" in lines
+    batch = "batch: 1,024 sequences of 4,096 tokens, on a device 4 of them (16,384 tokens)"
+    assert batch in lines
+
+
+def test_the_table_counts_what_the_arrays_of_a_state_take():
+    where = small.placement(data=2, fsdp=2, tensor=2)
+    opt_state = step.abstract_state(small.CONFIG, where).opt_state
+    rows = sharding.parameter_table(small.MODEL, *where, opt_state)
+    state = small.initial_state(small.CONFIG, where)
+
+    def on_a_device(tree):
+        return sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree) if x.ndim)
+
+    assert sum(row.bytes_per_device for row in rows) == on_a_device(state.params)
+    assert sum(row.optimizer_bytes for row in rows) == on_a_device(state.opt_state)
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused_by_the_table(capsys):
+    arguments = [
+        "--gin_file=sharding/opencoder_8b.gin",
+        "--gin_file=sharding/opencoder_8b_on_v5e_256.gin",
+        "--gin.print_parameter_table.batch_size=100",
+    ]
+    assert configuration.main(print_parameter_table, arguments) == 2
+    expected = "batch: the mesh (data=1 x fsdp=256) splits batch into 256 parts"
+    assert expected in capsys.readouterr().err
