@@ -65,6 +65,7 @@ def train(
     eval_period: int = 0,
     eval_steps: int = 0,
     keep_compiled: bool = True,
+    num_prefetch_processes: int = 0,
 ) -> None:
     """Trains one phase and leaves a model directory.
 
@@ -89,6 +90,7 @@ def train(
       eval_period: steps between held-out losses; there is one at the end too.
       eval_steps: held-out batches in each.
       keep_compiled: keep compiled programs in `model_dir` for a later start.
+      num_prefetch_processes: processes that prepare batches; 0 for threads of this one.
 
     Raises:
       InputError: settings, data, tokenizer or checkpoints do not fit together.
@@ -109,6 +111,7 @@ def train(
         stats_period=stats_period,
         eval_period=eval_period,
         eval_steps=eval_steps,
+        num_prefetch_processes=num_prefetch_processes,
         z_loss=z_loss,
     )
     # Before anything else asks JAX for its devices.
@@ -133,6 +136,7 @@ def train(
         save_period=save_checkpoint_cfg.period,
         stats_period=stats_period,
         eval_period=eval_period,
+        num_prefetch_processes=num_prefetch_processes,
     )
     for shape in plan_shapes(train_dataset_cfg):
         step.check_sizes(config, placement, *shape)

@@ -10,14 +10,16 @@ needs the step and the `fingerprint` (`fingerprints`), and no iterator state.
 import bisect
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from opencoder_jax.data import prefetch as prefetching
 from opencoder_jax.data.dataset import Dataset, DatasetConfig, Order
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.packed import ARRAYS, features_of
@@ -116,23 +118,40 @@ class BatchSource:
         Raises:
           InputError: the plan ends before step k, or a record is damaged.
         """
+        return _features(self.arrays(k))
+
+    def arrays(self, k: int) -> np.ndarray:
+        """What batch k is made of: int32[4, b, S+1], in the order of `formats.packed.ARRAYS`."""
         number, first = self._place(k)
         read = self._pool.map if self._pool else map
         numbers = [first + row for row in self._rows[number]]
         rows = list(read(self._stages[number].dataset.sequence, numbers))
-        return features_of({name: np.stack([row[name] for row in rows]) for name in ARRAYS})
+        return np.array([[row[name] for row in rows] for name in ARRAYS])
 
-    def iterate(self, first_step: int = 0, prefetch: int = 2) -> Iterator[Batch]:
+    def iterate(
+        self, first_step: int = 0, prefetch: int = 2, num_processes: int = 0
+    ) -> Generator[Batch]:
         """Batches `first_step`, `first_step` + 1, ... to the end of the plan.
 
         Args:
           first_step: where to start; its size makes no difference to the time it takes.
           prefetch: batches that threads prepare ahead; the batches do not depend on it.
+          num_processes: processes that prepare batches instead; 0 for threads.
+
+        Raises:
+          InputError: as `batch`, when it is that batch's turn.
+          PrefetchError: a process ended.
         """
         require_at_least(1, prefetch=prefetch)
+        require_at_least(0, num_prefetch_processes=num_processes)
         # A plan without end has more steps than anybody will make.
         end = sys.maxsize if self.num_steps is None else self.num_steps
         steps = iter(range(first_step, end))
+        if num_processes:
+            made = prefetching.arrays_from_processes(self, steps, num_processes)
+            with contextlib.closing(made):
+                yield from map(_features, made)
+            return
         with concurrent.futures.ThreadPoolExecutor(min(prefetch, 4), "batches") as pool:
             pending = collections.deque(
                 pool.submit(self.batch, k) for k in itertools.islice(steps, prefetch)
@@ -143,6 +162,26 @@ class BatchSource:
                     pending.extend(pool.submit(self.batch, k) for k in itertools.islice(steps, 1))
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+    def portable_plan(self) -> DatasetPlan:
+        """The plan with rates in place of seqio's names, which another process does not know."""
+        configs = [
+            dataclasses.replace(
+                stage.dataset.config, mixture_or_task_name=stage.dataset.fingerprint["mixture"]
+            )
+            for stage in self._stages
+        ]
+        if isinstance(self.plan, DatasetConfig):
+            return configs[0]
+        return [
+            dataclasses.replace(stage, dataset=config)
+            for stage, config in zip(self.plan, configs, strict=True)
+        ]
+
+    def rows_of_batch_sizes(self) -> dict[int, list[int]]:
+        """Each stage's batch size to the rows of a batch that this host reads."""
+        sizes = (stage.dataset.config.batch_size for stage in self._stages)
+        return dict(zip(sizes, self._rows, strict=True))
 
     def shape(self, k: int) -> tuple[int, int]:
         """(B, S) of batch k, of all hosts together."""
@@ -202,6 +241,10 @@ class BatchSource:
         number = self._number(k)
         stage = self._stages[number]
         return number, (k - stage.first_step) * stage.dataset.config.batch_size
+
+
+def _features(arrays: np.ndarray) -> Batch:
+    return features_of(dict(zip(ARRAYS, arrays, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True)

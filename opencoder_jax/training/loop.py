@@ -7,6 +7,7 @@ one is under way, so that the devices never wait for the host.
 """
 
 import collections
+import contextlib
 import dataclasses
 import math
 import sys
@@ -42,12 +43,14 @@ class LoopConfig:
       save_period: steps between checkpoints; the last step is always saved.
       stats_period: steps between lines of metrics; the last step always has one.
       eval_period: steps between held-out losses; 0 for none.
+      num_prefetch_processes: processes that prepare batches; 0 for threads of this one.
     """
 
     last_step: int
     save_period: int
     stats_period: int
     eval_period: int
+    num_prefetch_processes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +107,13 @@ def run(
     """
     recorder = _Recorder(writers.train, source)
     tokens = collections.Counter(metadata.tokens_by_source)
-    batches = source.iterate(metadata.step)
+    prepared = source.iterate(metadata.step, num_processes=config.num_prefetch_processes)
     remaining = config.last_step - metadata.step
-    with progress.track(title, remaining, "steps") as advance, termination() as terminated:
+    with (
+        contextlib.closing(prepared) as batches,
+        progress.track(title, remaining, "steps") as advance,
+        termination() as terminated,
+    ):
         for step in range(metadata.step + 1, config.last_step + 1):
             batch = next(batches)
             state, metrics = functions.train_step(state, functions.put_batch(batch))
