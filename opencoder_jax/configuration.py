@@ -51,6 +51,7 @@ def main(
     pass_through: str | None = None,
     flags: Mapping[str, str] | None = None,
     words: str | None = None,
+    unread_macros: Sequence[str] = (),
 ) -> int:
     """Runs one command: reads flags and gin, checks them, calls `function`.
 
@@ -65,6 +66,7 @@ def main(
         `--parameter=VALUE` sets too, for people who do not know gin; of a bool, `--parameter`.
       words: the parameter that takes the words which are no flags, e.g. file names; None
         refuses them.
+      unread_macros: see `configure`.
 
     Returns:
       0; 2 after a message about bad input; 74 after one about storage that failed; 130 after an
@@ -89,6 +91,7 @@ def main(
                 *(f"{short[n]} = {value!r}" for n, value in given.items() if value is not None),
             ],
             search_paths=options.gin_search_paths,
+            unread_macros=unread_macros,
         )
         if options.dry_run:
             print(gin.config_str())
@@ -116,12 +119,16 @@ def configure(
     gin_files: Sequence[str | os.PathLike] = (),
     bindings: Sequence[str] = (),
     search_paths: Sequence[str | os.PathLike] = (),
+    unread_macros: Sequence[str] = (),
 ) -> Callable[..., Any]:
     """Parses gin for `function` and returns it with its bindings supplied.
 
     Gin files name the command's module `__main__` (`import __main__ as train_script`), as
     T5X's do; while they are parsed that name stands for `function`'s module, so a test
     or a notebook can do what the command line does.
+
+    A command that shares another's gin files may have no use for some of their macros:
+    `unread_macros` need not be set, and are empty strings whatever they are set to.
 
     Raises:
       ConfigurationError: a file is missing, a binding names nothing, never takes effect,
@@ -151,13 +158,16 @@ def configure(
                 "these gin bindings never take effect on "
                 f"{function.__name__} (nothing that it uses reads them): {', '.join(idle)}"
             )
-        unset = unset_requirements(configured)
+        unset = [name for name in unset_requirements(configured) if name not in unread_macros]
         if unset:
             raise ConfigurationError(
                 "these values are required and unset: "
                 + ", ".join(unset)
                 + ". Set each with --gin.NAME=VALUE or in a gin file"
             )
+        for name in unread_macros:
+            if (name, "gin.macro") in gin.config._CONFIG:
+                gin.bind_parameter(f"{name}/gin.macro.value", "")
     return configured
 
 
