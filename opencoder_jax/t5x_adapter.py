@@ -22,7 +22,8 @@ from opencoder_jax.formats.packed import BATCH_KEYS
 from opencoder_jax.model import transformer
 from opencoder_jax.model.attention import Context, KeyValues
 from opencoder_jax.model.config import TransformerConfig
-from opencoder_jax.training.losses import LossSums, cross_entropy
+from opencoder_jax.training.fused_loss import loss_and_sums
+from opencoder_jax.training.losses import LossSums
 from opencoder_jax.training.optimizers import AdamW, decayed_parameters
 from opencoder_jax.training.schedules import Schedule
 
@@ -169,8 +170,7 @@ class OpenCoderModel(models.DecoderOnlyModel):
         self, params: Variables, batch: Batch, dropout_rng: Array | None
     ) -> tuple[Float[Array, ""], dict[str, Any]]:
         """Loss and metrics, from chunks of logits; there is no dropout."""
-        sums = self._loss_sums(params, batch)
-        loss = sums.loss + self._z_loss * sums.z_loss
+        loss, sums = self._loss(params, batch)
         factor, weights = losses.get_loss_normalizing_factor_and_weights(
             self._loss_normalizing_factor, batch
         )
@@ -195,15 +195,16 @@ class OpenCoderModel(models.DecoderOnlyModel):
         if return_intermediates:
             raise InputError("return_intermediates=True: this model has none")
         rows = {key: batch[key][:, None] for key in batch}
-        return jax.lax.map(lambda row: -self._loss_sums(params, row).loss, rows)
+        return jax.lax.map(lambda row: -self._loss(params, row)[1].loss, rows)
 
-    def _loss_sums(self, params: Variables, batch: Batch) -> LossSums:
-        return cross_entropy(
+    def _loss(self, params: Variables, batch: Batch) -> tuple[Float[Array, ""], LossSums]:
+        return loss_and_sums(
             transformer.hidden_states(self._config, params, *_inputs(batch)),
             transformer.unembedding(self._config, params),
             batch["decoder_target_tokens"],
             batch["decoder_loss_weights"],
             self._chunk,
+            self._z_loss,
         )
 
     def _compute_logits(

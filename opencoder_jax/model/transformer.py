@@ -255,10 +255,10 @@ def hidden_states_and_key_values(
 
 
 def unembedding(config: TransformerConfig, params: Params) -> Float[Array, "D V"]:
-    """The matrix that turns hidden states into logits, in `config.dtype`."""
+    """The matrix that turns hidden states into logits, as stored; used in `config.dtype`."""
     if config.tie_embeddings:
-        return params["token_embedder"]["embedding"].T.astype(config.dtype)
-    return params["unembedding"]["kernel"].astype(config.dtype)
+        return params["token_embedder"]["embedding"].T
+    return params["unembedding"]["kernel"]
 
 
 def logits(
@@ -280,7 +280,7 @@ def project_to_vocab(
     return jnp.einsum(
         "...D,DV->...V",
         hidden_BSD,
-        unembedding(config, params),
+        unembedding(config, params).astype(config.dtype),
         preferred_element_type=jnp.float32,
     )
 

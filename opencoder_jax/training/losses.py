@@ -52,12 +52,7 @@ def cross_entropy(
       InputError: `chunk_length` does not divide S.
     """
     B, S, _ = hidden_BSD.shape
-    chunk_length = min(chunk_length, S)
-    if S % chunk_length:
-        raise InputError(
-            f"loss_chunk_length {chunk_length} does not divide the sequence length {S}; "
-            f"take one of its divisors"
-        )
+    chunk_length = check_chunk_length(chunk_length, S)
     chunks = S // chunk_length
 
     def chunked(x: Array) -> Array:
@@ -71,6 +66,21 @@ def cross_entropy(
     parts = (chunked(hidden_BSD), chunked(targets_BS), chunked(weights_BS))
     sums, _ = jax.lax.scan(add_chunk, zero, parts)
     return sums
+
+
+def check_chunk_length(chunk_length: int, length: int) -> int:
+    """`chunk_length`, or `length` where that is shorter.
+
+    Raises:
+      InputError: it does not divide `length`.
+    """
+    chunk_length = min(chunk_length, length)
+    if length % chunk_length:
+        raise InputError(
+            f"loss_chunk_length {chunk_length} does not divide the sequence length {length}; "
+            f"take one of its divisors"
+        )
+    return chunk_length
 
 
 def reference_cross_entropy(

@@ -10,6 +10,7 @@ Metrics leave the device as scalars with T5X's names. Trace the steps (first cal
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -23,7 +24,8 @@ from opencoder_jax import sharding
 from opencoder_jax.errors import InputError
 from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
-from opencoder_jax.training.losses import LossSums, cross_entropy
+from opencoder_jax.training.fused_loss import loss_and_sums
+from opencoder_jax.training.losses import LossSums
 from opencoder_jax.training.optimizers import AdamW, decayed_parameters
 from opencoder_jax.training.schedules import Schedule
 
@@ -242,6 +244,11 @@ def _transformation(config: StepConfig) -> optax.GradientTransformation:
 
 
 def _loss_sums(config: StepConfig, params: Any, batch: Batch) -> LossSums:
+    return _loss(config, params, batch)[1]
+
+
+def _loss(config: StepConfig, params: Any, batch: Batch) -> tuple[Float[Array, ""], LossSums]:
+    """What training minimizes, over the batch, and its parts."""
     hidden_BSD = transformer.hidden_states(
         config.model,
         params,
@@ -249,24 +256,22 @@ def _loss_sums(config: StepConfig, params: Any, batch: Batch) -> LossSums:
         batch["decoder_segment_ids"],
         batch["decoder_positions"],
     )
-    return cross_entropy(
+    return loss_and_sums(
         hidden_BSD,
         transformer.unembedding(config.model, params),
         batch["decoder_target_tokens"],
         batch["decoder_loss_weights"],
         config.loss_chunk_length,
+        config.z_loss,
     )
 
 
 def _gradient_sums(config: StepConfig, params: Any, batch: Batch) -> tuple[Any, LossSums]:
     """Gradient of the summed loss, and the loss sums, over all microbatches."""
 
-    def objective(params: Any, batch: Batch) -> tuple[Float[Array, ""], LossSums]:
-        sums = _loss_sums(config, params, batch)
-        return sums.loss + config.z_loss * sums.z_loss, sums
-
     def gradient(batch: Batch) -> tuple[Any, LossSums]:
-        grads, sums = jax.grad(objective, has_aux=True)(params, batch)
+        loss = functools.partial(_loss, config)
+        grads, sums = jax.grad(loss, has_aux=True)(params, batch)
         return grads, sums
 
     if config.num_microbatches == 1:

@@ -1,0 +1,205 @@
+"""The training loss with its gradient: taken together, chunk by chunk, each device by itself.
+
+`losses.cross_entropy` computes logits a second time in the backward pass and leaves it to
+the compiler what to gather and reduce. Here each chunk's logits give the loss and its
+gradients at once: the objective is a sum, so what the backward pass brings is one factor.
+That is three products with the unembedding in place of four. Under a mesh each device
+gathers the unembedding once, adds up its own rows' gradient in float32 over all chunks, and
+takes part in one reduce-scatter of it, which a loop left to the compiler does for every
+chunk. Reference twin: `losses.reference_cross_entropy`, in tests/.../test_fused_loss.py.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from opencoder_jax.training.losses import LossSums, check_chunk_length
+
+Arrays = tuple[Array, Array, Array, Array]
+Axes = tuple[str, ...]
+
+
+class _Axes(NamedTuple):
+    """Mesh axes that split each dimension."""
+
+    batch: Axes = ()
+    length: Axes = ()
+    embed: Axes = ()
+    vocab: Axes = ()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def loss_and_sums(
+    hidden_BSD: Float[Array, "B S D"],
+    unembedding_DV: Float[Array, "D V"],
+    targets_BS: Int[Array, "B S"],
+    weights_BS: Int[Array, "B S"],
+    chunk_length: int,
+    z_loss: float,
+) -> tuple[Float[Array, ""], LossSums]:
+    """What training minimizes, and what it consists of.
+
+    Args:
+      hidden_BSD: output of the final norm.
+      unembedding_DV: as stored, taken to the dtype of `hidden_BSD`. Its gradient is summed
+        over positions and devices in float32.
+      targets_BS: the token after each position.
+      weights_BS: 0 where the target is not to be predicted.
+      chunk_length: positions of each sequence whose logits a device holds at a time.
+      z_loss: factor of the z-loss in the objective.
+
+    Returns:
+      `sums.loss + z_loss * sums.z_loss` over the batch, and the sums. Only the first has a
+      gradient.
+
+    Raises:
+      InputError: `chunk_length` does not divide the positions of a device.
+    """
+    arrays = (hidden_BSD, unembedding_DV, targets_BS, weights_BS)
+    sums, _ = _over_devices(arrays, chunk_length, z_loss, with_gradient=False)
+    return sums.loss + z_loss * sums.z_loss, sums
+
+
+def _forward(
+    hidden_BSD: Array,
+    unembedding_DV: Array,
+    targets_BS: Array,
+    weights_BS: Array,
+    chunk_length: int,
+    z_loss: float,
+) -> tuple[tuple[Array, LossSums], tuple[Array, Array]]:
+    arrays = (hidden_BSD, unembedding_DV, targets_BS, weights_BS)
+    sums, gradients = _over_devices(arrays, chunk_length, z_loss, with_gradient=True)
+    hidden_gradient, unembedding_gradient = gradients
+    gradients = hidden_gradient, unembedding_gradient.astype(unembedding_DV.dtype)
+    return (sums.loss + z_loss * sums.z_loss, sums), gradients
+
+
+def _backward(
+    chunk_length: int, z_loss: float, gradients: tuple[Array, Array], cotangents: tuple
+) -> tuple[Array, Array, None, None]:
+    factor = cotangents[0]
+    hidden, unembedding = (factor.astype(gradient.dtype) * gradient for gradient in gradients)
+    return hidden, unembedding, None, None
+
+
+loss_and_sums.defvjp(_forward, _backward)
+
+
+def _over_devices(
+    arrays: Arrays, chunk_length: int, z_loss: float, *, with_gradient: bool
+) -> tuple[LossSums, tuple[Array, ...]]:
+    """Sums of the batch, and gradients of hidden states and (float32) of the unembedding."""
+    hidden_BSD, unembedding_DV, targets_BS, weights_BS = arrays
+    arrays = hidden_BSD, unembedding_DV.astype(hidden_BSD.dtype), targets_BS, weights_BS
+    of_device: Callable = functools.partial(
+        _of_device, chunk_length=chunk_length, z_loss=z_loss, with_gradient=with_gradient
+    )
+    if jax.sharding.get_abstract_mesh().empty:
+        return of_device(_Axes(), *arrays)
+    axes = _Axes(*(_mesh_axes(name) for name in _Axes._fields))
+    # Each device has the whole width of its part of the vocabulary.
+    tokens = PartitionSpec(axes.batch, axes.length)
+    hidden = PartitionSpec(axes.batch, axes.length, None)
+    scattered = tuple(axis for axis in axes.embed if axis in axes.batch + axes.length)
+    gradients = (hidden, PartitionSpec(scattered, axes.vocab)) if with_gradient else ()
+    return jax.shard_map(
+        functools.partial(of_device, axes),
+        in_specs=(hidden, PartitionSpec(None, axes.vocab), tokens, tokens),
+        out_specs=(PartitionSpec(), gradients),
+        check_vma=False,
+    )(*arrays)
+
+
+def _of_device(
+    axes: _Axes,
+    hidden_BSD: Array,
+    unembedding_DV: Array,
+    targets_BS: Array,
+    weights_BS: Array,
+    *,
+    chunk_length: int,
+    z_loss: float,
+    with_gradient: bool,
+) -> tuple[LossSums, tuple[Array, ...]]:
+    """`_over_devices` as one device runs it on its own rows and part of the vocabulary."""
+    B, S, D = hidden_BSD.shape
+    V = unembedding_DV.shape[1]
+    chunk_length = check_chunk_length(chunk_length, S)
+    first_word = jax.lax.axis_index(axes.vocab) * V if axes.vocab else 0
+
+    def over_vocabulary(reduce: Callable, x: Array) -> Array:
+        return reduce(x, axes.vocab) if axes.vocab else x
+
+    def add_chunk(
+        carry: tuple[LossSums, tuple[Array, ...]], chunk: tuple[Array, Array, Array]
+    ) -> tuple[tuple[LossSums, tuple[Array, ...]], tuple[Array, ...]]:
+        sums, gradients = carry
+        hidden, targets, weights = chunk
+        logits = jnp.einsum(
+            "BsD,DV->BsV", hidden, unembedding_DV, preferred_element_type=jnp.float32
+        )
+        weights = weights.astype(jnp.float32)
+        # A masked sum in place of a gather: each device looks at its own words only.
+        is_target = first_word + jnp.arange(V) == targets[..., None]
+        largest = over_vocabulary(jax.lax.pmax, jnp.max(logits, axis=-1))
+        total = jnp.sum(jnp.exp(logits - largest[..., None]), axis=-1)
+        log_z = largest + jnp.log(over_vocabulary(jax.lax.psum, total))
+        target_logits = over_vocabulary(
+            jax.lax.psum, jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
+        )
+        chunk_sums = LossSums(
+            loss=jnp.sum((log_z - target_logits) * weights),
+            z_loss=jnp.sum(jnp.square(log_z) * weights),
+            weight=jnp.sum(weights),
+            correct=jnp.sum((target_logits >= largest) * weights),
+        )
+        sums = jax.tree.map(jnp.add, sums, chunk_sums)
+        if not with_gradient:
+            return (sums, ()), ()
+        probabilities = jnp.exp(logits - log_z[..., None])
+        slope = weights * (1.0 + 2.0 * z_loss * log_z)
+        by_logits = slope[..., None] * probabilities - jnp.where(is_target, weights[..., None], 0.0)
+        by_logits = by_logits.astype(hidden.dtype)
+        by_hidden = jnp.einsum(
+            "BsV,DV->BsD", by_logits, unembedding_DV, preferred_element_type=jnp.float32
+        )
+        by_hidden = over_vocabulary(jax.lax.psum, by_hidden).astype(hidden.dtype)
+        by_unembedding = jnp.einsum(
+            "BsD,BsV->DV", hidden, by_logits, preferred_element_type=jnp.float32
+        )
+        return (sums, (gradients[0] + by_unembedding,)), (by_hidden,)
+
+    def chunked(x: Array) -> Array:
+        return jnp.moveaxis(x.reshape(B, S // chunk_length, chunk_length, *x.shape[2:]), 1, 0)
+
+    zero = LossSums(*[jnp.zeros((), jnp.float32)] * len(LossSums._fields))
+    nothing: tuple[Array, ...] = (jnp.zeros((D, V), jnp.float32),) if with_gradient else ()
+    parts = (chunked(hidden_BSD), chunked(targets_BS), chunked(weights_BS))
+    (sums, gradients), by_hidden = jax.lax.scan(add_chunk, (zero, nothing), parts)
+    rows = axes.batch + axes.length
+    sums = jax.lax.psum(sums, rows) if rows else sums
+    if not with_gradient:
+        return sums, ()
+    scattered = tuple(axis for axis in axes.embed if axis in rows)
+    summed = tuple(axis for axis in rows if axis not in scattered)
+    by_unembedding = gradients[0]
+    if scattered:
+        by_unembedding = jax.lax.psum_scatter(by_unembedding, scattered, tiled=True)
+    if summed:
+        by_unembedding = jax.lax.psum(by_unembedding, summed)
+    return sums, (jnp.moveaxis(by_hidden[0], 0, 1).reshape(B, S, D), by_unembedding)
+
+
+def _mesh_axes(name: str) -> Axes:
+    """Mesh axes that split a logical axis by the active rules; those of size 1 do not."""
+    entry = (nn.logical_to_mesh_axes((name,)) or (None,))[0]
+    names = () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
+    sizes = jax.sharding.get_abstract_mesh().shape
+    return tuple(name for name in names if sizes[name] > 1)
