@@ -171,6 +171,7 @@ class OpenCoderModel(models.DecoderOnlyModel):
     ) -> tuple[Float[Array, ""], dict[str, Any]]:
         """Loss and metrics, from chunks of logits; there is no dropout."""
         loss, sums = self._loss(params, batch)
+        sums = sums.total()
         factor, weights = losses.get_loss_normalizing_factor_and_weights(
             self._loss_normalizing_factor, batch
         )
@@ -194,10 +195,10 @@ class OpenCoderModel(models.DecoderOnlyModel):
         """Log-likelihood of each sequence's target tokens, in nats."""
         if return_intermediates:
             raise InputError("return_intermediates=True: this model has none")
-        rows = {key: batch[key][:, None] for key in batch}
-        return jax.lax.map(lambda row: -self._loss(params, row)[1].loss, rows)
+        return -self._loss(params, batch)[1].loss
 
     def _loss(self, params: Variables, batch: Batch) -> tuple[Float[Array, ""], LossSums]:
+        """What training minimizes, and the sums of each sequence."""
         return loss_and_sums(
             transformer.hidden_states(self._config, params, *_inputs(batch)),
             transformer.unembedding(self._config, params),

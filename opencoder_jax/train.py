@@ -17,29 +17,48 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from opencoder_jax import configuration, sharding
 from opencoder_jax.data.batches import BatchSource, DatasetConfig, DatasetPlan, plan_shapes
 from opencoder_jax.data.fingerprints import check_fingerprint
 from opencoder_jax.distributed import DistributedConfig, is_primary, joins, run
-from opencoder_jax.errors import InputError, require_at_least
+from opencoder_jax.errors import InputError, require_at_least, require_positive
 from opencoder_jax.formats import manifest
 from opencoder_jax.formats.tokenizer import Tokenizer, open_tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.timing import timed
-from opencoder_jax.training import checkpoints, compilation_cache, loop, run_directory, step
+from opencoder_jax.training import (
+    checkpoints,
+    compilation_cache,
+    flops,
+    goodput,
+    loop,
+    profiling,
+    run_directory,
+    step,
+    wandb_metrics,
+)
 from opencoder_jax.training.checkpoints import (
     CheckpointMetadata,
     RestoreCheckpointConfig,
     SaveCheckpointConfig,
 )
-from opencoder_jax.training.losses import LossSums
-from opencoder_jax.training.metrics import open_metrics
-from opencoder_jax.training.optimizers import AdamW
+from opencoder_jax.training.heldout import heldout_metrics
+from opencoder_jax.training.metrics import MetricsWriter, Mirror, SilentMetrics, open_metrics
+from opencoder_jax.training.optimizers import Optimizer
+from opencoder_jax.training.profiling import ProfileConfig
+from opencoder_jax.training.recorder import RecorderConfig
 from opencoder_jax.training.schedules import Schedule
+from opencoder_jax.training.spikes import SpikeConfig
 from opencoder_jax.training.start import PhaseStart, restore_or_init
+from opencoder_jax.training.wandb_metrics import WandbConfig
 
 # TensorFlow comes with seqio and greets on stderr; to be said before it is imported.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+_Metrics = MetricsWriter | SilentMetrics
+_Files = tuple[checkpoints.CheckpointWriter, _Metrics, _Metrics]
 
 
 @joins
@@ -52,13 +71,14 @@ def train(
     train_eval_dataset_cfg: DatasetConfig | None = None,
     train_steps: int,
     schedule: Schedule,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     z_loss: float,
     random_seed: int,
     mesh: sharding.MeshConfig,
     distributed: DistributedConfig | None = None,
     save_checkpoint_cfg: SaveCheckpointConfig,
     restore_checkpoint_cfg: RestoreCheckpointConfig | None = None,
+    spikes: SpikeConfig | None = None,
     num_microbatches: int = 1,
     loss_chunk_length: int = 512,
     stats_period: int = 1,
@@ -66,6 +86,9 @@ def train(
     eval_steps: int = 0,
     keep_compiled: bool = True,
     num_prefetch_processes: int = 0,
+    peak_flops_per_device: float | None = None,
+    wandb: WandbConfig | None = None,
+    profile: ProfileConfig | None = None,
 ) -> None:
     """Trains one phase and leaves a model directory.
 
@@ -77,24 +100,31 @@ def train(
       train_eval_dataset_cfg: held-out sequences; None for no held-out loss.
       train_steps: steps of this phase.
       schedule: learning rate by step within the phase.
-      optimizer: AdamW's hyper-parameters.
+      optimizer: AdamW or Muon.
       z_loss: factor of the squared log of the softmax's denominator.
       random_seed: of the initial parameters; the data's is in `train_dataset_cfg`.
       mesh: how the devices are laid out.
       distributed: how the processes of several hosts find each other; None: there is one.
       save_checkpoint_cfg: when to save, how many to keep.
       restore_checkpoint_cfg: the checkpoint that the phase starts from; None to start anew.
+      spikes: which steps are skipped; None for none, then a loss that is no number ends the run.
       num_microbatches: parts of a batch, one after the other, where memory is short.
       loss_chunk_length: positions whose logits are in memory at a time.
       stats_period: steps between lines of metrics.
       eval_period: steps between held-out losses; there is one at the end too.
-      eval_steps: held-out batches in each.
+      eval_steps: held-out batches in each, always the same.
       keep_compiled: keep compiled programs in `model_dir` for a later start.
       num_prefetch_processes: processes that prepare batches; 0 for threads of this one.
+      peak_flops_per_device: what MFU is a share of, operations a second; None takes the
+        chip's bf16 peak, or gives no MFU where `training/flops.py` does not know the chip.
+      wandb: where Weights & Biases shows the metrics too; None for nowhere.
+      profile: steps to trace; None for three steps whenever SIGUSR1 asks for it.
 
     Raises:
       InputError: settings, data, tokenizer or checkpoints do not fit together.
     """
+    if wandb:
+        wandb_metrics.import_wandb()
     require_at_least(
         1,
         train_steps=train_steps,
@@ -130,6 +160,8 @@ def train(
         z_loss=z_loss,
         loss_chunk_length=loss_chunk_length,
         num_microbatches=num_microbatches,
+        spikes=spikes,
+        sources=source.source_names,
     )
     loop_config = loop.LoopConfig(
         last_step=start.first_step + train_steps,
@@ -137,6 +169,11 @@ def train(
         stats_period=stats_period,
         eval_period=eval_period,
         num_prefetch_processes=num_prefetch_processes,
+        figures=RecorderConfig(
+            max_skipped_in_a_row=spikes.max_in_a_row if spikes else None,
+            flops_per_token=lambda length: flops.token_flops(model, length).total,
+            peak_flops=_peak_flops(placement, peak_flops_per_device),
+        ),
     )
     for shape in plan_shapes(train_dataset_cfg):
         step.check_sizes(config, placement, *shape)
@@ -152,6 +189,7 @@ def train(
                 "schedule": schedule,
                 "optimizer": optimizer,
                 "z_loss": z_loss,
+                "spikes": {"window": spikes.window, "sigmas": spikes.sigmas} if spikes else None,
                 "random_seed": random_seed,
                 "restore_optimizer": start.restore_optimizer,
             }
@@ -176,22 +214,39 @@ def train(
     )
 
     with (
-        timed(model_dir) if is_primary() else contextlib.nullcontext(),
+        _timed_once(model_dir) as figures,
         placement.activate(),
         compilation_cache.kept_in(model_dir) if keep_compiled else _not_kept() as sealing,
     ):
-        state, metadata = restore_or_init(
-            model_dir, config, placement, random_seed, start, metadata
+        stopwatch = goodput.Stopwatch(
+            model_dir, figures.get("startup_seconds", 0.0), write=is_primary()
         )
+        with stopwatch.lost("restore"):
+            state, metadata = restore_or_init(
+                model_dir, config, placement, random_seed, start, metadata
+            )
+        evaluate = None
+        if heldout and train_eval_dataset_cfg:
+            names = heldout.source_names
+            evaluate = heldout_metrics(config, placement, train_eval_dataset_cfg, names, eval_steps)
         functions = loop.Functions(
             put_batch=functools.partial(step.put_batch, placement),
             train_step=sealing(step.make_train_step(config, placement)),
-            heldout_metrics=_heldout_metrics(config, placement, heldout, eval_steps),
+            heldout_metrics=evaluate,
         )
-        with _writers(model_dir, save_checkpoint_cfg, metadata.step) as writers:
+        with (
+            _mirror(wandb, model_dir, identity["config"]) as mirror,
+            _writers(model_dir, save_checkpoint_cfg, metadata.step, mirror) as files,
+            profiling.profiler(profile, model_dir) as profiler,
+        ):
+            writers = loop.Writers(*files, stopwatch, profiler)
             state, metadata = loop.run(
                 loop_config, state, metadata, source, functions, writers, Path(model_dir).name
             )
+        account = stopwatch.end(metadata.step)
+        figures["goodput"] = account.goodput or 0.0
+        if is_primary():
+            print(account, file=sys.stderr)
     run_directory.finish(model_dir, identity, metadata, state.params)
 
 
@@ -229,29 +284,34 @@ def _check_stages(source: BatchSource, last_step: int, start: PhaseStart) -> Non
         check_fingerprint(start.data, source.fingerprint, step=start.first_step)
 
 
+def _peak_flops(placement: step.Placement, per_device: float | None) -> float | None:
+    """Of all devices together; None where no one knows it."""
+    if per_device is not None:
+        require_positive(peak_flops_per_device=per_device)
+    else:
+        per_device = flops.peak_flops(jax.devices()[0].device_kind)
+    return per_device * placement.mesh.size if per_device else None
+
+
+def _timed_once(model_dir: str) -> contextlib.AbstractContextManager[dict[str, float]]:
+    """`timed` in the process that writes what is written once."""
+    return timed(model_dir) if is_primary() else contextlib.nullcontext({})
+
+
 def _flat(value: Mapping[str, Any]) -> dict[str, Any]:
     return manifest.flattened(configuration.canonical(value))
 
 
-def _heldout_metrics(
-    config: step.StepConfig,
-    placement: step.Placement,
-    source: BatchSource | None,
-    eval_steps: int,
-) -> Callable[[Any], dict[str, float]] | None:
-    """Parameters to the mean loss over the same `eval_steps` held-out batches each time."""
-    if source is None:
-        return None
-    eval_step = step.make_eval_step(config, placement)
-
-    def heldout_metrics(params: Any) -> dict[str, float]:
-        batches = (step.put_batch(placement, source.batch(k)) for k in range(eval_steps))
-        sums = [eval_step(params, batch) for batch in batches]
-        total = LossSums(*[sum(parts[1:], start=parts[0]) for parts in zip(*sums, strict=True)])
-        metrics = step.loss_metrics(config, total)
-        return {name: float(value) for name, value in metrics.items()}
-
-    return heldout_metrics
+@contextlib.contextmanager
+def _writers(
+    model_dir: str, save: SaveCheckpointConfig, resume_step: int, mirror: Mirror | None
+) -> Iterator[_Files]:
+    with (
+        checkpoints.CheckpointWriter(model_dir, save.keep, save.keep_period) as checkpoint_writer,
+        open_metrics(Path(model_dir) / "train", resume_step, mirror) as train,
+        open_metrics(Path(model_dir) / "heldout", resume_step, mirror) as heldout,
+    ):
+        yield checkpoint_writer, train, heldout
 
 
 @contextlib.contextmanager
@@ -260,15 +320,15 @@ def _not_kept() -> Iterator[Callable[[Callable], Callable]]:
 
 
 @contextlib.contextmanager
-def _writers(
-    model_dir: str, save: SaveCheckpointConfig, resume_step: int
-) -> Iterator[loop.Writers]:
-    with (
-        checkpoints.CheckpointWriter(model_dir, save.keep, save.keep_period) as checkpoint_writer,
-        open_metrics(Path(model_dir) / "train", resume_step) as train,
-        open_metrics(Path(model_dir) / "heldout", resume_step) as heldout,
-    ):
-        yield loop.Writers(checkpoint_writer, train, heldout)
+def _mirror(
+    config: WandbConfig | None, model_dir: str, settings: Mapping[str, Any]
+) -> Iterator[Mirror | None]:
+    """Where lines of metrics go besides the model directory, on the process that writes them."""
+    if config is None or not is_primary():
+        yield None
+        return
+    with wandb_metrics.open_wandb(config, model_dir, settings) as run_there:
+        yield run_there.write
 
 
 if __name__ == "__main__":

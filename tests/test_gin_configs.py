@@ -99,6 +99,7 @@ def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
         z_loss=settings.z_loss,
         loss_chunk_length=settings.loss_chunk_length,
         num_microbatches=settings.num_microbatches,
+        spikes=settings.spikes,
     )
     for shape in sorted(set(plan_shapes(settings.train_dataset_cfg))):
         step.check_sizes(config, where, *shape)

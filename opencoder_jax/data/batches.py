@@ -188,6 +188,10 @@ class BatchSource:
         dataset = self._stages[self._number(k)].dataset
         return dataset.config.batch_size, dataset.sequence_length
 
+    def stage(self, k: int) -> int:
+        """The number, from 0, of the stage that batch k belongs to."""
+        return self._number(k)
+
     def row_source_ids(self, k: int) -> np.ndarray:
         """int32[b]: the set in `source_names` of each of this host's rows of batch k."""
         number, first = self._place(k)

@@ -168,7 +168,7 @@ def score_sequences(
         ]
         nats = np.asarray(token_nats(config, params, *arrays))
         for sequence, row in zip(rows, nats[: len(rows)], strict=True):
-            _add_segments(scores, sequence, row)
+            add_segments(scores, sequence, row)
         advance(len(rows))
     return scores
 
@@ -185,6 +185,16 @@ def token_nats(
     hidden_BSD = hidden_states(
         config, params, tokens[:, :-1], segment_ids[:, :-1], positions[:, :-1]
     )
+    return nats_of_targets(config, params, hidden_BSD, tokens[:, 1:])
+
+
+def nats_of_targets(
+    config: TransformerConfig,
+    params: Params,
+    hidden_BSD: Float[Array, "B S D"],
+    targets_BS: Int[Array, "B S"],
+) -> Float[Array, "B S"]:
+    """Negative log likelihood, in nats, of each target; logits of 64 positions at a time."""
 
     def at_position(inputs: tuple[Float[Array, "B D"], Int[Array, " B"]]) -> Float[Array, " B"]:
         hidden_BD, target_B = inputs
@@ -192,11 +202,11 @@ def token_nats(
         target_logits_B = jnp.take_along_axis(logits_BV, target_B[:, None], axis=1)[:, 0]
         return jax.nn.logsumexp(logits_BV, axis=1) - target_logits_B
 
-    by_position = (hidden_BSD.swapaxes(0, 1), tokens[:, 1:].swapaxes(0, 1))
+    by_position = (hidden_BSD.swapaxes(0, 1), targets_BS.swapaxes(0, 1))
     return jax.lax.map(at_position, by_position, batch_size=_POSITIONS_AT_ONCE).swapaxes(0, 1)
 
 
-def _add_segments(scores: dict[str, Score], sequence: PackedSequence, nats: np.ndarray) -> None:
+def add_segments(scores: dict[str, Score], sequence: PackedSequence, nats: np.ndarray) -> None:
     """Adds one row: float[S] nats of the tokens 1..S to the languages of its segments."""
     predicted = sequence.loss_weights[1:] > 0
     segments = sequence.segment_ids[1:][predicted]

@@ -112,7 +112,9 @@ def read_phases(run_dir: Path) -> tuple[Phase, ...]:
     # Token counts go on from phase to phase; what was there before is not this phase's.
     before: Mapping[str, int] = {}
     for name, title in PHASE_TITLES.items():
-        lines = _read_metrics(run_dir / name / "train" / METRICS_NAME)
+        # A step that was skipped because its loss was no number has a line without one.
+        written = _read_metrics(run_dir / name / "train" / METRICS_NAME)
+        lines = [line for line in written if _LOSS in line]
         if lines:
             phases.append(_phase(run_dir / name, title, lines, before))
             before = _tokens_by_source(lines[-1])

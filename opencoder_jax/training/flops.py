@@ -73,6 +73,12 @@ def peak_flops(device_kind: str) -> float | None:
     return None
 
 
-def mfu(token_flops_total: float, tokens_per_second: float, peak_flops_total: float) -> float:
-    """Model FLOPs utilisation: the share of the peak of all devices together, 0 to 1."""
-    return token_flops_total * tokens_per_second / peak_flops_total
+def mfu(flops: float, seconds: float, peak_flops: float) -> float:
+    """Model FLOPs utilisation, 0 to 1: operations done in this time over those that could be.
+
+    Args:
+      flops: of the model, see `token_flops`.
+      seconds: that they took.
+      peak_flops: a second, of all devices that took part.
+    """
+    return flops / seconds / peak_flops

@@ -55,15 +55,15 @@ def loss_and_sums(
       z_loss: factor of the z-loss in the objective.
 
     Returns:
-      `sums.loss + z_loss * sums.z_loss` over the batch, and the sums. Only the first has a
-      gradient.
+      `sums.loss + z_loss * sums.z_loss` over the batch, and the sums of each sequence. Only the
+      first has a gradient.
 
     Raises:
       InputError: `chunk_length` does not divide the positions of a device.
     """
     arrays = (hidden_BSD, unembedding_DV, targets_BS, weights_BS)
     sums, _ = _over_devices(arrays, chunk_length, z_loss, with_gradient=False)
-    return sums.loss + z_loss * sums.z_loss, sums
+    return _objective(sums, z_loss), sums
 
 
 def _forward(
@@ -78,7 +78,7 @@ def _forward(
     sums, gradients = _over_devices(arrays, chunk_length, z_loss, with_gradient=True)
     hidden_gradient, unembedding_gradient = gradients
     gradients = hidden_gradient, unembedding_gradient.astype(unembedding_DV.dtype)
-    return (sums.loss + z_loss * sums.z_loss, sums), gradients
+    return (_objective(sums, z_loss), sums), gradients
 
 
 def _backward(
@@ -92,10 +92,14 @@ def _backward(
 loss_and_sums.defvjp(_forward, _backward)
 
 
+def _objective(sums: LossSums, z_loss: float) -> Float[Array, ""]:
+    return jnp.sum(sums.loss + z_loss * sums.z_loss)
+
+
 def _over_devices(
     arrays: Arrays, chunk_length: int, z_loss: float, *, with_gradient: bool
 ) -> tuple[LossSums, tuple[Array, ...]]:
-    """Sums of the batch, and gradients of hidden states and (float32) of the unembedding."""
+    """Sums of each sequence, and gradients of hidden states and (float32) of the unembedding."""
     hidden_BSD, unembedding_DV, targets_BS, weights_BS = arrays
     arrays = hidden_BSD, unembedding_DV.astype(hidden_BSD.dtype), targets_BS, weights_BS
     of_device: Callable = functools.partial(
@@ -112,7 +116,7 @@ def _over_devices(
     return jax.shard_map(
         functools.partial(of_device, axes),
         in_specs=(hidden, PartitionSpec(None, axes.vocab), tokens, tokens),
-        out_specs=(PartitionSpec(), gradients),
+        out_specs=(PartitionSpec(axes.batch), gradients),
         check_vma=False,
     )(*arrays)
 
@@ -155,10 +159,10 @@ def _of_device(
             jax.lax.psum, jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
         )
         chunk_sums = LossSums(
-            loss=jnp.sum((log_z - target_logits) * weights),
-            z_loss=jnp.sum(jnp.square(log_z) * weights),
-            weight=jnp.sum(weights),
-            correct=jnp.sum((target_logits >= largest) * weights),
+            loss=jnp.sum((log_z - target_logits) * weights, axis=-1),
+            z_loss=jnp.sum(jnp.square(log_z) * weights, axis=-1),
+            weight=jnp.sum(weights, axis=-1),
+            correct=jnp.sum((target_logits >= largest) * weights, axis=-1),
         )
         sums = jax.tree.map(jnp.add, sums, chunk_sums)
         if not with_gradient:
@@ -179,12 +183,12 @@ def _of_device(
     def chunked(x: Array) -> Array:
         return jnp.moveaxis(x.reshape(B, S // chunk_length, chunk_length, *x.shape[2:]), 1, 0)
 
-    zero = LossSums(*[jnp.zeros((), jnp.float32)] * len(LossSums._fields))
+    zero = LossSums(*[jnp.zeros(B, jnp.float32)] * len(LossSums._fields))
     nothing: tuple[Array, ...] = (jnp.zeros((D, V), jnp.float32),) if with_gradient else ()
     parts = (chunked(hidden_BSD), chunked(targets_BS), chunked(weights_BS))
     (sums, gradients), by_hidden = jax.lax.scan(add_chunk, (zero, nothing), parts)
     rows = axes.batch + axes.length
-    sums = jax.lax.psum(sums, rows) if rows else sums
+    sums = jax.lax.psum(sums, axes.length) if axes.length else sums
     if not with_gradient:
         return sums, ()
     scattered = tuple(axis for axis in axes.embed if axis in rows)

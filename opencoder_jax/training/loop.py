@@ -2,18 +2,16 @@
 
 The loop keeps no state that a checkpoint lacks. The batch is a function of the step, the
 learning rate is, and so is every line of the metrics; a run that is killed and started
-again computes what it would have computed. Figures of a step are fetched after the next
-one is under way, so that the devices never wait for the host.
+again computes what it would have computed. Next: `step` (what is computed), `recorder` (what
+is written of it).
 """
 
 import collections
 import contextlib
 import dataclasses
-import math
 import sys
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,17 +19,15 @@ import numpy as np
 from opencoder_jax import progress
 from opencoder_jax.data.batches import BatchSource
 from opencoder_jax.distributed import termination
-from opencoder_jax.errors import InputError
 from opencoder_jax.training.checkpoints import CheckpointMetadata, CheckpointWriter
+from opencoder_jax.training.goodput import Stopwatch
 from opencoder_jax.training.metrics import MetricsWriter, SilentMetrics
-from opencoder_jax.training.step import TrainState
+from opencoder_jax.training.profiling import Profiler
+from opencoder_jax.training.recorder import Recorder, RecorderConfig
+from opencoder_jax.training.step import SOURCE_IDS, TrainState
 
 # 128 + SIGTERM: what a shell reports of a process that the signal ended.
 TERMINATED_EXIT_STATUS = 143
-
-
-class DivergedError(InputError):
-    """The loss or the parameters are no longer finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,22 +40,26 @@ class LoopConfig:
       stats_period: steps between lines of metrics; the last step always has one.
       eval_period: steps between held-out losses; 0 for none.
       num_prefetch_processes: processes that prepare batches; 0 for threads of this one.
+      figures: what the figures are measured by.
     """
 
     last_step: int
     save_period: int
     stats_period: int
     eval_period: int
+    figures: RecorderConfig
     num_prefetch_processes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Writers:
-    """Where a run writes."""
+    """Where a run writes, and what looks on."""
 
     checkpoints: CheckpointWriter
     train: MetricsWriter | SilentMetrics
     heldout: MetricsWriter | SilentMetrics
+    stopwatch: Stopwatch
+    profiler: Profiler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,22 +101,31 @@ def run(
       The last state and its metadata.
 
     Raises:
-      DivergedError: loss or parameters are not finite; that state is not saved.
+      DivergedError: loss or parameters are not finite and steps are not skipped, or too many
+        in a row were; that state is not saved.
       StorageError: a checkpoint could not be written.
       SystemExit: status 143 after SIGTERM, with everything done so far saved.
     """
-    recorder = _Recorder(writers.train, source)
+    stopwatch = writers.stopwatch
+    recorder = Recorder(config.figures, writers.train, stopwatch, source, metadata)
     tokens = collections.Counter(metadata.tokens_by_source)
     prepared = source.iterate(metadata.step, num_processes=config.num_prefetch_processes)
     remaining = config.last_step - metadata.step
+    train_step = _with_compile_time(functions.train_step, stopwatch)
+    stopwatch.begin(metadata.step)
     with (
         contextlib.closing(prepared) as batches,
         progress.track(title, remaining, "steps") as advance,
         termination() as terminated,
     ):
         for step in range(metadata.step + 1, config.last_step + 1):
-            batch = next(batches)
-            state, metrics = functions.train_step(state, functions.put_batch(batch))
+            with recorder.waiting_for_data():
+                batch = next(batches)
+            batch = {**batch, SOURCE_IDS: source.row_source_ids(step - 1)}
+            state = _forgetting_spikes(state, source, step - 1)
+            with writers.profiler.step(step, before=state) as traced:
+                state, metrics = train_step(state, functions.put_batch(batch))
+                traced.append(metrics)
             for name, rows in source.source_counts(step - 1).items():
                 tokens[name] += rows * source.shape(step - 1)[1]
             last = step == config.last_step
@@ -124,14 +133,22 @@ def run(
             advance(note=recorder.note)
 
             if functions.heldout_metrics and (last or _due(step, config.eval_period)):
-                writers.heldout.write(step, functions.heldout_metrics(state.params))
+                recorder.flush()
+                with stopwatch.lost("evaluation"):
+                    writers.heldout.write(step, functions.heldout_metrics(state.params))
             stop = terminated(step)
             if last or stop or _due(step, config.save_period):
                 recorder.flush()
                 metadata = dataclasses.replace(
-                    metadata, step=step, tokens_by_source=dict(sorted(tokens.items()))
+                    metadata,
+                    step=step,
+                    tokens_by_source=dict(sorted(tokens.items())),
+                    spikes=state.spikes.to_json() if state.spikes else None,
                 )
-                writers.checkpoints.save(state.params, state.opt_state, metadata)
+                with stopwatch.lost("checkpoint"):
+                    writers.checkpoints.save(state.params, state.opt_state, metadata)
+                # What a process that resumes here does not have to make again ends here.
+                stopwatch.record(step)
             else:
                 writers.checkpoints.check()
             if stop and not last:
@@ -141,78 +158,25 @@ def run(
     return state, metadata
 
 
-class _StepFigures(NamedTuple):
-    step: int
-    metrics: Mapping[str, jax.Array]
-    tokens_by_source: dict[str, int]
-    due: bool
+def _forgetting_spikes(state: TrainState, source: BatchSource, k: int) -> TrainState:
+    """`state` before batch k; another stage's losses are no measure of it."""
+    if state.spikes is None or k == 0 or source.stage(k) == source.stage(k - 1):
+        return state
+    return dataclasses.replace(state, spikes=state.spikes.forget())
 
 
-class _Recorder:
-    """Writes the figures of a step while the next one runs."""
+def _with_compile_time(train_step: Callable[..., Any], stopwatch: Stopwatch) -> Callable[..., Any]:
+    """`train_step`; its first call with batches of a shape compiles."""
+    seen = set()
 
-    def __init__(self, writer: MetricsWriter | SilentMetrics, source: BatchSource):
-        self.note = ""
-        self._writer = writer
-        self._source = source
-        self._waiting: _StepFigures | None = None
-        self._previous: tuple[int, float] | None = None
+    def timed(state: TrainState, batch: Mapping[str, jax.Array]) -> Any:
+        shape = batch["decoder_input_tokens"].shape
+        new = shape not in seen
+        seen.add(shape)
+        with stopwatch.lost("compile") if new else contextlib.nullcontext():
+            return train_step(state, batch)
 
-    def add(
-        self, step: int, metrics: Mapping[str, jax.Array], tokens: Mapping[str, int], due: bool
-    ) -> None:
-        """Takes a step's figures, still on the device, and writes those of the step before."""
-        if self._waiting and self._waiting.due:
-            self.flush()
-        self._waiting = _StepFigures(step, metrics, dict(sorted(tokens.items())), due)
-
-    def flush(self) -> None:
-        """Waits for the latest step, checks its figures and writes them if they are due."""
-        if self._waiting is None:
-            return
-        step, metrics, tokens, due = self._waiting
-        self._waiting = None
-        values = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
-        _check_finite(step, values)
-        if not due:
-            return
-        timing = self._timing(step)
-        values["tokens_seen"] = sum(tokens.values())
-        values |= {f"tokens_seen/{source}": count for source, count in tokens.items()}
-        values |= {f"epochs/{name}": n for name, n in self._source.epochs(tokens).items()}
-        self._writer.write(step, values | timing)
-        self.note = "  ".join(
-            [
-                f"loss {values['loss_per_nonpadding_target_token']:.3f}",
-                f"lr {values['learning_rate']:.1e}",
-                *[f"{rate:,.0f} tokens/s" for rate in list(timing.values())[-1:]],
-            ]
-        )
-
-    def _timing(self, step: int) -> dict[str, float]:
-        """Rates since the last line; none at first, when the step is compiled."""
-        now = time.monotonic()
-        previous, self._previous = self._previous, (step, now)
-        if previous is None:
-            return {}
-        seconds = max(now - previous[1], 1e-9)
-        before, source = previous[0], self._source
-        sequences = source.sequences_before(step) - source.sequences_before(before)
-        tokens = source.tokens_before(step) - source.tokens_before(before)
-        return {
-            "timing/seqs_per_second": sequences / seconds,
-            "timing/target_tokens_per_second": tokens / seconds,
-        }
-
-
-def _check_finite(step: int, values: Mapping[str, float]) -> None:
-    wrong = [name for name, value in values.items() if not math.isfinite(value)]
-    if wrong:
-        raise DivergedError(
-            f"step {step}: {', '.join(wrong)} not finite "
-            f"(learning rate {values['learning_rate']:.3g}); nothing past the last "
-            "checkpoint was saved. Lower the learning rate, or look at this step's data"
-        )
+    return timed
 
 
 def _due(step: int, period: int) -> bool:

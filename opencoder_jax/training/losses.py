@@ -3,8 +3,9 @@
 At the paper's sizes the logits of one sequence of 4096 are 1.6 GB in float32
 (vocabulary 96,640), more than all other activations of a rematerialised step. So the
 last matmul, the softmax and their gradients run chunk by chunk over positions, each
-chunk recomputed in the backward pass. What comes back are sums, not means: sums over
-microbatches, devices, languages or documents add up exactly to the sum over all.
+chunk recomputed in the backward pass. What comes back are sums of each sequence, not
+means: over microbatches, devices or the sources of a mixture they add up to the sum over
+all. Devices have nothing to tell each other inside the loop over chunks either.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from opencoder_jax.errors import InputError
 
 
 class LossSums(NamedTuple):
-    """Sums over target tokens, each float32[].
+    """Sums over target tokens: each float32[B], of a sequence, or float32[], of a batch.
 
     Attributes:
       loss: negative log-likelihood in nats, weighted.
@@ -26,10 +27,14 @@ class LossSums(NamedTuple):
       correct: weighted count of tokens that were the most likely one.
     """
 
-    loss: Float[Array, ""]
-    z_loss: Float[Array, ""]
-    weight: Float[Array, ""]
-    correct: Float[Array, ""]
+    loss: Float[Array, "*B"]
+    z_loss: Float[Array, "*B"]
+    weight: Float[Array, "*B"]
+    correct: Float[Array, "*B"]
+
+    def total(self) -> "LossSums":
+        """Of all sequences together, each float32[]."""
+        return LossSums(*(jnp.sum(field) for field in self))
 
 
 def cross_entropy(
@@ -39,7 +44,7 @@ def cross_entropy(
     weights_BS: Int[Array, "B S"],
     chunk_length: int,
 ) -> LossSums:
-    """Loss sums of a batch, with logits of B x chunk_length positions in memory at a time.
+    """Loss sums of each sequence, with logits of B x chunk_length positions at a time.
 
     Args:
       hidden_BSD: output of the final norm.
@@ -62,7 +67,7 @@ def cross_entropy(
     def add_chunk(sums: LossSums, chunk: tuple[Array, Array, Array]) -> tuple[LossSums, None]:
         return jax.tree.map(jnp.add, sums, _sums(unembedding_DV, *chunk)), None
 
-    zero = LossSums(*[jnp.zeros((), jnp.float32)] * len(LossSums._fields))
+    zero = LossSums(*[jnp.zeros(B, jnp.float32)] * len(LossSums._fields))
     parts = (chunked(hidden_BSD), chunked(targets_BS), chunked(weights_BS))
     sums, _ = jax.lax.scan(add_chunk, zero, parts)
     return sums
@@ -96,10 +101,10 @@ def reference_cross_entropy(
     z = logits.max(-1) - log_probabilities.max(-1)
     correct = logits.argmax(-1) == targets_BS
     return LossSums(
-        loss=-(target * weights_BS).sum(),
-        z_loss=(z**2 * weights_BS).sum(),
-        weight=weights_BS.sum().astype(jnp.float32),
-        correct=(correct * weights_BS).sum().astype(jnp.float32),
+        loss=-(target * weights_BS).sum(-1),
+        z_loss=(z**2 * weights_BS).sum(-1),
+        weight=weights_BS.sum(-1).astype(jnp.float32),
+        correct=(correct * weights_BS).sum(-1).astype(jnp.float32),
     )
 
 
@@ -123,8 +128,8 @@ def _sums(
     correct = target_logits >= jnp.max(logits, axis=-1)
     weights_BS = weights_BS.astype(jnp.float32)
     return LossSums(
-        loss=jnp.sum((log_z - target_logits) * weights_BS),
-        z_loss=jnp.sum(jnp.square(log_z) * weights_BS),
-        weight=jnp.sum(weights_BS),
-        correct=jnp.sum(correct * weights_BS),
+        loss=jnp.sum((log_z - target_logits) * weights_BS, axis=-1),
+        z_loss=jnp.sum(jnp.square(log_z) * weights_BS, axis=-1),
+        weight=jnp.sum(weights_BS, axis=-1),
+        correct=jnp.sum(correct * weights_BS, axis=-1),
     )

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,12 +21,21 @@ from opencoder_jax.training.event_file import SESSION_START, EventFile
 
 METRICS_FILE = "metrics.jsonl"
 
+Mirror = Callable[[str, int, Mapping[str, float]], None]
+
 
 class MetricsWriter:
     """Writes the metrics of one folder, e.g. `MODEL_DIR/train`. A context manager."""
 
-    def __init__(self, folder: str | Path, resume_step: int):
-        """Opens the series to go on after `resume_step`; lines past it are removed."""
+    def __init__(self, folder: str | Path, resume_step: int, mirror: Mirror | None = None) -> None:
+        """Opens the series to go on after `resume_step`; lines past it are removed.
+
+        Args:
+          folder: holds the series.
+          resume_step: of the checkpoint that training goes on from.
+          mirror: gets the folder's name, the step and the figures of each line too.
+        """
+        self._mirror = mirror
         self._folder = Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / METRICS_FILE
@@ -52,6 +61,8 @@ class MetricsWriter:
         self._file.flush()
         scalars = [{"tag": name, "simple_value": value} for name, value in values.items()]
         self._write_event(step=step, summary={"value": scalars})
+        if self._mirror:
+            self._mirror(self._folder.name, step, values)
 
     def _write_event(self, **fields: Any) -> None:
         self._events.write(wall_time=time.time(), **fields)
@@ -65,11 +76,11 @@ class SilentMetrics:
 
 
 def open_metrics(
-    folder: str | Path, resume_step: int
+    folder: str | Path, resume_step: int, mirror: Mirror | None = None
 ) -> contextlib.AbstractContextManager[MetricsWriter | SilentMetrics]:
     """The writer of one folder on the process that writes, a silent one on the others."""
     if is_primary():
-        return MetricsWriter(folder, resume_step)
+        return MetricsWriter(folder, resume_step, mirror)
     return contextlib.nullcontext(SilentMetrics())
 
 

@@ -93,8 +93,10 @@ def finish(
         "step": metadata.step,
         "tokens_by_source": metadata.tokens_by_source,
         "tokens_seen": sum(metadata.tokens_by_source.values()),
-        "final_loss": train_series[-1]["loss_per_nonpadding_target_token"],
+        "final_loss": _last(train_series, "loss_per_nonpadding_target_token"),
     }
+    if metadata.spikes:
+        counts["skipped_steps"] = sum(metadata.spikes["skipped"])
     if heldout_series:
         counts["heldout_loss"] = heldout_series[-1]["loss_per_nonpadding_target_token"]
     tokenizer = open_tokenizer(Path(model_dir) / "tokenizer").path
@@ -105,6 +107,11 @@ def finish(
         "heldout/metrics.jsonl without timing": _series_sha256(heldout_series),
     }
     manifest.write_manifest(model_dir, job=JOB, counts=counts, files=files, **identity)
+
+
+def _last(series: list[dict[str, float]], name: str) -> float:
+    """Of the last line that has it: a step that was skipped may have had no finite loss."""
+    return next(line[name] for line in reversed(series) if name in line)
 
 
 def _series_sha256(series: list[dict[str, float]]) -> str:

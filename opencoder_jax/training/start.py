@@ -11,6 +11,7 @@ from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.training import checkpoints, step
 from opencoder_jax.training.checkpoints import CheckpointMetadata, RestoreCheckpointConfig
+from opencoder_jax.training.spikes import SpikeState
 
 # Of a model, how it is computed or was begun, not what it is: a phase may change these.
 _COMPUTE_FIELDS = ("dtype", "remat_policy", "attention", "max_length", "init_std")
@@ -88,7 +89,8 @@ def restore_or_init(
     saved = checkpoints.restore_latest(model_dir, abstract.params, abstract.opt_state)
     if saved:
         check_fingerprint(saved.metadata.data, metadata.data)
-        state = step.state_at(placement, saved.metadata.step, saved.params, saved.opt_state)
+        window = _window(config, saved.metadata)
+        state = step.state_at(placement, saved.metadata.step, saved.params, saved.opt_state, window)
         return state, saved.metadata
     if start.model_dir is None:
         return step.init_state(config, placement, seed), metadata
@@ -96,7 +98,19 @@ def restore_or_init(
         initial = checkpoints.restore(
             start.model_dir, start.step, abstract.params, abstract.opt_state
         )
-        state = step.state_at(placement, config.first_step, initial.params, initial.opt_state)
+        # Other data has another loss: the window begins anew.
+        window = _window(config, metadata)
+        state = step.state_at(
+            placement, config.first_step, initial.params, initial.opt_state, window
+        )
         return state, metadata
     initial = checkpoints.restore(start.model_dir, start.step, abstract.params)
     return step.fresh_state(config, placement, initial.params), metadata
+
+
+def _window(config: step.StepConfig, metadata: CheckpointMetadata) -> SpikeState | None:
+    if config.spikes is None:
+        return None
+    if metadata.spikes is None:
+        return SpikeState.fresh(config.spikes)
+    return SpikeState.from_json(config.spikes, metadata.spikes)

@@ -4,13 +4,13 @@ The step is `jax.jit` with the shardings of parameters, optimizer state and batc
 out; XLA adds the collectives that they imply. The loss is a sum over all predicted
 tokens of the global batch divided by their number, so neither the number of devices nor
 of microbatches changes what a step computes (beyond the order of float additions).
-Metrics leave the device as scalars with T5X's names. Trace the steps (first call, or
+Metrics leave the device as scalars with T5X's names. A step that is a spike, or no number,
+leaves all but the count of steps as it was (`spikes`). Trace the steps (first call, or
 `lower`) inside `Placement.activate`, where the model's sharding constraints take effect.
 """
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,19 +18,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
 from opencoder_jax import sharding
 from opencoder_jax.errors import InputError
+from opencoder_jax.formats.packed import BATCH_KEYS
 from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.training.fused_loss import loss_and_sums
 from opencoder_jax.training.losses import LossSums
-from opencoder_jax.training.optimizers import AdamW, decayed_parameters
+from opencoder_jax.training.optimizers import Optimizer
 from opencoder_jax.training.schedules import Schedule
+from opencoder_jax.training.spikes import SpikeConfig, SpikeState, judge
 
-Batch = dict[str, Int[Array, "B S"]]
-Metrics = dict[str, Float[Array, ""]]
+# Of each of T5X's keys int32[B, S]; with a mixture's sources, of `SOURCE_IDS` int32[B].
+Batch = dict[str, Int[Array, "B ..."]]
+Metrics = dict[str, Array]
+
+SOURCE_IDS = "source_ids"
 
 
 @jax.tree_util.register_dataclass
@@ -41,35 +47,42 @@ class TrainState:
     Attributes:
       step: int32[], how many steps have been made, counted across phases.
       params: nested dict of arrays, see `opencoder_jax.model.transformer`.
-      opt_state: of `AdamW.transformation`.
+      opt_state: of `Optimizer.for_parameters`.
+      spikes: `SpikeState`; None where no step is ever skipped.
     """
 
     step: Any
     params: Any
     opt_state: Any
+    spikes: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
 class StepConfig:
-    """What `train_step` computes; every field is a number of the recipe but the last two.
+    """What `train_step` computes; the recipe's numbers, and how it is split and reported.
 
     Attributes:
       model: dimensions.
-      optimizer: AdamW's hyper-parameters.
+      optimizer: its hyper-parameters.
       schedule: learning rate by step within the phase.
       first_step: global step at which the phase began.
       z_loss: factor of the squared log of the softmax's denominator (T5X's `z_loss`).
       loss_chunk_length: positions whose logits are in memory at a time.
       num_microbatches: parts that a batch is computed in, one after the other.
+      spikes: which steps are skipped; None for none.
+      sources: names of the mixture's sources, which a batch's `SOURCE_IDS` count in; each
+        gets a loss of its own. Empty: batches have no `SOURCE_IDS`.
     """
 
     model: TransformerConfig
-    optimizer: AdamW
+    optimizer: Optimizer
     schedule: Schedule
     first_step: int = 0
     z_loss: float = 0.0
     loss_chunk_length: int = 512
     num_microbatches: int = 1
+    spikes: SpikeConfig | None = None
+    sources: tuple[str, ...] = ()
 
 
 class Placement(NamedTuple):
@@ -99,13 +112,25 @@ def fresh_state(config: StepConfig, placement: Placement, params: Any) -> TrainS
     """`params` with an optimizer that has seen nothing, at `config.first_step`."""
     shardings = state_shardings(config, placement)
     opt_state = jax.jit(_transformation(config).init, out_shardings=shardings.opt_state)(params)
-    return state_at(placement, config.first_step, params, opt_state)
+    window = SpikeState.fresh(config.spikes) if config.spikes else None
+    return state_at(placement, config.first_step, params, opt_state, window)
 
 
-def state_at(placement: Placement, step: int, params: Any, opt_state: Any) -> TrainState:
+def state_at(
+    placement: Placement,
+    step: int,
+    params: Any,
+    opt_state: Any,
+    window: SpikeState | None = None,
+) -> TrainState:
     """A state put together, e.g. from what a checkpoint gives."""
     replicated = sharding.replicated(placement.mesh)
-    return TrainState(jax.device_put(np.int32(step), replicated), params, opt_state)
+    return TrainState(
+        jax.device_put(np.int32(step), replicated),
+        params,
+        opt_state,
+        jax.device_put(window, replicated),
+    )
 
 
 def abstract_state(config: StepConfig, placement: Placement) -> TrainState:
@@ -115,6 +140,7 @@ def abstract_state(config: StepConfig, placement: Placement) -> TrainState:
         jax.ShapeDtypeStruct((), jnp.int32),
         params,
         jax.eval_shape(_transformation(config).init, params),
+        _abstract_window(config),
     )
     return jax.tree.map(
         lambda leaf, placed: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed),
@@ -132,21 +158,35 @@ def state_shardings(config: StepConfig, placement: Placement) -> TrainState:
     )
     opt_state = optax.tree_map_params(
         _transformation(config),
-        lambda _, placed: placed,
+        # A hole is a moment that this part of the optimizer does not keep.
+        lambda moment, placed: moment if _is_hole(moment) else placed,
         abstract,
         params,
         transform_non_params=lambda _: replicated,
+        is_leaf=_is_hole,
     )
-    return TrainState(replicated, params, opt_state)
+    window = jax.tree.map(lambda _: replicated, _abstract_window(config))
+    return TrainState(replicated, params, opt_state, window)
+
+
+def batch_shardings(config: StepConfig, placement: Placement) -> dict[str, NamedSharding]:
+    """A sharding for each array of a batch."""
+    arrays = dict.fromkeys(BATCH_KEYS, sharding.batch_sharding(*placement))
+    if config.sources:
+        rows = placement.rules.spec(sharding.BATCH_AXES[:1])
+        arrays[SOURCE_IDS] = NamedSharding(placement.mesh, rows)
+    return arrays
 
 
 def put_batch(placement: Placement, arrays: Mapping[str, np.ndarray]) -> Batch:
-    """This host's rows of a batch, as parts of the global arrays [B, S]."""
-    placed = sharding.batch_sharding(*placement)
-    return {
-        name: jax.make_array_from_process_local_data(placed, array)
-        for name, array in arrays.items()
-    }
+    """This host's rows of a batch, as parts of the global arrays [B, S] (or [B])."""
+
+    def put(array: np.ndarray) -> Array:
+        spec = placement.rules.spec(sharding.BATCH_AXES[: array.ndim])
+        placed = NamedSharding(placement.mesh, spec)
+        return jax.make_array_from_process_local_data(placed, array)
+
+    return {name: put(array) for name, array in arrays.items()}
 
 
 def make_train_step(config: StepConfig, placement: Placement) -> jax.stages.Wrapped:
@@ -157,7 +197,7 @@ def make_train_step(config: StepConfig, placement: Placement) -> jax.stages.Wrap
     shardings = state_shardings(config, placement)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        grads, sums = _gradient_sums(config, state.params, batch)
+        grads, (sums, by_source) = _gradient_sums(config, state.params, batch)
         tokens = jnp.maximum(sums.weight, 1.0)
         grads = jax.tree.map(lambda grad: grad / tokens, grads)
         updates, opt_state = _transformation(config).update(grads, state.opt_state, state.params)
@@ -168,25 +208,27 @@ def make_train_step(config: StepConfig, placement: Placement) -> jax.stages.Wrap
             updates,
         )
         metrics = loss_metrics(config, sums) | {
+            **_source_metrics(config, by_source),
             "learning_rate": learning_rate,
             "learning/grad_norm": optax.tree.norm(grads),
             "learning/param_norm": optax.tree.norm(params),
         }
-        return TrainState(state.step + 1, params, opt_state), metrics
+        new = TrainState(state.step + 1, params, opt_state, state.spikes)
+        return _without_spike(config, state, new, metrics) if config.spikes else (new, metrics)
 
     return jax.jit(
         train_step,
-        in_shardings=(shardings, sharding.batch_sharding(*placement)),
+        in_shardings=(shardings, batch_shardings(config, placement)),
         out_shardings=(shardings, sharding.replicated(placement.mesh)),
         donate_argnums=0,
     )
 
 
 def make_eval_step(config: StepConfig, placement: Placement) -> jax.stages.Wrapped:
-    """`eval_step(params, batch) -> LossSums`, jitted."""
+    """`eval_step(params, batch) -> LossSums` of the whole batch, jitted."""
 
     def eval_step(params: Any, batch: Batch) -> LossSums:
-        return _loss_sums(config, params, batch)
+        return _loss(config, params, batch)[1].total()
 
     return jax.jit(
         eval_step,
@@ -238,24 +280,70 @@ def check_sizes(
         )
 
 
+def _without_spike(
+    config: StepConfig, old: TrainState, new: TrainState, metrics: Metrics
+) -> tuple[TrainState, Metrics]:
+    """`new`, or `old` with one more step and the reason counted."""
+    assert config.spikes
+    verdict = judge(
+        config.spikes,
+        old.spikes,
+        metrics["loss_per_nonpadding_target_token"],
+        metrics["learning/grad_norm"],
+        metrics["learning/param_norm"],
+    )
+
+    def kept(new_tree: Any, old_tree: Any) -> Any:
+        return jax.tree.map(lambda n, o: jnp.where(verdict.take, n, o), new_tree, old_tree)
+
+    params = kept(new.params, old.params)
+    state = TrainState(new.step, params, kept(new.opt_state, old.opt_state), verdict.state)
+    return state, metrics | {"learning/param_norm": optax.tree.norm(params)} | verdict.metrics()
+
+
+def _source_metrics(config: StepConfig, by_source: LossSums | None) -> Metrics:
+    """Of each source in this batch; without a token in it, its loss is no number."""
+    if by_source is None:
+        return {}
+    means = by_source.loss / by_source.weight
+    return {
+        f"{name}/{source}": values[i]
+        for i, source in enumerate(config.sources)
+        for name, values in (
+            ("loss_per_nonpadding_target_token", means),
+            ("nonpadding_target_tokens", by_source.weight),
+        )
+    }
+
+
+def _abstract_window(config: StepConfig) -> SpikeState | None:
+    fresh = SpikeState.fresh(config.spikes) if config.spikes else None
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), fresh)
+
+
+def _is_hole(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
+
+
 def _transformation(config: StepConfig) -> optax.GradientTransformation:
-    decayed = decayed_parameters(transformer.logical_axes(config.model))
-    return config.optimizer.transformation(decayed)
+    return config.optimizer.for_parameters(transformer.logical_axes(config.model))
 
 
-def _loss_sums(config: StepConfig, params: Any, batch: Batch) -> LossSums:
-    return _loss(config, params, batch)[1]
-
-
-def _loss(config: StepConfig, params: Any, batch: Batch) -> tuple[Float[Array, ""], LossSums]:
-    """What training minimizes, over the batch, and its parts."""
-    hidden_BSD = transformer.hidden_states(
+def hidden_states(config: StepConfig, params: Any, batch: Batch) -> Float[Array, "B S D"]:
+    """The model's output on a batch, before the unembedding."""
+    return transformer.hidden_states(
         config.model,
         params,
         batch["decoder_input_tokens"],
         batch["decoder_segment_ids"],
         batch["decoder_positions"],
     )
+
+
+def loss_of_hidden(
+    config: StepConfig, params: Any, hidden_BSD: Float[Array, "B S D"], batch: Batch
+) -> tuple[Float[Array, ""], LossSums]:
+    """What training minimizes, over the batch, and its parts, of each sequence."""
     return loss_and_sums(
         hidden_BSD,
         transformer.unembedding(config.model, params),
@@ -266,12 +354,23 @@ def _loss(config: StepConfig, params: Any, batch: Batch) -> tuple[Float[Array, "
     )
 
 
-def _gradient_sums(config: StepConfig, params: Any, batch: Batch) -> tuple[Any, LossSums]:
-    """Gradient of the summed loss, and the loss sums, over all microbatches."""
+def _loss(config: StepConfig, params: Any, batch: Batch) -> tuple[Float[Array, ""], LossSums]:
+    return loss_of_hidden(config, params, hidden_states(config, params, batch), batch)
 
-    def gradient(batch: Batch) -> tuple[Any, LossSums]:
-        loss = functools.partial(_loss, config)
-        grads, sums = jax.grad(loss, has_aux=True)(params, batch)
+
+_Sums = tuple[LossSums, LossSums | None]
+
+
+def _gradient_sums(config: StepConfig, params: Any, batch: Batch) -> tuple[Any, _Sums]:
+    """Gradient of the summed loss, and the loss sums in all and by source, of all microbatches."""
+
+    def objective(params: Any, batch: Batch) -> tuple[Float[Array, ""], _Sums]:
+        loss, rows = _loss(config, params, batch)
+        by_source = _by_source(config, rows, batch) if config.sources else None
+        return loss, (rows.total(), by_source)
+
+    def gradient(batch: Batch) -> tuple[Any, _Sums]:
+        grads, sums = jax.grad(objective, has_aux=True)(params, batch)
         return grads, sums
 
     if config.num_microbatches == 1:
@@ -281,11 +380,17 @@ def _gradient_sums(config: StepConfig, params: Any, batch: Batch) -> tuple[Any, 
         return jax.tree.map(jnp.add, total, gradient(microbatch)), None
 
     # Every device keeps its own rows: microbatch m takes each device's m-th share.
-    def split(x: Int[Array, "B S"]) -> Int[Array, "M b S"]:
-        return jnp.moveaxis(x.reshape(-1, config.num_microbatches, x.shape[-1]), 1, 0)
+    def split(x: Int[Array, "B ..."]) -> Int[Array, "M b ..."]:
+        return jnp.moveaxis(x.reshape(-1, config.num_microbatches, *x.shape[1:]), 1, 0)
 
     microbatches = jax.tree.map(split, batch)
     first = jax.tree.map(lambda x: x[0], microbatches)
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(gradient, first))
     total, _ = jax.lax.scan(add_microbatch, zero, microbatches)
     return total
+
+
+def _by_source(config: StepConfig, rows: LossSums, batch: Batch) -> LossSums:
+    """Sums of sequences, float32[B], to sums of sources, float32[N]."""
+    is_source_BN = batch[SOURCE_IDS][:, None] == jnp.arange(len(config.sources))
+    return LossSums(*(jnp.sum(field[:, None], where=is_source_BN, axis=0) for field in rows))

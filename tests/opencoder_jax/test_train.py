@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from opencoder_jax import configuration
+from opencoder_jax.evaluation.bits_per_byte import BitsPerByte
+from opencoder_jax.model.loading import load_model
 from opencoder_jax.train import train
 from opencoder_jax.train_tokenizer import train_tokenizer
 from opencoder_jax.training import checkpoints, loop
@@ -29,6 +31,8 @@ SMALL_MODEL = {
     "mlp_dim": 32,
     "max_length": packed_example.SEQUENCE_LENGTH,
 }
+# So narrow that some healthy steps are skipped, to see that resuming skips them again.
+NARROW = ("--gin.spikes.SpikeConfig.window=4", "--gin.spikes.SpikeConfig.sigmas=1.5")
 
 
 def _flags(model_dir: Path, *more: str, gin_file: str = "pretrain/demo.gin") -> list[str]:
@@ -40,6 +44,7 @@ def _flags(model_dir: Path, *more: str, gin_file: str = "pretrain/demo.gin") -> 
         f"--gin.PACKED_DIR={packed_example.packed_dir()}",
         f"--gin.TOKENIZER_DIR={packed_example.tokenizer_dir()}",
         f"--gin.TASK_FEATURE_LENGTHS={{'targets': {packed_example.SEQUENCE_LENGTH}}}",
+        "--gin.train.peak_flops_per_device=1e9",
         *[f"--gin.config.TransformerConfig.{name}={size}" for name, size in SMALL_MODEL.items()],
         "--gin.sharding.MeshConfig.virtual_cpu_devices=8",
         "--gin.sharding.MeshConfig.fsdp=4",
@@ -47,9 +52,10 @@ def _flags(model_dir: Path, *more: str, gin_file: str = "pretrain/demo.gin") -> 
         "--gin.BATCH_SIZE=8",
         "--gin.checkpoints.SaveCheckpointConfig.period=4",
         "--gin.train.eval_period=6",
-        "--gin.train.eval_steps=1",
+        "--gin.train.eval_steps=2",
         f"--gin.TRAIN_STEPS={STEPS}",
         *rate,
+        *([] if "--gin.train.spikes=None" in more else NARROW),
         *more,
     ]
 
@@ -112,11 +118,34 @@ def test_the_model_directory_is_laid_out_as_t5x_lays_it_out(pretrained):
         "timing/target_tokens_per_second",
         "tokens_seen/refinecode",
         "epochs/refinecode",
+        "loss_per_nonpadding_target_token/refinecode",
+        "skipped_steps",
+        "timing/mfu",
     } <= set(lines[-1])
+    assert 0 < _manifest(pretrained)["counts"]["skipped_steps"] < STEPS - 3
+    assert 0 < lines[-1]["timing/goodput"] < 1
     assert (
         _manifest(pretrained)["counts"]["final_loss"]
         == (lines[-1]["loss_per_nonpadding_target_token"])
     )
+
+
+def test_bits_per_byte_in_the_loop_are_those_of_the_evaluation(pretrained):
+    last = read_metrics(pretrained / "heldout")[-1]
+    task = BitsPerByte(str(packed_example.packed_dir()), ["refinecode"], max_sequences=16)
+    result = task.run(load_model(str(pretrained)), pretrained)["sets"]["refinecode"]
+    assert last["bits_per_byte"] == pytest.approx(result["total"]["bits_per_byte"], rel=1e-5)
+    languages = {name: score["bits_per_byte"] for name, score in result["languages"].items()}
+    in_loop = {
+        name.removeprefix("bits_per_byte/"): value
+        for name, value in last.items()
+        if name.startswith("bits_per_byte/")
+    }
+    assert in_loop == pytest.approx({k: v for k, v in languages.items() if v}, rel=1e-5)
+    assert len(in_loop) > 1
+    nats, tokens = result["total"]["nats"], result["total"]["tokens"]
+    assert last["nonpadding_target_tokens"] == tokens
+    assert last["loss_per_nonpadding_target_token"] == pytest.approx(nats / tokens, rel=1e-5)
 
 
 def test_a_finished_directory_is_left_alone(pretrained, capsys):
@@ -228,6 +257,18 @@ def test_sigterm_saves_and_exits_with_143(tmp_path, capsys):
 
 
 def test_a_run_that_diverges_stops_and_saves_nothing_of_it(tmp_path, capsys):
-    assert _run(tmp_path / "run", "--gin.schedules.WarmupStable.peak=1e38") == 2
+    peak = "--gin.schedules.WarmupStable.peak=1e38"
+    assert _run(tmp_path / "run", peak, "--gin.train.spikes=None") == 2
     assert re.search(r"step \d+: .*not finite", capsys.readouterr().err)
     assert checkpoints.steps(tmp_path / "run") == []
+
+
+def test_a_run_that_skips_step_after_step_stops_and_names_the_reason(tmp_path, capsys):
+    peak = "--gin.schedules.WarmupStable.peak=1e38"
+    assert _run(tmp_path / "run", peak, "--gin.spikes.SpikeConfig.max_in_a_row=3") == 2
+    said = capsys.readouterr().err
+    assert re.search(r"the last 3 steps were all skipped \(\d+ non_finite, 0 loss_spike", said)
+    # Each of them but the last, which ended the run, has its line.
+    lines = read_metrics(tmp_path / "run" / "train")
+    assert [line["skipped_steps/in_a_row"] for line in lines][-2:] == [1, 2]
+    assert len(re.findall(r"step \d skipped, non_finite \(loss [\d.]+, limit inf", said)) >= 3

@@ -36,6 +36,7 @@ class CheckpointMetadata:
       data: fingerprint of the phase's batches, see `opencoder_jax.data.batches`.
       phases: one object a phase so far, the current one last: its operative
         configuration, inputs and first step.
+      spikes: `SpikeState.to_json()`; None where no step is skipped.
     """
 
     step: int
@@ -44,9 +45,11 @@ class CheckpointMetadata:
     tokenizer_fingerprint: str
     data: dict[str, Any]
     phases: list[dict[str, Any]]
+    spikes: dict[str, Any] | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
+        value = {"spikes": None, **value}
         return cls(**{field.name: value[field.name] for field in dataclasses.fields(cls)})
 
 

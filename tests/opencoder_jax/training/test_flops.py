@@ -55,8 +55,8 @@ def test_llama_8b_on_v6e_is_counted_as_google_counts_it_but_for_the_mask():
     peak = flops.peak_flops("TPU v6 lite")
     assert peak is not None
     assert as_google * 7207 == pytest.approx(417.4e12, rel=0.001)
-    assert flops.mfu(as_google, 7207, peak) == pytest.approx(0.455, abs=0.001)
-    assert flops.mfu(per_token.total, 7207, peak) == pytest.approx(0.404, abs=0.001)
+    assert flops.mfu(7207 * as_google, 1.0, peak) == pytest.approx(0.455, abs=0.001)
+    assert flops.mfu(72070 * per_token.total, 10.0, peak) == pytest.approx(0.404, abs=0.001)
 
 
 def test_devices_are_known_by_their_kind_and_others_have_no_peak():

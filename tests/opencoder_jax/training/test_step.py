@@ -100,3 +100,35 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused():
 def test_sequences_longer_than_the_model_are_refused():
     with pytest.raises(InputError, match="128 tokens, but the model's max_length is 64"):
         step.check_sizes(small.CONFIG, small.placement(), 8, 128)
+
+
+@pytest.mark.parametrize("num_microbatches", [1, 2])
+def test_each_source_has_the_loss_of_its_own_sequences(num_microbatches):
+    where = small.placement(fsdp=2)
+    config = dataclasses.replace(
+        small.CONFIG, sources=("code", "text", "absent"), num_microbatches=num_microbatches
+    )
+    arrays = small.random_batch(0)
+    rows = np.array([0, 1, 1, 0, 1, 0, 0, 0], np.int32)
+    with where.activate():
+        state = small.initial_state(small.CONFIG, where)
+        eval_step = step.make_eval_step(small.CONFIG, where)
+        alone = [
+            eval_step(
+                state.params,
+                arrays
+                | {"decoder_loss_weights": arrays["decoder_loss_weights"] * (rows == i)[:, None]},
+            )
+            for i in range(2)
+        ]
+        batch = step.put_batch(where, {**arrays, step.SOURCE_IDS: rows})
+        _, metrics = step.make_train_step(config, where)(state, batch)
+    for source, sums in zip(config.sources, alone, strict=False):
+        assert float(metrics[f"nonpadding_target_tokens/{source}"]) == float(sums.weight)
+        np.testing.assert_allclose(
+            metrics[f"loss_per_nonpadding_target_token/{source}"],
+            sums.loss / sums.weight,
+            rtol=1e-5,
+        )
+    assert float(metrics["nonpadding_target_tokens/absent"]) == 0
+    assert np.isfinite(float(metrics["learning/grad_norm"]))
