@@ -168,12 +168,12 @@ def _open_to_read(model_dir: str | Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         step_prefix="checkpoint", read_only=True, save_interval_steps=0, create=False
     )
-    with _absl_without("Given directory is read only"):
+    with absl_without("Given directory is read only"):
         return ocp.CheckpointManager(Path(model_dir).absolute(), options=options)
 
 
 @contextlib.contextmanager
-def _absl_without(beginning: str) -> Iterator[None]:
+def absl_without(beginning: str) -> Iterator[None]:
     """Keeps log lines that begin so from the user, for whom they are no news."""
 
     def other(record: logging.LogRecord) -> bool:
@@ -229,7 +229,7 @@ def _read_here(
     """The items, and the reason where the files do not give them."""
     # Orbax and TensorStore raise anything, bare `Exception` included, on damaged files.
     try:
-        with _absl_without("Failed to"):
+        with absl_without("Failed to"):
             return manager.restore(step, args=ocp.args.Composite(**items)), None
     except (MemoryError, PermissionError):
         raise

@@ -22,6 +22,7 @@ from tests.opencoder_jax.model.small_models import (
     GROUPED,
     TIED_MULTI_HEAD,
     make_model_directory,
+    model_of_file,
     params_of,
 )
 
@@ -99,10 +100,16 @@ def test_export_then_import_gives_the_model_directory_back(model, exported, tmp_
     imported = load_model(imported_dir)
 
     assert imported.step == 7
+    assert configured_model_of(imported_dir / "model.gin") == model.config
     assert imported.config == model.config
     assert_same_bits(imported.params, model.params)
     text = "def f():\n    ▁ x\n"
     assert imported.prompt_ids(text) == model.prompt_ids(text)
+
+
+def configured_model_of(gin_file):
+    bindings = ["model_of_file.model = %MODEL"]
+    return configuration.configure(model_of_file, gin_files=[str(gin_file)], bindings=bindings)()
 
 
 def test_transformers_gives_the_same_logits_and_greedy_text(model, exported):
@@ -155,6 +162,17 @@ def test_a_llama_of_another_family_can_run(tmp_path, exported, model):
     import_hf(str(tmp_path), str(imported), dtype="float32")
     assert_same_bits(load_model(imported).params, loaded.params)
     assert load_model(imported).eos_ids == (9,)
+    # Out again, with the tokenizer and the special ids that it came in with.
+    again = tmp_path / "again"
+    export_hf(str(imported), str(again), verify=False)
+    assert_same_bits(load_model(again).params, loaded.params)
+    assert (again / "tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+    assert not (again / "tokenizer.model").exists()
+    generation = transformers.GenerationConfig.from_pretrained(again)
+    assert (
+        generation.eos_token_id == json.loads((again / "config.json").read_text())["eos_token_id"]
+    )
+    assert generation.eos_token_id == 9
 
 
 def test_the_command_verifies_its_work_and_does_it_once(model_dir, model, tmp_path, capsys):
@@ -213,6 +231,7 @@ def test_a_missing_shard_is_named(copy):
         ({"model_type": "gpt2"}, "model_type 'gpt2'; only llama"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling.*llama3"),
         ({"attention_bias": True}, "attention_bias"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
         ({"hidden_size": 32}, "shape .640, 24., config.json says .640, 32."),
         ({"num_hidden_layers": 3}, "no tensor 'model.layers.2"),
         ({"num_hidden_layers": 1}, "tensors of no parameter.*model.layers.1"),
