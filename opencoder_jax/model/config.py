@@ -14,7 +14,11 @@ from opencoder_jax.errors import InputError
 
 DTYPES = ("bfloat16", "float32")
 ATTENTIONS = ("auto", "dense", "splash", "cudnn")
-REMAT_POLICIES = ("none", "minimal", "full")
+# From the least memory to the most: `rematerialization`.
+REMAT_POLICIES = (
+    *("full", "offload", "save_attention", "save_qkv_attention"),
+    *("minimal", "minimal_attention", "none"),
+)
 
 
 class ModelConfigError(InputError):
@@ -41,7 +45,8 @@ class TransformerConfig:
       dtype: of activations; softmax, norms, RoPE and logits are float32 always.
       param_dtype: of the stored parameters.
       remat_policy: what the backward pass finds stored of a layer: `none` everything,
-        `minimal` the results of its matrix products, `full` only its input.
+        `minimal` the results of products with its matrices, `full` only its input; those
+        in between: `rematerialization`.
       attention: what training and prefill compute attention with: `dense` (a matrix of
         scores), `splash` (TPU), `cudnn` (GPU), `auto` by the devices; all give the same
         up to rounding. Attention over a cache is always `dense`.

@@ -21,11 +21,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from opencoder_jax.errors import InputError
+from opencoder_jax.model import rematerialization
 from opencoder_jax.model.attention import KeyValues
 from opencoder_jax.model.config import TransformerConfig
-
-# What a rematerialization policy calls the kernel's output and its softmax denominators.
-ATTENTION_NAME = "attention_context"
 
 # Lanes of a TPU's vector registers: blocks of keys and padded head dimensions are multiples.
 _LANES = 128
@@ -116,7 +114,7 @@ def splash_attention(
         block_sizes=sizes,
         head_shards=head_shards,
         q_seq_shards=length_shards,
-        residual_checkpoint_name=ATTENTION_NAME,
+        residual_checkpoint_name=rematerialization.ATTENTION,
         interpret=interpret,
     )
 

@@ -18,18 +18,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from opencoder_jax.model import kernels
+from opencoder_jax.model import kernels, rematerialization
 from opencoder_jax.model.attention import Context, KeyValues, attend, visible_in_segment
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.layers import Rotation, rms_norm, rope, rotation, swiglu
+from opencoder_jax.model.rematerialization import ATTENTION, KEY, LAYER_INPUT, QUERY, VALUE, name
 
 Params = dict[str, Any]
 ACTIVATION_AXES = ("batch", "length", "embed")
-
-_REMAT_POLICIES = {
-    "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
 
 
 class Weight(nn.Module):
@@ -89,15 +85,17 @@ class Attention(nn.Module):
             (c.num_heads, c.head_dim, c.emb_dim), ("heads", "kv", "embed"), name="out"
         )()
 
-        query_BSHh = rope(jnp.einsum("BSD,DHh->BSHh", x_BSD, query_DHh), by, scale=c.head_dim**-0.5)
+        scaled = c.head_dim**-0.5
+        query_BSHh = rope(jnp.einsum("BSD,DHh->BSHh", x_BSD, query_DHh), by, scale=scaled)
+        query_BSHh = name(query_BSHh, QUERY)
         key_values = KeyValues(
-            keys=rope(jnp.einsum("BSD,DKh->BSKh", x_BSD, key_DKh), by),
-            values=jnp.einsum("BSD,DKh->BSKh", x_BSD, value_DKh),
+            keys=name(rope(jnp.einsum("BSD,DKh->BSKh", x_BSD, key_DKh), by), KEY),
+            values=name(jnp.einsum("BSD,DKh->BSKh", x_BSD, value_DKh), VALUE),
         )
         choice = "dense" if prefix else kernels.choose(c, query_BSHh.dtype)
         if choice == "dense":
             own = Context(key_values, visible_in_segment(segment_ids_BS, positions_BS))
-            mixed_BSHh = attend(query_BSHh, [prefix, own] if prefix else [own])
+            mixed_BSHh = name(attend(query_BSHh, [prefix, own] if prefix else [own]), ATTENTION)
         else:
             mixed_BSHh = kernels.KERNELS[choice](query_BSHh, key_values, segment_ids_BS)
         return jnp.einsum("BSHh,HhD->BSD", mixed_BSHh, out_HhD), key_values
@@ -133,6 +131,7 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Float[Array, "B S D"], KeyValues | None]:
         c = self.config
         earlier = Context(prefix, visible_BST) if prefix and visible_BST is not None else None
+        x_BSD = name(x_BSD, LAYER_INPUT)
         attended_BSD, key_values = Attention(c, name="attention")(
             RMSNorm(c, name="pre_attention_norm")(x_BSD), segment_ids_BS, positions_BS, by, earlier
         )
@@ -165,7 +164,8 @@ class Decoder(nn.Module):
 
         layer: Any = DecoderLayer
         if c.remat_policy != "none":
-            layer = nn.remat(layer, policy=_REMAT_POLICIES[c.remat_policy], prevent_cse=False)
+            policy = rematerialization.policy(c.remat_policy)
+            layer = nn.remat(layer, policy=policy, prevent_cse=False)
         layers = nn.scan(
             layer,
             length=c.num_layers,

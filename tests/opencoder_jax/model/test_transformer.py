@@ -1,9 +1,12 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from opencoder_jax.model import transformer
+from opencoder_jax.model.config import REMAT_POLICIES
 from tests.opencoder_jax.model.small_models import GROUPED, TIED_MULTI_HEAD, params_of
 
 DOCUMENTS = [np.arange(5) + 100, np.arange(9) * 7 % 640, np.array([3, 1, 4])]
@@ -49,7 +52,8 @@ def test_no_logit_depends_on_a_later_token():
     assert np.abs(before[0, 7:] - after[0, 7:]).max(axis=-1).min() > 0.01
 
 
-def test_rematerialization_changes_no_gradient():
+@pytest.mark.parametrize("policy", [p for p in REMAT_POLICIES if p != "none"])
+def test_rematerialization_changes_no_gradient(policy):
     def gradients(policy):
         config = GROUPED.replace(remat_policy=policy)
 
@@ -59,10 +63,32 @@ def test_rematerialization_changes_no_gradient():
 
         return jax.tree.leaves(jax.jit(jax.grad(loss))(params_of(GROUPED)))
 
-    plain = gradients("none")
-    for policy in ("minimal", "full"):
-        for expected, found in zip(plain, gradients(policy), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    for expected, found in zip(gradients("none"), gradients(policy), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_policies_store_what_they_say():
+    """Per token and layer, the numbers that cross from the forward to the backward pass."""
+    c, batch = GROUPED, rows(DOCUMENTS)
+
+    def stored(policy):
+        config = c.replace(remat_policy=policy)
+        _, residuals = jax.eval_shape(
+            lambda params: jax.vjp(lambda p: transformer.hidden_states(config, p, *batch), params),
+            params_of(c),
+        )
+        leading = (c.num_layers, 1, 20)
+        of_layers = [x.shape for x in jax.tree.leaves(residuals) if x.shape[:3] == leading]
+        return sum(math.prod(shape[3:]) for shape in of_layers)
+
+    heads, keys = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+    assert stored("full") == stored("offload") == c.emb_dim
+    assert stored("save_attention") == c.emb_dim + heads
+    assert stored("save_qkv_attention") == c.emb_dim + 2 * heads + 2 * keys
+    products = heads + 2 * keys + 2 * c.mlp_dim + c.emb_dim
+    assert stored("minimal") == c.emb_dim + products
+    assert stored("minimal_attention") == stored("minimal") + heads
+    assert stored("none") > stored("minimal_attention")
 
 
 def test_bfloat16_activations_keep_float32_logits_and_parameters():
