@@ -216,6 +216,7 @@ def train(
     with (
         _timed_once(model_dir) as figures,
         placement.activate(),
+        profiling.profiler(profile, model_dir) as profiler,
         compilation_cache.kept_in(model_dir) if keep_compiled else _not_kept() as sealing,
     ):
         stopwatch = goodput.Stopwatch(
@@ -237,7 +238,6 @@ def train(
         with (
             _mirror(wandb, model_dir, identity["config"]) as mirror,
             _writers(model_dir, save_checkpoint_cfg, metadata.step, mirror) as files,
-            profiling.profiler(profile, model_dir) as profiler,
         ):
             writers = loop.Writers(*files, stopwatch, profiler)
             state, metadata = loop.run(

@@ -12,18 +12,21 @@ Compiled programs' own figures are of no use here: XLA counts the body of a loop
 from typing import NamedTuple
 
 from opencoder_jax.model.config import TransformerConfig
+from opencoder_jax.precompilation.chips import chips
 
-# bf16 operations a second of one JAX device, by the beginning of `jax.Device.device_kind`, the
-# longer ones first. Sources: cloud.google.com/tpu/docs (a v4, v5p or v6e chip is one device, a
-# tpu7x chip two), NVIDIA's data sheets (dense, SXM). Devices that are not here have no MFU.
-_PEAK_FLOPS = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-    "TPU7x": 2307e12 / 2,
+# What `jax.Device.device_kind` begins with, the longer names before the shorter, to the kind in
+# `precompilation/chips.json`; a device is a chip, of tpu7x half a chip.
+_TPU_KINDS = {
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v4": "v4",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+    "TPU7x": "tpu7x",
+}
+# bf16 operations a second, dense: NVIDIA's data sheets of the SXM modules.
+_GPU_PEAK_FLOPS = {
     "NVIDIA A100": 312e12,
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,
@@ -66,11 +69,13 @@ def token_flops(model: TransformerConfig, sequence_length: int) -> TokenFlops:
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """bf16 operations a second of one device; None where the table does not know it."""
-    for kind in sorted(_PEAK_FLOPS, key=len, reverse=True):
-        if device_kind.startswith(kind):
-            return _PEAK_FLOPS[kind]
-    return None
+    """bf16 operations a second of one JAX device; None for one that no table has."""
+    for beginning, kind in _TPU_KINDS.items():
+        if device_kind.startswith(beginning):
+            chip = chips()[kind]
+            return chip.bf16_flops / chip.devices_per_chip
+    gpus = (peak for kind, peak in _GPU_PEAK_FLOPS.items() if device_kind.startswith(kind))
+    return next(gpus, None)
 
 
 def mfu(flops: float, seconds: float, peak_flops: float) -> float:

@@ -18,6 +18,7 @@ from opencoder_jax.train import train
 from opencoder_jax.train_tokenizer import train_tokenizer
 from opencoder_jax.training import checkpoints, loop
 from opencoder_jax.training.metrics import read_metrics
+from opencoder_jax.watch.run_state import Watcher
 from tests import packed_example
 
 STEPS = 12
@@ -33,6 +34,8 @@ SMALL_MODEL = {
 }
 # So narrow that some healthy steps are skipped, to see that resuming skips them again.
 NARROW = ("--gin.spikes.SpikeConfig.window=4", "--gin.spikes.SpikeConfig.sigmas=1.5")
+# Until a signal ends it.
+LONG = ("--gin.TRAIN_STEPS=100000", "--gin.train.eval_period=0")
 
 
 def _flags(model_dir: Path, *more: str, gin_file: str = "pretrain/demo.gin") -> list[str]:
@@ -87,13 +90,21 @@ def test_a_run_killed_and_resumed_in_another_process_equals_an_uninterrupted_one
     while not checkpoints.steps(model_dir) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    watcher = Watcher(str(model_dir))
+    assert watcher.look().status == "training"
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (model_dir / "manifest.json").exists()
+    killed = watcher.look()
+    assert (killed.status, killed.last_step) == ("stopped", STEPS)
 
     # Who prepares its batches makes no difference either.
     assert _run(model_dir, "--gin.train.num_prefetch_processes=1") == 0
     assert _manifest(model_dir) == _manifest(pretrained)
+    finished = watcher.look()
+    assert (finished.status, finished.step) == ("finished", STEPS)
+    assert finished.account.processes == 2
+    assert finished.train == read_metrics(model_dir / "train")
 
 
 def test_the_model_directory_is_laid_out_as_t5x_lays_it_out(pretrained):
@@ -236,18 +247,25 @@ def test_an_initial_checkpoint_of_another_model_is_refused(pretrained, tmp_path,
     assert "mlp_dim: there 32, here 64" in capsys.readouterr().err
 
 
-def test_sigterm_saves_and_exits_with_143(tmp_path, capsys):
+def test_sigusr1_leaves_a_profile_and_sigterm_saves_and_exits_with_143(tmp_path, capsys):
+    model_dir = tmp_path / "run"
+    asked = []
+
     def terminate_once_training(*arguments: object) -> None:
-        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            return
+        if not asked:
+            asked.append(True)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        elif list((model_dir / "profile").rglob("*.xplane.pb")):
             signal.setitimer(signal.ITIMER_REAL, 0)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    model_dir = tmp_path / "run"
     previous = signal.signal(signal.SIGALRM, terminate_once_training)
     signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
     try:
         with pytest.raises(SystemExit) as stopped:
-            _run(model_dir, "--gin.TRAIN_STEPS=100000", "--gin.train.eval_period=0")
+            _run(model_dir, *LONG, "--gin.train.spikes=None")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

@@ -62,6 +62,7 @@ def test_llama_8b_on_v6e_is_counted_as_google_counts_it_but_for_the_mask():
 def test_devices_are_known_by_their_kind_and_others_have_no_peak():
     assert flops.peak_flops("TPU v5 lite") == 197e12
     assert flops.peak_flops("TPU v5") == flops.peak_flops("TPU v5p") == 459e12
+    assert flops.peak_flops("TPU7x") == 2307e12 / 2
     assert flops.peak_flops("NVIDIA A100-SXM4-80GB") == 312e12
     assert flops.peak_flops("NVIDIA H100 PCIe") is None
     assert flops.peak_flops("cpu") is None
