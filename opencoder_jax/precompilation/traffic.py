@@ -7,18 +7,19 @@ results once: attention reads its keys more often than that. So this is the leas
 program can do, and more than a perfectly fused one would.
 """
 
+import re
+
 from opencoder_jax.precompilation.hlo import Array, Computation, Instruction, Module
 
-_FREE = frozenset(
-    (
-        *("tuple", "get-tuple-element", "parameter", "bitcast", "constant", "domain"),
-        *("while", "conditional", "call", "after-all", "add-dependency", "opt-barrier"),
-        *("partition-id", "replica-id", "iota", "send", "recv"),
-        *(f"{begun}-done" for begun in ("copy", "async", "send", "recv", "all-gather")),
-        *("async-update", "all-reduce-done", "collective-permute-done"),
-    )
+_FREE = (
+    *("tuple", "get-tuple-element", "parameter", "bitcast", "constant", "domain"),
+    *("while", "conditional", "call", "after-all", "add-dependency", "opt-barrier"),
+    *("partition-id", "replica-id", "iota", "send", "recv", "async-update"),
 )
 _PARTIAL = ("dynamic-slice", "slice", "gather")
+# Buffers without contents, and neighbouring buffers seen as one.
+_FREE_CALLS = ("AllocateBuffer", "ConcatBitcast")
+_ENDS = 'custom_call_target="AsyncCollectiveDone"'
 _VIEWS = ("bitcast", "reshape", "copy")
 
 
@@ -31,7 +32,9 @@ def hbm_bytes(module: Module) -> int:
 
 
 def _moved(module: Module, computation: Computation, instruction: Instruction) -> int:
-    if instruction.opcode in _FREE:
+    target = re.search(r'custom_call_target="(\w+)"', instruction.attributes)
+    begun_before = instruction.opcode.endswith("-done")
+    if instruction.opcode in _FREE or begun_before or (target and target[1] in _FREE_CALLS):
         return 0
     operands = [computation.instructions[name] for name in instruction.operands]
     sizes = [_in_hbm(operand) for operand in operands]
@@ -39,6 +42,10 @@ def _moved(module: Module, computation: Computation, instruction: Instruction) -
         return _moved_by_fusion(module, instruction, operands)
     if instruction.opcode == "copy-start":
         return sizes[0] + _hbm(instruction.results[:1])
+    if instruction.opcode == "slice-start":
+        # Its results: the operand, the slice, a flag.
+        part = instruction.results[1]
+        return min(sizes[0], part.num_bytes) + _hbm((part,))
     if instruction.opcode in _PARTIAL:
         # Only what is taken of it is read.
         return min(sizes[0], instruction.results[0].num_bytes) + _in_hbm(instruction)
@@ -49,47 +56,75 @@ def _moved(module: Module, computation: Computation, instruction: Instruction) -
 
 def _moved_by_fusion(module: Module, instruction: Instruction, operands: list[Instruction]) -> int:
     inner = module.computations[instruction.called()[0]]
-    total = 0
-    for parameter in inner:
-        if parameter.opcode == "parameter":
-            number = int(parameter.attributes.partition(")")[0])
-            total += min(_in_hbm(operands[number]), _read_of(inner, parameter))
+    total = sum(
+        min(_in_hbm(operand), _read_of(module, inner, parameter))
+        for operand, parameter in zip(operands, _parameters(inner), strict=True)
+    )
     root = inner.root
     written = (
         [inner.instructions[name] for name in root.operands] if root.opcode == "tuple" else [root]
     )
     for result, producer in zip(instruction.results, written, strict=False):
-        producer = _behind_views(inner, producer)
-        if producer.opcode == "dynamic-update-slice":
-            update = inner.instructions[producer.operands[1]].results[0]
-            total += update.num_bytes if result.in_hbm else 0
-        else:
-            total += _hbm((result,))
+        if result.in_hbm and not _passes_on(producer):
+            updated = _updated(module, inner, producer)
+            total += result.num_bytes if updated is None else updated
     return total
 
 
-def _read_of(inner: Computation, value: Instruction) -> int:
+def _passes_on(producer: Instruction) -> bool:
+    """Whether a fusion gives a buffer that another has filled, or fills.
+
+    Around a gather that runs in the background, fusions hand its buffers on; the one that
+    begins it is counted.
+    """
+    return producer.opcode in ("parameter", "all-gather") or _ENDS in producer.attributes
+
+
+def _parameters(inner: Computation) -> list[Instruction]:
+    """In the order of the operands that they stand for."""
+    parameters = [i for i in inner if i.opcode == "parameter"]
+    return sorted(parameters, key=lambda i: int(i.attributes.partition(")")[0]))
+
+
+def _read_of(module: Module, inner: Computation, value: Instruction) -> int:
     """Bytes of `value` that a fusion reads: all of it, or what it slices out of it."""
     whole = sum(array.num_bytes for array in value.results)
+    if value is inner.root:
+        return whole
     read = 0
     for user in inner:
         if value.name not in user.operands:
             continue
+        first = user.operands[0] == value.name
         if user.opcode in _VIEWS:
-            read += _read_of(inner, user)
-        elif user.opcode in _PARTIAL and user.operands[0] == value.name:
+            read += _read_of(module, inner, user)
+        elif user.opcode == "fusion":
+            nested = module.computations[user.called()[0]]
+            parameters = _parameters(nested)
+            read += sum(
+                _read_of(module, nested, parameters[number])
+                for number, name in enumerate(user.operands)
+                if name == value.name
+            )
+        elif user.opcode in _PARTIAL and first:
             read += user.results[0].num_bytes
-        elif user.opcode == "dynamic-update-slice" and user.operands[0] == value.name:
+        elif user.opcode == "dynamic-update-slice" and first:
             continue
-        else:
+        elif user.opcode != "tuple" and _ENDS not in user.attributes:
             return whole
     return min(read, whole)
 
 
-def _behind_views(inner: Computation, instruction: Instruction) -> Instruction:
-    while instruction.opcode in _VIEWS:
-        instruction = inner.instructions[instruction.operands[0]]
-    return instruction
+def _updated(module: Module, inner: Computation, producer: Instruction) -> int | None:
+    """Bytes that `producer` writes of its result; None where it writes all of it."""
+    while producer.opcode in _VIEWS:
+        producer = inner.instructions[producer.operands[0]]
+    if producer.opcode == "fusion":
+        nested = module.computations[producer.called()[0]]
+        return _updated(module, nested, nested.root)
+    if producer.opcode == "dynamic-update-slice":
+        return inner.instructions[producer.operands[1]].results[0].num_bytes
+    return None
 
 
 def _in_hbm(instruction: Instruction) -> int:

@@ -48,6 +48,23 @@ def test_a_step_that_does_not_fit_has_a_status_of_its_own(tmp_path, capsys):
     assert report["shortage"]["needed"] > report["shortage"]["capacity"]
 
 
+@pytest.mark.slow
+def test_the_1b5_fits_a_pod_of_v5e_with_room_and_gathers_its_layers_twice(tmp_path):
+    pytest.importorskip("libtpu")
+    file = tmp_path / "report.json"
+    arguments = ["--topology=v5e-256", "--gin_file=pretrain/opencoder_1b5.gin"]
+    assert precompile.main([*arguments, f"--json_file={file}"]) == 0
+    (report,) = json.loads(file.read_text())
+    assert report["memory"]["peak"] < 12 * 2**30
+    # Parameters and two moments in float32, split 16 ways, tiles padded by little.
+    exact = 3 * 4 * report["parameters"] / 16
+    assert exact < report["memory"]["arguments"] < 1.05 * exact
+    gathered = sum(c["sent_bytes"] for c in report["collectives"] if c["kind"] == "all-gather")
+    layers = 2 * (report["parameters"] - 2 * 96640 * 2240) * 15 / 16
+    assert 2 * layers < gathered
+    assert any("splash" in name for name in report["kernels"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
