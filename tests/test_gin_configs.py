@@ -115,6 +115,7 @@ def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
     ("name", "tokens"),
     [
         ("pretrain/opencoder_1b5.gin", 2e12),
+        ("pretrain/opencoder_1b5_wsd.gin", 2.1e12),
         ("pretrain/opencoder_8b.gin", 2.5e12),
         ("pretrain/opencoder_8b_4k.gin", 1.0905e12),
         ("pretrain/opencoder_8b_8k.gin", 2.5e12 - 1.0905e12),
