@@ -33,6 +33,8 @@ from opencoder_jax.training.checkpoints.metadata import (
 )
 
 _DAMAGED_PREFIX = "damaged_"
+# Too little memory, or no right to read: says nothing of what the files hold.
+_NO_DAMAGE = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "Permission denied")
 
 
 class Restored(NamedTuple):
@@ -234,7 +236,7 @@ def _read_here(
     except (MemoryError, PermissionError):
         raise
     except Exception as error:
-        if "RESOURCE_EXHAUSTED" in str(error):  # Too little memory says nothing of the files.
+        if any(words in str(error) for words in _NO_DAMAGE):
             raise
         reason = _first_line(error)
     _ignore_abandoned_reads()

@@ -10,7 +10,9 @@ Leftovers of a killed process are removed when the next writer opens the directo
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +32,11 @@ from opencoder_jax.training.checkpoints.metadata import (
 )
 
 _DELETED_PREFIX = ".deleted_"
-# Log records of Orbax, with a traceback each, about what `StorageError` says in one line.
-_SAID_BY_US = (
-    "[process=%s] Failed to run",
-    "[process=%s][thread=%s][step=%s][wait_until_finished] Save Finalize thread",
-)
+# What an operating system says of storage that fails; to be found in long errors of others.
+_SYSTEM_SAYS = [
+    os.strerror(code)
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+]
 
 
 class CheckpointWriter:
@@ -152,16 +154,18 @@ class CheckpointWriter:
 
 
 def _reason(error: BaseException) -> str:
-    """The line of an error that names the cause, which may be deep in a chain."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    telling = [line for line in lines if "space" in line or "denied" in line or "Errno" in line]
-    return (telling or lines)[0].strip()[:300]
+    """What the system said, where that is in the text; otherwise how the text begins."""
+    text = str(error) or type(error).__name__
+    said = [reason for reason in _SYSTEM_SAYS if reason in text]
+    return said[0] if said else text.strip().splitlines()[0][:300]
 
 
 @contextlib.contextmanager
 def _without_tracebacks() -> Iterator[None]:
+    """Orbax logs each error of its threads, which `StorageError` says in one line."""
+
     def other(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith(_SAID_BY_US)
+        return record.levelno < logging.ERROR
 
     logger = logging.getLogger("absl")
     logger.addFilter(other)

@@ -1,6 +1,10 @@
 """What a checkpoint gives back, on any mesh, and what happens to damaged ones."""
 
+import contextlib
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -190,6 +194,39 @@ def test_parameters_of_another_model_are_refused_and_not_called_damaged(model_di
     with pytest.raises(CheckpointError, match="is of another model"):
         checkpoints.restore_latest(model_dir, abstract.params, abstract.opt_state)
     assert checkpoints.steps(model_dir) == [1, 2, 3]
+
+
+def test_another_optimizers_state_is_refused_and_not_called_damaged(model_dir):
+    abstract = step.abstract_state(small.CONFIG, WHERE)
+    other = {"momentum": abstract.params}
+    with pytest.raises(CheckpointError, match="another opt_state"):
+        checkpoints.restore_latest(model_dir, abstract.params, other)
+    assert checkpoints.steps(model_dir) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("item", ["metadata", "params"])
+def test_what_is_no_damage_is_not_taken_for_it(written, item):
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        model_dir = shutil.copytree(written, Path(name) / "model")
+        (model_dir / "checkpoint_3" / item).chmod(0)
+        with _without_privileges(), pytest.raises(Exception, match=r"(?i)permission.denied"):
+            _restore_latest(model_dir)
+        (model_dir / "checkpoint_3" / item).chmod(0o755)
+        assert checkpoints.steps(model_dir) == [1, 2, 3]
+
+
+@contextlib.contextmanager
+def _without_privileges():
+    """Nobody, where this is the superuser, who may read anything."""
+    privileged = os.geteuid() == 0
+    if privileged:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if privileged:
+            os.seteuid(0)
 
 
 def test_the_latest_are_kept_and_every_so_many_for_good(tmp_path):

@@ -1,0 +1,138 @@
+"""Each fault of docs/faults.md that needs a whole process: the real command, really hit.
+
+The run in peace is made once; whatever a run has been through, it has to end as that one did,
+to the last bit.
+"""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import faults
+from benchmarks.training_process import TrainingProcess
+from opencoder_jax.errors import STORAGE_EXIT_STATUS
+from opencoder_jax.training import checkpoints
+from tests.opencoder_jax import small_run
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def flags(*more: str) -> list[str]:
+    return small_run.flags("--gin.checkpoints.SaveCheckpointConfig.keep=2", *more, **SIZE)
+
+
+SIZE = {"steps": 60, "save_period": 6}
+
+
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("faults") / "peace"
+    faults.finish(folder, flags())
+    return faults.outcome(folder)
+
+
+def assert_ends_as_in_peace(model_dir: Path, peace: dict) -> None:
+    faults.finish(model_dir, flags())
+    assert faults.differences(faults.outcome(model_dir), peace) == []
+
+
+def wait_for(process: TrainingProcess, *stages: str) -> None:
+    while process.running() and process.stage() not in stages:
+        time.sleep(0.002)
+    assert process.running(), process.output
+
+
+def test_a_run_killed_at_its_tender_moments_ends_as_one_in_peace(peace, tmp_path):
+    model_dir = tmp_path / "run"
+    stages = ("compile", "save", "delete")
+    kills = [faults.kill(model_dir, flags(), faults.at(stage)) for stage in stages]
+    assert [kill.stage for kill in kills if kill] == list(stages)
+    assert_ends_as_in_peace(model_dir, peace)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_twenty_random_moments_ends_as_one_in_peace(peace, tmp_path):
+    model_dir = tmp_path / "run"
+    kills = 0
+    for number, moment in enumerate(faults.random_moments(20, horizon=8.0, seed=time.time_ns())):
+        killed = faults.kill(model_dir, flags(), moment)
+        if killed:
+            print(number, killed)
+            kills += 1
+            continue
+        assert_ends_as_in_peace(model_dir, peace)
+        shutil.rmtree(model_dir)  # Each run that ends leaves its place to another.
+    assert kills >= 10
+    assert_ends_as_in_peace(model_dir, peace)
+
+
+def test_sigterm_while_it_compiles_and_again_while_it_saves_ends_with_143(peace, tmp_path):
+    model_dir = tmp_path / "run"
+    with TrainingProcess(model_dir, flags()) as process:
+        wait_for(process, "compile")
+        process.signal(signal.SIGTERM)
+        wait_for(process, "save", "train")
+        process.signal(signal.SIGTERM)
+        assert process.finish() == 143
+    saved = checkpoints.steps(model_dir)
+    assert f"saved checkpoint_{saved[-1]}" in process.output
+    assert "Traceback" not in process.output
+    assert_ends_as_in_peace(model_dir, peace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["start", "restore", "finish"])
+def test_sigterm_outside_of_training_ends_it_with_nothing_lost(peace, tmp_path, stage):
+    model_dir = tmp_path / "run"
+    with TrainingProcess(model_dir, flags()) as process:
+        wait_for(process, stage)
+        process.signal(signal.SIGTERM)
+        # By the signal itself, of which a shell says 143; or it had come to training, or its end.
+        assert process.finish() in (-signal.SIGTERM, 143, 0)
+    assert_ends_as_in_peace(model_dir, peace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["restore", "compile", "train", "save"])
+def test_an_interrupt_ends_it_with_130_and_nothing_lost(peace, tmp_path, stage):
+    model_dir = tmp_path / "run"
+    with TrainingProcess(model_dir, flags()) as process:
+        wait_for(process, stage)
+        process.signal(signal.SIGINT)
+        assert process.finish() == 130
+    assert "Traceback" not in process.output
+    assert_ends_as_in_peace(model_dir, peace)
+
+
+def can_mount() -> bool:
+    mount = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    try:
+        return subprocess.run(mount, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not can_mount(), reason="no user namespaces: nobody may mount a small disk")
+def test_a_full_disk_ends_it_with_74_and_the_last_checkpoint_is_good(peace, tmp_path):
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    script = (
+        'mount -t tmpfs -o size=2m tmpfs "$0" || exit 99; out="$1"; shift\n'
+        '"$@"; status=$?; cp -r "$0/run" "$out"; exit $status'
+    )
+    train = [sys.executable, "-m", "opencoder_jax.train"]
+    everything = flags(small_run.model_dir_flag(disk / "run"))
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, disk, kept, *train, *everything],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == STORAGE_EXIT_STATUS, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert_ends_as_in_peace(kept, peace)
