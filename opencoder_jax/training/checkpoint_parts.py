@@ -21,7 +21,7 @@ import tensorstore as ts
 
 from opencoder_jax.training.checkpoints import CheckpointError, CheckpointMetadata
 from opencoder_jax.training.checkpoints.metadata import broken_seal, seal
-from opencoder_jax.training.checkpoints.reader import absl_without
+from opencoder_jax.training.checkpoints.orbax_messages import beginning, hidden
 
 # Of a chunk of a file, so that hosts of a mesh read little more than what is theirs.
 _CHUNK_BYTES = 16 * 2**20
@@ -113,7 +113,7 @@ def save(
         },
     )
     # Orbax's own handler would keep a record of chunk shapes, which reading does without.
-    with absl_without("No jax.Array in TypeHandlerRegistry"), manager:
+    with hidden(beginning("No jax.Array in TypeHandlerRegistry")), manager:
         manager.save(
             metadata.step,
             args=ocp.args.Composite(

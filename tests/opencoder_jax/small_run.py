@@ -1,7 +1,5 @@
 """Flags of a training run of seconds: a tiny model on the packed example, many saves."""
 
-from pathlib import Path
-
 from tests import packed_example
 
 MODEL = {
@@ -31,7 +29,3 @@ def flags(*more: str, steps: int, save_period: int) -> list[str]:
         f"--gin.checkpoints.SaveCheckpointConfig.period={save_period}",
         *more,
     ]
-
-
-def model_dir_flag(model_dir: Path) -> str:
-    return f"--gin.MODEL_DIR={model_dir}"

@@ -22,18 +22,23 @@ from tests.opencoder_jax import small_run
 pytestmark = pytest.mark.timeout(1800)
 
 
+SIZE = {"steps": 60, "save_period": 6}
+
+
 def flags(*more: str) -> list[str]:
     return small_run.flags("--gin.checkpoints.SaveCheckpointConfig.keep=2", *more, **SIZE)
 
 
-SIZE = {"steps": 60, "save_period": 6}
+@pytest.fixture(scope="module")
+def peaceful(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("faults") / "peace"
+    faults.finish(folder, flags())
+    return folder
 
 
 @pytest.fixture(scope="module")
-def peace(tmp_path_factory) -> dict:
-    folder = tmp_path_factory.mktemp("faults") / "peace"
-    faults.finish(folder, flags())
-    return faults.outcome(folder)
+def peace(peaceful) -> dict:
+    return faults.outcome(peaceful)
 
 
 def assert_ends_as_in_peace(model_dir: Path, peace: dict) -> None:
@@ -117,22 +122,33 @@ def can_mount() -> bool:
         return False
 
 
+def bytes_on_disk(*folders: Path) -> int:
+    """In whole pages, as a file system in memory counts."""
+    sizes = [p.stat().st_size for folder in folders for p in folder.rglob("*") if p.is_file()]
+    return sum(-(-size // 4096) * 4096 for size in sizes)
+
+
 @pytest.mark.skipif(not can_mount(), reason="no user namespaces: nobody may mount a small disk")
-def test_a_full_disk_ends_it_with_74_and_the_last_checkpoint_is_good(peace, tmp_path):
+def test_a_full_disk_ends_it_with_74_and_the_last_checkpoint_is_good(peaceful, peace, tmp_path):
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     disk.mkdir()
+    # Room for about half of the checkpoints, as all are kept.
+    saved = list(peaceful.glob("checkpoint_*"))
+    one = bytes_on_disk(*saved) // len(saved)
+    size = bytes_on_disk(peaceful) + (SIZE["steps"] // SIZE["save_period"] // 2 - len(saved)) * one
     script = (
-        'mount -t tmpfs -o size=2m tmpfs "$0" || exit 99; out="$1"; shift\n'
+        f'mount -t tmpfs -o size={size} tmpfs "$0" || exit 99; out="$1"; shift\n'
         '"$@"; status=$?; cp -r "$0/run" "$out"; exit $status'
     )
-    train = [sys.executable, "-m", "opencoder_jax.train"]
-    everything = flags(small_run.model_dir_flag(disk / "run"))
+    keep_all = "--gin.checkpoints.SaveCheckpointConfig.keep=None"
+    train = [sys.executable, "-m", "opencoder_jax.train", *flags(keep_all)]
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, disk, kept, *train, *everything],
+        ["unshare", "-rm", "sh", "-c", script, disk, kept, *train, f"--gin.MODEL_DIR={disk}/run"],
         capture_output=True,
         text=True,
     )
     assert done.returncode == STORAGE_EXIT_STATUS, done.stderr
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+    assert checkpoints.steps(kept)
     assert_ends_as_in_peace(kept, peace)

@@ -7,9 +7,6 @@ another model or optimizer is no damage: it is refused. Where every checkpoint o
 damaged the run is refused too, for starting anew in silence would throw all of it away.
 """
 
-import contextlib
-import functools
-import logging
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +27,12 @@ from opencoder_jax.training.checkpoints.metadata import (
     incomplete_steps,
     step_folder,
     steps,
+)
+from opencoder_jax.training.checkpoints.orbax_messages import (
+    beginning,
+    errors,
+    hidden,
+    ignore_abandoned_operations,
 )
 
 _DAMAGED_PREFIX = "damaged_"
@@ -170,23 +173,8 @@ def _open_to_read(model_dir: str | Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         step_prefix="checkpoint", read_only=True, save_interval_steps=0, create=False
     )
-    with absl_without("Given directory is read only"):
+    with hidden(beginning("Given directory is read only")):
         return ocp.CheckpointManager(Path(model_dir).absolute(), options=options)
-
-
-@contextlib.contextmanager
-def absl_without(beginning: str) -> Iterator[None]:
-    """Keeps log lines that begin so from the user, for whom they are no news."""
-
-    def other(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith(beginning)
-
-    logger = logging.getLogger("absl")
-    logger.addFilter(other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(other)
 
 
 def _attempt(manager: ocp.CheckpointManager, step: int, wanted: dict[str, Any]) -> Restored | str:
@@ -231,7 +219,7 @@ def _read_here(
     """The items, and the reason where the files do not give them."""
     # Orbax and TensorStore raise anything, bare `Exception` included, on damaged files.
     try:
-        with absl_without("Failed to"):
+        with hidden(errors):
             return manager.restore(step, args=ocp.args.Composite(**items)), None
     except (MemoryError, PermissionError):
         raise
@@ -239,25 +227,8 @@ def _read_here(
         if any(words in str(error) for words in _NO_DAMAGE):
             raise
         reason = _first_line(error)
-    _ignore_abandoned_reads()
+    ignore_abandoned_operations()
     return None, reason
-
-
-@functools.cache
-def _ignore_abandoned_reads() -> None:
-    """Keeps from stderr what the other reads of an item say after one of them has failed.
-
-    Orbax closes their event loop; each complains when it ends, at any time after.
-    """
-    before = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        code = getattr(unraisable.object, "cr_code", None)
-        of_orbax = code is not None and "orbax" in code.co_filename
-        if not of_orbax and "Event loop is closed" not in str(unraisable.exc_value):
-            before(unraisable)
-
-    sys.unraisablehook = hook
 
 
 def _check_fits(

@@ -11,7 +11,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
-import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,6 +28,11 @@ from opencoder_jax.training.checkpoints.metadata import (
     step_folder,
     steps,
     superseded,
+)
+from opencoder_jax.training.checkpoints.orbax_messages import (
+    errors,
+    hidden,
+    ignore_abandoned_operations,
 )
 
 _DELETED_PREFIX = ".deleted_"
@@ -61,7 +65,9 @@ class CheckpointWriter:
         self._deleting = concurrent.futures.ThreadPoolExecutor(1, "delete_checkpoints")
         self._saving: int | None = None
         self._quiet = contextlib.ExitStack()
-        self._quiet.enter_context(_without_tracebacks())
+        # What goes wrong in its threads, `StorageError` says in one line.
+        self._quiet.enter_context(hidden(errors))
+        ignore_abandoned_operations()
         options = ocp.CheckpointManagerOptions(
             step_prefix="checkpoint", cleanup_tmp_directories=True, save_root_metadata=False
         )
@@ -158,18 +164,3 @@ def _reason(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     said = [reason for reason in _SYSTEM_SAYS if reason in text]
     return said[0] if said else text.strip().splitlines()[0][:300]
-
-
-@contextlib.contextmanager
-def _without_tracebacks() -> Iterator[None]:
-    """Orbax logs each error of its threads, which `StorageError` says in one line."""
-
-    def other(record: logging.LogRecord) -> bool:
-        return record.levelno < logging.ERROR
-
-    logger = logging.getLogger("absl")
-    logger.addFilter(other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(other)
