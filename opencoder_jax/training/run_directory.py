@@ -7,6 +7,7 @@ is finished and what came out. Between the two a directory belongs to that run a
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,39 +28,56 @@ JOB = "train"
 def claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
     """Whether the run is finished already. An unfinished one has to be the same run.
 
+    A `run.json` that is lost or damaged is made again from the latest checkpoint, which says
+    what it is of, too.
+
     Raises:
       InputError: it is another run, or the processes do not see one and the same folder.
     """
-    finished = from_primary(lambda: _claim(model_dir, identity))
+    done = from_primary(lambda: bool(manifest.already_done(model_dir, job=JOB, **identity)))
     path = Path(model_dir) / manifest.RUN_NAME
+    if not done:
+        there = from_primary(lambda: _recorded(path))
+        if there is None and from_primary(lambda: bool(checkpoints.steps(model_dir))):
+            there = _of_latest_checkpoint(model_dir)
+        from_primary(lambda: _begin(model_dir, there, identity))
     blind = [index for index, sees in enumerate(gather(path.exists())) if not sees]
     if blind:
         raise InputError(
             f"processes {blind} do not see {path}, which process 0 wrote: model_dir has to be "
             "on a file system that all hosts share"
         )
-    return finished
+    return done
 
 
-def _claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
-    if manifest.already_done(model_dir, job=JOB, **identity):
-        return True
-    folder = Path(model_dir)
-    path = folder / manifest.RUN_NAME
-    if path.exists():
-        try:
-            there = {"job": JOB, **json.loads(path.read_text())}
-            manifest.check_same_work(model_dir, there, job=JOB, **identity)
-        except (json.JSONDecodeError, KeyError) as error:
-            raise InputError(f"{path} is damaged ({error}); remove {model_dir}") from error
-    elif checkpoints.steps(model_dir):
+def _recorded(path: Path) -> dict[str, Any] | None:
+    """Config and inputs of a `run.json`; None where nothing can be made of it."""
+    try:
+        recorded = json.loads(path.read_bytes())
+        return {"config": dict(recorded["config"]), "inputs": dict(recorded["inputs"])}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"{path} is damaged ({error})", file=sys.stderr)
+        return None
+
+
+def _of_latest_checkpoint(model_dir: str) -> dict[str, Any]:
+    """The same of a checkpoint's last phase. All processes have to call it."""
+    phase = checkpoints.read_metadata(model_dir).phases[-1:]
+    if not phase or not {"config", "inputs"} <= phase[0].keys():
         raise InputError(
-            f"{model_dir} holds checkpoints but no {manifest.RUN_NAME}, so nothing says what "
-            "they are of; choose another model_dir"
+            f"{model_dir} holds checkpoints of no training (and no {manifest.RUN_NAME}); choose "
+            "another model_dir"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest.write_json(path, identity)
-    return False
+    return phase[0]
+
+
+def _begin(model_dir: str, there: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
+    if there is not None:
+        manifest.check_same_work(model_dir, {"job": JOB, **there}, job=JOB, **identity)
+    Path(model_dir).mkdir(parents=True, exist_ok=True)
+    manifest.write_json(Path(model_dir) / manifest.RUN_NAME, identity)
 
 
 def describe(
