@@ -32,8 +32,15 @@ def claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
     what it is of, too.
 
     Raises:
-      InputError: it is another run, or the processes do not see one and the same folder.
+      InputError: it is another run, the processes do not see one and the same folder, or it is
+        in an object store.
     """
+    if "://" in model_dir:
+        raise InputError(
+            f"model_dir {model_dir} is in an object store: checkpoints are moved into place by "
+            "renaming folders, which a store cannot. Give a folder that all hosts share, e.g. on "
+            "Filestore, or a bucket with hierarchical namespace mounted with gcsfuse"
+        )
     done = from_primary(lambda: bool(manifest.already_done(model_dir, job=JOB, **identity)))
     path = Path(model_dir) / manifest.RUN_NAME
     if not done:

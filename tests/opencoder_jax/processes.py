@@ -27,7 +27,7 @@ SMALL_MODEL = {
 }
 
 
-def flags(model_dir: Path, **mesh: int) -> list[str]:
+def flags(model_dir: Path | str, **mesh: int) -> list[str]:
     """Of a run of twelve steps with a checkpoint after every four."""
     # Rates in place of a task's name: seqio takes ten seconds to import.
     refinecode = "{'refinecode': 1.0}"
@@ -51,7 +51,7 @@ def flags(model_dir: Path, **mesh: int) -> list[str]:
     ]
 
 
-def run_alone(model_dir: Path, **mesh: int) -> int:
+def run_alone(model_dir: Path | str, **mesh: int) -> int:
     """The run in this process."""
     mesh = {"virtual_cpu_devices": 8, **mesh}
     return configuration.main(train, flags(model_dir, **mesh))

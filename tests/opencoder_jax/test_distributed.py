@@ -134,6 +134,11 @@ def test_a_model_directory_that_hosts_do_not_share_is_refused(tmp_path):
     assert all(status in (2, PEER_FAILED_EXIT_STATUS) for status, _ in ended)
 
 
+def test_a_model_directory_in_an_object_store_is_refused(capsys):
+    assert run_alone("gs://bucket/run", data=1, fsdp=8) == 2
+    assert "model_dir gs://bucket/run is in an object store" in capsys.readouterr().err
+
+
 def test_a_process_that_waits_in_vain_says_for_whom(tmp_path):
     soon = "--gin.distributed.DistributedConfig.initialization_timeout_seconds=1"
     with Processes([*flags(tmp_path / "run"), soon], 2) as running:
