@@ -102,18 +102,17 @@ def save(
     sums = {keystr(path): value for path, value in checksums.items()}
     handler = _StreamHandler(sums)
     registry = ocp.type_handlers.create_type_handler_registry((StreamedArray, handler))
+    # Its own handler of arrays keeps a record of chunk shapes, which reading does without.
+    with hidden(beginning("No jax.Array in TypeHandlerRegistry")):
+        params_handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
     manager = ocp.CheckpointManager(
         Path(model_dir).absolute(),
         options=ocp.CheckpointManagerOptions(
             step_prefix="checkpoint", save_root_metadata=False, enable_async_checkpointing=False
         ),
-        item_handlers={
-            "params": ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
-            "metadata": ocp.JsonCheckpointHandler(),
-        },
+        item_handlers={"params": params_handler, "metadata": ocp.JsonCheckpointHandler()},
     )
-    # Orbax's own handler would keep a record of chunk shapes, which reading does without.
-    with hidden(beginning("No jax.Array in TypeHandlerRegistry")), manager:
+    with manager:
         manager.save(
             metadata.step,
             args=ocp.args.Composite(
@@ -239,13 +238,14 @@ class PartReader:
         """How many elements to read together.
 
         A chunk is decoded whole, and what training saved has all layers of a parameter's shard
-        in one: reading layer by layer would decode it as many times as there are layers.
+        in one: reading layer by layer would decode it as many times as there are layers. One that
+        is larger than `group_bytes` takes its memory anyway, so all of it is read at once.
         """
         chunk = store.chunk_layout.read_chunk.shape or store.shape
         part = [axis.stop - axis.start for axis in index]
         if all(c <= p for c, p in zip(chunk, part, strict=True)):
             return 1
-        return self._group_bytes // store.dtype.numpy_dtype.itemsize
+        return max(self._group_bytes // store.dtype.numpy_dtype.itemsize, math.prod(chunk))
 
 
 def keystr(path: ParameterPath) -> str:
