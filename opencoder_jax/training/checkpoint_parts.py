@@ -241,7 +241,8 @@ class PartReader:
         in one: reading layer by layer would decode it as many times as there are layers. One that
         is larger than `group_bytes` takes its memory anyway, so all of it is read at once.
         """
-        chunk = store.chunk_layout.read_chunk.shape or store.shape
+        stated = store.chunk_layout.read_chunk.shape or store.shape
+        chunk = [size or whole for size, whole in zip(stated, store.shape, strict=True)]
         part = [axis.stop - axis.start for axis in index]
         if all(c <= p for c, p in zip(chunk, part, strict=True)):
             return 1
