@@ -4,7 +4,8 @@ protobuf makes a Python int of every value: a millisecond for a sequence of 4,09
 a training host would spend its cores on that. Here a list is decoded by a few numpy
 operations over its varints. Only the plain encoding that every writer of ours (and protobuf
 itself) gives is read this way; whatever looks otherwise is left to `example.decode_example`,
-so the two always agree (the tests compare them on damaged records too).
+so both read the same (the tests compare them on damaged records too). Features that nobody
+asked for are passed over unread.
 """
 
 from collections.abc import Iterable
