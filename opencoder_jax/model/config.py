@@ -13,6 +13,7 @@ from typing import Any, Self
 from opencoder_jax.errors import InputError
 
 DTYPES = ("bfloat16", "float32")
+QUANTIZATIONS = ("none", "int8", "fp8")
 ATTENTIONS = ("auto", "dense", "splash", "cudnn")
 # From the least memory to the most: `rematerialization`.
 REMAT_POLICIES = (
@@ -50,6 +51,8 @@ class TransformerConfig:
       attention: what training and prefill compute attention with: `dense` (a matrix of
         scores), `splash` (TPU), `cudnn` (GPU), `auto` by the devices; all give the same
         up to rounding. Attention over a cache is always `dense`.
+      quantization: what `hidden_states`, so training, rounds operands of products with the
+        layers' matrices to: `none`, `int8` or `fp8`.
     """
 
     vocab_size: int
@@ -68,6 +71,7 @@ class TransformerConfig:
     param_dtype: str = "float32"
     remat_policy: str = "none"
     attention: str = "auto"
+    quantization: str = "none"
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "num_layers", "emb_dim", "num_heads", "num_kv_heads")
@@ -90,6 +94,7 @@ class TransformerConfig:
             ("param_dtype", DTYPES),
             ("remat_policy", REMAT_POLICIES),
             ("attention", ATTENTIONS),
+            ("quantization", QUANTIZATIONS),
         ):
             if getattr(self, name) not in choices:
                 raise ModelConfigError(

@@ -22,6 +22,7 @@ from opencoder_jax.model import kernels, rematerialization
 from opencoder_jax.model.attention import Context, KeyValues, attend, visible_in_segment
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.layers import Rotation, rms_norm, rope, rotation, swiglu
+from opencoder_jax.model.quantization import quantized
 from opencoder_jax.model.rematerialization import ATTENTION, KEY, LAYER_INPUT, QUERY, VALUE, name
 
 Params = dict[str, Any]
@@ -29,7 +30,7 @@ ACTIVATION_AXES = ("batch", "length", "embed")
 
 
 class Weight(nn.Module):
-    """One matrix: its shape, logical axes and initial values; called, the array to use."""
+    """A table: its shape, logical axes and initial values; called, the array to use."""
 
     config: TransformerConfig
     shape: tuple[int, ...]
@@ -46,6 +47,26 @@ class Weight(nn.Module):
             jnp.dtype(self.config.param_dtype),
         )
         return array.astype(self.config.dtype)
+
+
+class Product(nn.Module):
+    """A product with a matrix: `einsum` says of which dimensions."""
+
+    config: TransformerConfig
+    einsum: str
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        initializer = nn.initializers.normal(self.config.init_std)
+        kernel: Any = self.param(
+            "kernel",
+            nn.with_logical_partitioning(initializer, self.axes),
+            self.shape,
+            jnp.dtype(self.config.param_dtype),
+        )
+        return jnp.einsum(self.einsum, x, kernel.astype(self.config.dtype))
 
 
 class RMSNorm(nn.Module):
@@ -77,20 +98,16 @@ class Attention(nn.Module):
         c = self.config
         queries = (c.emb_dim, c.num_heads, c.head_dim)
         keys = (c.emb_dim, c.num_kv_heads, c.head_dim)
-        weight = functools.partial(Weight, c)
-        query_DHh = weight(queries, ("embed", "heads", "kv"), name="query")()
-        key_DKh = weight(keys, ("embed", "kv_heads", "kv"), name="key")()
-        value_DKh = weight(keys, ("embed", "kv_heads", "kv"), name="value")()
-        out_HhD = weight(
-            (c.num_heads, c.head_dim, c.emb_dim), ("heads", "kv", "embed"), name="out"
-        )()
+        out = (c.num_heads, c.head_dim, c.emb_dim)
+        kv_axes = ("embed", "kv_heads", "kv")
+        query = Product(c, "BSD,DHh->BSHh", queries, ("embed", "heads", "kv"), name="query")
+        key = Product(c, "BSD,DKh->BSKh", keys, kv_axes, name="key")
+        value = Product(c, "BSD,DKh->BSKh", keys, kv_axes, name="value")
+        project = Product(c, "BSHh,HhD->BSD", out, ("heads", "kv", "embed"), name="out")
 
-        scaled = c.head_dim**-0.5
-        query_BSHh = rope(jnp.einsum("BSD,DHh->BSHh", x_BSD, query_DHh), by, scale=scaled)
-        query_BSHh = name(query_BSHh, QUERY)
+        query_BSHh = name(rope(query(x_BSD), by, scale=c.head_dim**-0.5), QUERY)
         key_values = KeyValues(
-            keys=name(rope(jnp.einsum("BSD,DKh->BSKh", x_BSD, key_DKh), by), KEY),
-            values=name(jnp.einsum("BSD,DKh->BSKh", x_BSD, value_DKh), VALUE),
+            keys=name(rope(key(x_BSD), by), KEY), values=name(value(x_BSD), VALUE)
         )
         choice = "dense" if prefix else kernels.choose(c, query_BSHh.dtype)
         if choice == "dense":
@@ -98,7 +115,7 @@ class Attention(nn.Module):
             mixed_BSHh = name(attend(query_BSHh, [prefix, own] if prefix else [own]), ATTENTION)
         else:
             mixed_BSHh = kernels.KERNELS[choice](query_BSHh, key_values, segment_ids_BS)
-        return jnp.einsum("BSHh,HhD->BSD", mixed_BSHh, out_HhD), key_values
+        return project(mixed_BSHh), key_values
 
 
 class MLP(nn.Module):
@@ -107,12 +124,11 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x_BSD: Float[Array, "B S D"]) -> Float[Array, "B S D"]:
         c = self.config
-        weight = functools.partial(Weight, c)
-        gate_DF = weight((c.emb_dim, c.mlp_dim), ("embed", "mlp"), name="gate")()
-        up_DF = weight((c.emb_dim, c.mlp_dim), ("embed", "mlp"), name="up")()
-        down_FD = weight((c.mlp_dim, c.emb_dim), ("mlp", "embed"), name="down")()
-        hidden_BSF = swiglu(x_BSD @ gate_DF, x_BSD @ up_DF)
-        return hidden_BSF @ down_FD
+        wide, narrow = (c.emb_dim, c.mlp_dim), (c.mlp_dim, c.emb_dim)
+        gate = Product(c, "BSD,DF->BSF", wide, ("embed", "mlp"), name="gate")
+        up = Product(c, "BSD,DF->BSF", wide, ("embed", "mlp"), name="up")
+        down = Product(c, "BSF,FD->BSD", narrow, ("mlp", "embed"), name="down")
+        return down(swiglu(gate(x_BSD), up(x_BSD)))
 
 
 class DecoderLayer(nn.Module):
@@ -225,7 +241,8 @@ def hidden_states(
 
     Tokens at or above `vocab_size` are the caller's to refuse: XLA clamps the lookup.
     """
-    return Decoder(config).apply({"params": params}, tokens_BS, segment_ids_BS, positions_BS)[0]
+    decoder = quantized(Decoder(config), config.quantization)
+    return decoder.apply({"params": params}, tokens_BS, segment_ids_BS, positions_BS)[0]
 
 
 def hidden_states_and_key_values(

@@ -14,7 +14,7 @@ from opencoder_jax.training.checkpoints import CheckpointMetadata, RestoreCheckp
 from opencoder_jax.training.spikes import SpikeState
 
 # Of a model, how it is computed or was begun, not what it is: a phase may change these.
-_COMPUTE_FIELDS = ("dtype", "remat_policy", "attention", "max_length", "init_std")
+_COMPUTE_FIELDS = ("dtype", "remat_policy", "attention", "quantization", "max_length", "init_std")
 
 
 @dataclasses.dataclass(frozen=True)
