@@ -106,7 +106,8 @@ def read_own_tokenizer(folder: str | os.PathLike, fingerprint: str) -> Tokenizer
 def _load_model_directory(folder: Path, step: int | None) -> LoadedModel:
     params, metadata = checkpoints.restore_params(folder, find_step(folder, step))
     tokenizer = read_own_tokenizer(folder, metadata.tokenizer_fingerprint)
-    config = TransformerConfig.from_json(metadata.model)
+    # Weights are stored whole: they are run that way, however they were trained.
+    config = TransformerConfig.from_json(metadata.model).replace(quantization="none")
     return LoadedModel(
         config, params, tokenizer, metadata.step, tokenizer.bos_ids, tokenizer.eos_ids
     )
