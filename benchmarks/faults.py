@@ -5,13 +5,13 @@
     python -m benchmarks.faults --at=restore,compile,save,delete,finish
     python -m benchmarks.faults --kills=20 -- --gin_file=pretrain/demo.gin --gin.PACKED_DIR=... ...
 
-Each start is ended by SIGKILL: at a random moment (up to twice the time that a start takes to
-its first step), at the moments given (seconds after each start), or when its files show that
-it restores, compiles, saves, deletes or finishes. After the last kill the run goes to its end.
-It is equal if its loss series, its parameters and its last checkpoint, optimizer included, are
-those of the run in peace to the last bit. What stands after `--` is what is trained, without
-MODEL_DIR; by default a tiny model, on a corpus that is made here. The exit status is 1 where
-anything differs.
+Each start is ended by SIGKILL: at a random moment (up to the time that the first start takes to
+its first step; later ones need not compile and take half of it), at the moments given (seconds
+after each start), or when its files show that it restores, compiles, saves, deletes or finishes.
+After the last kill the run goes to its end. It is equal if its loss series, its parameters and
+its last checkpoint, optimizer included, are those of the run in peace to the last bit. What
+stands after `--` is what is trained, without MODEL_DIR; by default a tiny model, on a corpus
+that is made here. The exit status is 1 where anything differs.
 """
 
 import argparse
@@ -132,7 +132,6 @@ def faults(folder: Path, flags: Sequence[str], moments: Callable[[float], list[M
     peace = folder / "peace"
     first = finish(peace, flags)
     expected = outcome(peace)
-    # A start with its programs compiled, which is what follows each kill but the first.
     print(f"in peace: {len(expected['train series'])} lines; {first:.1f} s to the first step")
     waiting = moments(first)
     kills: list[Kill] = []
@@ -180,7 +179,7 @@ def main(argv: Sequence[str]) -> int:
             return [after(float(text)) for text in options.moments.split(",")]
         if options.at:
             return [at(stage) for stage in options.at.split(",")]
-        return list(random_moments(options.kills, 2 * first, options.seed))
+        return list(random_moments(options.kills, first, options.seed))
 
     flags = options.flags or _small_run()
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
