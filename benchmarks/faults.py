@@ -5,8 +5,8 @@
     python -m benchmarks.faults --at=restore,compile,save,delete,finish
     python -m benchmarks.faults --kills=20 -- --gin_file=pretrain/demo.gin --gin.PACKED_DIR=... ...
 
-Each start is ended by SIGKILL: at a random moment (up to the time that the first start takes to
-its first step; later ones need not compile and take half of it), at the moments given (seconds
+Each start is ended by SIGKILL: at random moments (every other one within the time that the first
+start takes to its first step, the others in the training after it), at the moments given (seconds
 after each start), or when its files show that it restores, compiles, saves, deletes or finishes.
 After the last kill the run goes to its end. It is equal if its loss series, its parameters and
 its last checkpoint, optimizer included, are those of the run in peace to the last bit. What
@@ -53,10 +53,32 @@ def at(stage: str) -> Moment:
     return lambda process: process.stage() == stage
 
 
+def into_training(seconds: float) -> Moment:
+    """So long after the first step of a start."""
+    began: list[float] = []
+
+    def moment(process: TrainingProcess) -> bool:
+        if not began and process.stage() in ("train", "save", "delete", "finish"):
+            began.append(process.seconds)
+        return bool(began) and process.seconds - began[0] >= seconds
+
+    return moment
+
+
 def random_moments(count: int, horizon: float, seed: int) -> Iterator[Moment]:
+    """Every other one somewhere in a start, the others in the training after it.
+
+    Args:
+      count: how many.
+      horizon: seconds that a start may take; training is left a quarter of it.
+      seed: of the moments.
+    """
     generator = random.Random(seed)
-    for _ in range(count):
-        yield after(generator.uniform(0, horizon))
+    for number in range(count):
+        if number % 2:
+            yield into_training(generator.uniform(0, horizon / 4))
+        else:
+            yield after(generator.uniform(0, horizon))
 
 
 def kill(model_dir: Path, flags: Sequence[str], moment: Moment) -> Kill | None:

@@ -69,6 +69,14 @@ class TrainingProcess:
         if self.running():
             os.kill(self.process.pid, number)
 
+    def catches(self, number: int) -> bool:
+        """Whether it has a handler for a signal, as it has for SIGTERM while it trains."""
+        with contextlib.suppress(FileNotFoundError):
+            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+                if line.startswith("SigCgt:"):
+                    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+        return False
+
     def kill(self) -> None:
         """SIGKILL to it and its children, and waits until it is gone."""
         if self.running():

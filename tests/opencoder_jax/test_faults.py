@@ -79,7 +79,9 @@ def test_a_run_killed_at_twenty_random_moments_ends_as_one_in_peace(peace, tmp_p
 def test_sigterm_while_it_compiles_and_again_while_it_saves_ends_with_143(peace, tmp_path):
     model_dir = tmp_path / "run"
     with TrainingProcess(model_dir, flags()) as process:
-        wait_for(process, "compile")
+        while process.running() and not process.catches(signal.SIGTERM):
+            time.sleep(0.002)
+        assert process.stage() == "compile"
         process.signal(signal.SIGTERM)
         wait_for(process, "save", "train")
         process.signal(signal.SIGTERM)

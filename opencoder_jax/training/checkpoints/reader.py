@@ -7,6 +7,8 @@ another model or optimizer is no damage: it is refused. Where every checkpoint o
 damaged the run is refused too, for starting anew in silence would throw all of it away.
 """
 
+import contextlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,8 +38,6 @@ from opencoder_jax.training.checkpoints.orbax_messages import (
 )
 
 _DAMAGED_PREFIX = "damaged_"
-# Too little memory, or no right to read: says nothing of what the files hold.
-_NO_DAMAGE = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "Permission denied")
 
 
 class Restored(NamedTuple):
@@ -224,11 +224,25 @@ def _read_here(
     except (MemoryError, PermissionError):
         raise
     except Exception as error:
-        if any(words in str(error) for words in _NO_DAMAGE):
+        if "RESOURCE_EXHAUSTED" in str(error):  # Memory: says nothing of the files.
             raise
         reason = _first_line(error)
+    _refuse_unreadable(Path(manager.directory) / f"checkpoint_{step}")
     ignore_abandoned_operations()
     return None, reason
+
+
+def _refuse_unreadable(folder: Path) -> None:
+    """Raises PermissionError where something may not be read, which Orbax calls not found."""
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            raise error
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError), open(os.path.join(parent, name), "rb"):
+                pass
 
 
 def _check_fits(

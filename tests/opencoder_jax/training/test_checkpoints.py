@@ -209,6 +209,7 @@ def test_what_is_no_damage_is_not_taken_for_it(written, item):
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         model_dir = shutil.copytree(written, Path(name) / "model")
+        model_dir.chmod(0o777)  # So that it could be moved aside.
         (model_dir / "checkpoint_3" / item).chmod(0)
         with _without_privileges(), pytest.raises(Exception, match=r"(?i)permission.denied"):
             _restore_latest(model_dir)

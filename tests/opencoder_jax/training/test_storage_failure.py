@@ -38,15 +38,12 @@ def _save(writer, number):
 def test_a_failure_in_the_background_is_said_at_once_and_harms_no_other_checkpoint(
     tmp_path, caplog, size
 ):
-    with (  # noqa: PT012
-        pytest.raises(StorageError) as failure,
-        checkpoints.CheckpointWriter(tmp_path) as writer,
-    ):
+    with checkpoints.CheckpointWriter(tmp_path) as writer:
         _save(writer, 1)
         writer.wait()
-        with _no_file_above(size):
+        with _no_file_above(size), pytest.raises(StorageError) as failure:  # noqa: PT012
             _save(writer, 2)
-            for _ in range(3000):
+            for _ in range(1000):
                 writer.check()
                 time.sleep(0.01)
     assert "checkpoint_2 could not be written" in str(failure.value)
