@@ -24,6 +24,7 @@ from opencoder_jax.sharding.rules import (
     local_rows,
     param_name,
     param_shardings,
+    process_rows,
     replicated,
 )
 from opencoder_jax.sharding.table import (
@@ -52,6 +53,7 @@ __all__ = [
     "param_name",
     "param_shardings",
     "parameter_table",
+    "process_rows",
     "replicated",
     "use_virtual_cpu_devices",
 ]

@@ -7,10 +7,12 @@ already. A mesh that does not divide a dimension is refused with the numbers.
 Next: `table`, which prints what comes of it.
 """
 
+import collections
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 from flax import linen as nn
@@ -97,6 +99,15 @@ def batch_sharding(mesh: AnyMesh, rules: AxisRules) -> NamedSharding:
 def local_rows(batch_size: int, mesh: AnyMesh, rules: AxisRules) -> list[int]:
     """The rows of a batch that lie on devices of this process, ascending.
 
+    Raises:
+      ShardingError: the mesh does not divide the batch.
+    """
+    return process_rows(batch_size, mesh, rules)[jax.process_index()]
+
+
+def process_rows(batch_size: int, mesh: AnyMesh, rules: AxisRules) -> dict[int, list[int]]:
+    """The rows of a batch on the devices of each process, ascending.
+
     Processes whose devices hold the same rows (along `tensor`) get the same ones, and on a
     torus the rows of a process are not always neighbours.
 
@@ -105,8 +116,11 @@ def local_rows(batch_size: int, mesh: AnyMesh, rules: AxisRules) -> list[int]:
     """
     check_divides("batch", BATCH_AXES[:1], (batch_size,), mesh, rules)
     placed = NamedSharding(mesh, rules.spec(BATCH_AXES[:1]))
-    blocks = placed.addressable_devices_indices_map((batch_size,)).values()
-    return sorted({row for block in blocks if block for row in range(batch_size)[block[0]]})
+    rows: dict[int, set[int]] = collections.defaultdict(set)
+    blocks: Mapping[Any, Any] = placed.devices_indices_map((batch_size,))
+    for device, (block,) in blocks.items():
+        rows[device.process_index].update(range(batch_size)[block])
+    return {process: sorted(found) for process, found in rows.items()}
 
 
 def replicated(mesh: AnyMesh) -> NamedSharding:

@@ -1,3 +1,4 @@
+import collections
 import re
 
 import jax
@@ -132,6 +133,27 @@ def test_a_mesh_that_does_not_fit_the_torus_is_refused_with_those_that_do(monkey
         sharding.make_mesh(MeshConfig(128, 1, 2), devices)
     mesh = sharding.make_mesh(MeshConfig(4, 64, 1, allow_split_physical_axes=True), devices)
     assert dict(mesh.shape) == {"data": 4, "fsdp": 64, "tensor": 1}
+
+
+@pytest.mark.parametrize(
+    ("topology", "mesh", "readers_of_a_row"),
+    [
+        ("v5e:16x16", MeshConfig(16, 16, 1), 1),
+        ("v5e:16x16", MeshConfig(4, 64, 1, allow_split_physical_axes=True), 1),
+        ("v5p:4x4x4", MeshConfig(1, 64, 1), 1),
+        # A side of 16 chips along `tensor` lies on 8 hosts, which hold the same rows.
+        ("v5e:16x16", MeshConfig(1, 16, 16), 8),
+    ],
+)
+def test_hosts_of_a_pod_read_every_row_and_no_two_of_them_a_part_of_the_same(
+    topology, mesh, readers_of_a_row, monkeypatch
+):
+    devices = _topology(topology, monkeypatch)
+    rows = sharding.process_rows(1024, sharding.make_mesh(mesh, devices), RULES)
+    assert len(rows) == len(devices) // 4
+    parts = collections.Counter(map(tuple, rows.values()))
+    assert set(parts.values()) == {readers_of_a_row}
+    assert sorted(row for part in parts for row in part) == list(range(1024))
 
 
 def test_impossible_mesh_settings_are_refused():
