@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,31 @@ def test_a_run_killed_and_resumed_in_another_process_equals_an_uninterrupted_one
     assert (finished.status, finished.step) == ("finished", STEPS)
     assert finished.account.processes == 2
     assert finished.train == read_metrics(model_dir / "train")
+
+
+def test_a_shard_that_is_damaged_under_a_run_stops_it_and_brought_back_lets_it_go_on(
+    pretrained, tmp_path, capsys
+):
+    packed = tmp_path / "packed"
+    shutil.copytree(packed_example.packed_dir(), packed)
+    shards = sorted((packed / "refinecode").glob("train-*"))
+    sound = [shard.read_bytes() for shard in shards]
+    for shard, content in zip(shards, sound, strict=True):
+        quarter = len(content) // 4
+        shard.write_bytes(content[:quarter] + bytes(2 * quarter) + content[3 * quarter :])
+    model_dir = tmp_path / "damaged"
+
+    assert _run(model_dir, f"--gin.PACKED_DIR={packed}") == 2
+
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(
+        r"error: .*/refinecode/train-0000\d-of-00003\.arrayrecord: record \d+", message
+    )
+    assert not (model_dir / "manifest.json").exists()
+    for shard, content in zip(shards, sound, strict=True):
+        shard.write_bytes(content)
+    assert _run(model_dir, f"--gin.PACKED_DIR={packed}") == 0
+    assert _manifest(model_dir) == _manifest(pretrained)
 
 
 def test_the_model_directory_is_laid_out_as_t5x_lays_it_out(pretrained):
