@@ -246,6 +246,31 @@ def test_annealing_goes_on_with_step_optimizer_and_learning_rate(pretrained, tmp
     assert metadata.tokens_by_source["algorithmic_corpus"] > 0
 
 
+@pytest.mark.slow
+def test_muon_s_state_goes_on_in_annealing_and_adamw_s_is_refused_to_it(
+    pretrained, tmp_path, capsys
+):
+    muon = ("--gin_file=train/muon.gin", "--gin.TRAIN_STEPS=4")
+    assert _run(tmp_path / "pretrain", *muon) == 0
+    annealing = [
+        "--gin.mixtures.register_mixture.name=muon_in_tests",
+        "--gin.mixtures.register_mixture.rates={'refinecode': 1.0}",
+        "--gin.schedules.ExponentialDecay.peak=3e-3",
+        "--gin.schedules.ExponentialDecay.final=1e-4",
+    ]
+    start = f"--gin.INITIAL_CHECKPOINT_PATH={tmp_path / 'pretrain'}"
+    anneal = _run(tmp_path / "anneal", *muon, start, *annealing, gin_file="anneal/demo.gin")
+    assert anneal == 0
+    lines = read_metrics(tmp_path / "anneal" / "train")
+    assert [line["step"] for line in lines] == [5, 6, 7, 8]
+    before = read_metrics(tmp_path / "pretrain" / "train")[-1]
+    assert lines[0]["learning/param_norm"] == pytest.approx(before["learning/param_norm"], rel=0.05)
+    # AdamW's moments are no start for Muon.
+    start = f"--gin.INITIAL_CHECKPOINT_PATH={pretrained}"
+    assert _run(tmp_path / "no", *muon, start, *annealing, gin_file="anneal/demo.gin") == 2
+    assert "opt_state" in capsys.readouterr().err
+
+
 def test_sft_takes_the_parameters_and_starts_its_own_count(pretrained, tmp_path):
     _run(
         tmp_path / "sft",
