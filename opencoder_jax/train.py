@@ -152,6 +152,7 @@ def train(
     if train_eval_dataset_cfg and eval_steps:
         heldout = _open_source(train_eval_dataset_cfg, tokenizer, placement)
     start = PhaseStart.read(restore_checkpoint_cfg, model, tokenizer)
+    start.check_optimizer(optimizer)
     config = step.StepConfig(
         model=model,
         optimizer=optimizer,

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from opencoder_jax import configuration
 from opencoder_jax.data.fingerprints import check_fingerprint
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats import manifest
@@ -11,6 +12,7 @@ from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.training import checkpoints, step
 from opencoder_jax.training.checkpoints import CheckpointMetadata, RestoreCheckpointConfig
+from opencoder_jax.training.optimizers import Optimizer
 from opencoder_jax.training.spikes import SpikeState
 
 # Of a model, how it is computed or was begun, not what it is: a phase may change these.
@@ -74,6 +76,28 @@ class PhaseStart:
             fingerprint=manifest.fingerprint(dataclasses.asdict(metadata)),
             data=metadata.data,
         )
+
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Refuses to go on with the state of another optimizer, which has another form.
+
+        Raises:
+          InputError: with what differs.
+        """
+        if not (self.restore_optimizer and self.phases):
+            return
+        there = self.phases[-1]["config"]
+        here = manifest.flattened(configuration.canonical({"optimizer": optimizer}))
+        different = [
+            f"{name}: there {there[name]!r}, here {value!r}"
+            for name, value in here.items()
+            if name.endswith((".type", ".moment_dtype")) and there.get(name, value) != value
+        ]
+        if different:
+            raise InputError(
+                f"{self.model_dir} has the state of another optimizer than OPTIMIZER; take the "
+                "same, or start with its parameters alone (restore_optimizer = False):\n  "
+                + "\n  ".join(different)
+            )
 
 
 def restore_or_init(

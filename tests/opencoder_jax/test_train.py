@@ -268,7 +268,7 @@ def test_muon_s_state_goes_on_in_annealing_and_adamw_s_is_refused_to_it(
     # AdamW's moments are no start for Muon.
     start = f"--gin.INITIAL_CHECKPOINT_PATH={pretrained}"
     assert _run(tmp_path / "no", *muon, start, *annealing, gin_file="anneal/demo.gin") == 2
-    assert "opt_state" in capsys.readouterr().err
+    assert "optimizer.type: there 'AdamW', here 'Muon'" in capsys.readouterr().err
 
 
 def test_sft_takes_the_parameters_and_starts_its_own_count(pretrained, tmp_path):
