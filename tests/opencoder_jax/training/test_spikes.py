@@ -165,3 +165,14 @@ def test_another_stage_begins_with_an_empty_window_and_the_same_counts():
     taken, after = _judged([9.0, 9.1, 9.0, 8.9, 1e3], state=forgotten)
     assert taken == [True] * 4 + [False]
     assert float(after.loss_threshold) == pytest.approx(9.0 + 6 * 0.0816, rel=1e-3)
+
+
+def test_a_gradient_of_nans_reaches_neither_parameters_nor_optimizer():
+    config = dataclasses.replace(small.CONFIG, spikes=SPIKES, z_loss=float("nan"))
+    for before, state, figures in _steps(config, range(2), small.placement()):
+        assert np.isnan(figures["learning/grad_norm"])
+        assert figures["skipped_steps/non_finite"] == int(state.step)
+        for field in ("params", "opt_state"):
+            jax.tree.map(
+                np.testing.assert_array_equal, getattr(before, field), getattr(state, field)
+            )
