@@ -116,16 +116,13 @@ def test_a_shard_that_is_damaged_under_a_run_stops_it_and_brought_back_lets_it_g
     shards = sorted((packed / "refinecode").glob("train-*"))
     sound = [shard.read_bytes() for shard in shards]
     for shard, content in zip(shards, sound, strict=True):
-        quarter = len(content) // 4
-        shard.write_bytes(content[:quarter] + bytes(2 * quarter) + content[3 * quarter :])
+        shard.write_bytes(content[:20_000] + bytes(80_000) + content[100_000:])
     model_dir = tmp_path / "damaged"
 
     assert _run(model_dir, f"--gin.PACKED_DIR={packed}") == 2
 
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.search(
-        r"error: .*/refinecode/train-0000\d-of-00003\.arrayrecord: record \d+", message
-    )
+    assert re.search(r"error: .*/train-0000\d-of-00003\.arrayrecord: record \d+ is dam", message)
     assert not (model_dir / "manifest.json").exists()
     for shard, content in zip(shards, sound, strict=True):
         shard.write_bytes(content)
