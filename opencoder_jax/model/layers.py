@@ -6,11 +6,42 @@ norms and rotations are computed in float32 and rounded once, at the end.
 Next: `attention`.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def project(subscripts: str, x: Float[Array, "..."], weight: Float[Array, "..."]) -> Array:
+    """`jnp.einsum(subscripts, x, weight)` whose gradients are einsums in their operands' axes.
+
+    JAX's own gradient of `weight` is a product that is transposed afterwards. XLA's CPU
+    compiler turns that into a strided pass over the larger operand, together with the
+    activation's derivative where there is one (benchmarks.train_step).
+    """
+    return jnp.einsum(subscripts, x, weight)
+
+
+def _project_forward(subscripts: str, x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    return project(subscripts, x, weight), (x, weight)
+
+
+def _project_backward(
+    subscripts: str, operands: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x, weight = operands
+    inputs, out = subscripts.split("->")
+    of_x, of_weight = inputs.split(",")
+    return (
+        jnp.einsum(f"{out},{of_weight}->{of_x}", cotangent, weight),
+        jnp.einsum(f"{of_x},{out}->{of_weight}", x, cotangent),
+    )
+
+
+project.defvjp(_project_forward, _project_backward)
 
 
 def rms_norm(x_BSD: Float[Array, "B S D"], scale_D: Float[Array, "D"], eps: float) -> Array:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from opencoder_jax.model import kernels, rematerialization
 from opencoder_jax.model.attention import Context, KeyValues, attend, visible_in_segment
 from opencoder_jax.model.config import TransformerConfig
-from opencoder_jax.model.layers import Rotation, rms_norm, rope, rotation, swiglu
+from opencoder_jax.model.layers import Rotation, project, rms_norm, rope, rotation, swiglu
 from opencoder_jax.model.quantization import quantized
 from opencoder_jax.model.rematerialization import ATTENTION, KEY, LAYER_INPUT, QUERY, VALUE, name
 
@@ -66,7 +66,11 @@ class Product(nn.Module):
             self.shape,
             jnp.dtype(self.config.param_dtype),
         )
-        return jnp.einsum(self.einsum, x, kernel.astype(self.config.dtype))
+        c = self.config
+        # Neither Qwix nor a remat policy can look into a function with a gradient of its own.
+        plain = c.quantization != "none" or c.remat_policy != "none"
+        product = jnp.einsum if plain else project
+        return product(self.einsum, x, kernel.astype(c.dtype))
 
 
 class RMSNorm(nn.Module):
@@ -103,7 +107,7 @@ class Attention(nn.Module):
         query = Product(c, "BSD,DHh->BSHh", queries, ("embed", "heads", "kv"), name="query")
         key = Product(c, "BSD,DKh->BSKh", keys, kv_axes, name="key")
         value = Product(c, "BSD,DKh->BSKh", keys, kv_axes, name="value")
-        project = Product(c, "BSHh,HhD->BSD", out, ("heads", "kv", "embed"), name="out")
+        mix = Product(c, "BSHh,HhD->BSD", out, ("heads", "kv", "embed"), name="out")
 
         query_BSHh = name(rope(query(x_BSD), by, scale=c.head_dim**-0.5), QUERY)
         key_values = KeyValues(
@@ -115,7 +119,7 @@ class Attention(nn.Module):
             mixed_BSHh = name(attend(query_BSHh, [prefix, own] if prefix else [own]), ATTENTION)
         else:
             mixed_BSHh = kernels.KERNELS[choice](query_BSHh, key_values, segment_ids_BS)
-        return project(mixed_BSHh), key_values
+        return mix(mixed_BSHh), key_values
 
 
 class MLP(nn.Module):

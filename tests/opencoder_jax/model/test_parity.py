@@ -1,9 +1,12 @@
 """Hugging Face's Llama gives the same float32 logits from the same parameters."""
 
+import functools
+import operator
+
 import numpy as np
 import pytest
 
-from opencoder_jax.huggingface.llama import to_llama_config, to_llama_tensors
+from opencoder_jax.huggingface.llama import blocks, tensor_specs, to_llama_config
 from opencoder_jax.model.transformer import logits
 from tests.opencoder_jax.model.small_models import GROUPED, TIED_MULTI_HEAD, params_of
 
@@ -26,10 +29,10 @@ def test_logits_equal_hugging_faces_llama(config):
     params = params_of(config)
     values = to_llama_config(config, dtype="float32")
     theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**values))
-    state = {
-        spec.name: torch.from_numpy(np.array(spec.make()))
-        for spec in to_llama_tensors(config, params)
-    }
+    state = {spec.name: torch.empty(spec.shape) for spec in tensor_specs(config)}
+    for block in blocks(config):
+        array = functools.reduce(operator.getitem, block.path, params)[block.index]
+        state[block.name][block.rows] = torch.from_numpy(block.to_torch(np.array(array)))
     missing, unexpected = theirs.load_state_dict(state, strict=False)
     theirs.tie_weights()
     assert not unexpected
