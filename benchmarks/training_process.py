@@ -46,6 +46,8 @@ class TrainingProcess:
                 start_new_session=True,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                # A shell's background jobs ignore Ctrl-C, and so would their children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def __enter__(self) -> Self:

@@ -166,6 +166,13 @@ def test_an_incomplete_checkpoint_is_never_taken_and_hides_no_later_save(
     _assert_same(_restore_latest(model_dir).params, _filled(3).params)
 
 
+def test_a_step_before_those_that_are_there_is_saved_all_the_same(model_dir):
+    """Orbax by itself skips it, and says nothing."""
+    (model_dir / "checkpoint_2").rename(model_dir / "elsewhere")
+    _save(model_dir, 2)
+    assert checkpoints.steps(model_dir) == [1, 2, 3]
+
+
 def test_metadata_that_was_changed_is_noticed(model_dir, capsys):
     path = model_dir / "checkpoint_3" / "metadata" / "metadata"
     assert '"refinecode": 300' in path.read_text()
