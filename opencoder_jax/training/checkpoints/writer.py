@@ -36,6 +36,7 @@ from opencoder_jax.training.checkpoints.orbax_messages import (
 )
 
 _DELETED_PREFIX = ".deleted_"
+_UNFINISHED = "checkpoint_*.orbax-checkpoint-tmp*"
 # What an operating system says of storage that fails; to be found in long errors of others.
 _SYSTEM_SAYS = [
     os.strerror(code)
@@ -68,13 +69,15 @@ class CheckpointWriter:
         # What goes wrong in its threads, `StorageError` says in one line.
         self._quiet.enter_context(hidden(errors))
         ignore_abandoned_operations()
-        options = ocp.CheckpointManagerOptions(
-            step_prefix="checkpoint", cleanup_tmp_directories=True, save_root_metadata=False
-        )
+        options = ocp.CheckpointManagerOptions(step_prefix="checkpoint", save_root_metadata=False)
         self._manager = ocp.CheckpointManager(self._model_dir, options=options)
-        if jax.process_index() == 0:
-            for path in self._model_dir.glob(f"{_DELETED_PREFIX}*"):
-                self._deleting.submit(shutil.rmtree, path, ignore_errors=True)
+        # Orbax could do that, in a thread which outlives an interrupt and then complains.
+        self._removing = [
+            self._deleting.submit(shutil.rmtree, path, ignore_errors=True)
+            for pattern in (_UNFINISHED, f"{_DELETED_PREFIX}*")
+            for path in self._model_dir.glob(pattern)
+            if jax.process_index() == 0
+        ]
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +105,8 @@ class CheckpointWriter:
           StorageError: it cannot be written, or the one before could not.
         """
         self.wait()
+        # One of the same name may be among them.
+        concurrent.futures.wait(self._removing)
         items: dict[str, Any] = {"params": params}
         if opt_state is not None:
             items["opt_state"] = opt_state
