@@ -3,10 +3,12 @@
 A step is judged inside the compiled program, from its loss per token and the norm of its
 gradient, against the mean and the standard deviation over the last steps that were taken
 (OLMo-core's `SkipStepOptimizer`: 128 steps, 6 standard deviations, no judgement before half
-of them are there; arXiv 2501.00656 §3). Here a skipped step does not enter the window, so
-one spike does not make room for the next. A skipped step leaves parameters and optimizer as
-they were, yet counts as a step: batch k stays the batch of step k. The window is part of the
-training state and travels in the checkpoint, hence a resumed run skips what it would have.
+of them are there; arXiv 2501.00656 §3). Two things differ: a skipped step does not enter the
+window, so one spike does not make room for the next; and norms are judged by their logarithm,
+for small batches spread them over a multiple, and healthy steps would be skipped. A skipped
+step leaves parameters and optimizer as they were, yet counts as a step: batch k stays the batch
+of step k. The window is part of the training state and travels in the checkpoint, hence a
+resumed run skips what it would have.
 """
 
 import dataclasses
@@ -23,6 +25,9 @@ from opencoder_jax.errors import InputError, require_at_least, require_positive
 # Why a step was skipped; where several hold, the first is counted.
 REASONS = ("non_finite", "loss_spike", "grad_norm_spike")
 
+# Of norms whose logarithm is taken; float32's smallest normal number is near.
+_SMALLEST = 1e-37
+
 
 @dataclasses.dataclass(frozen=True)
 class SpikeConfig:
@@ -30,7 +35,8 @@ class SpikeConfig:
 
     Attributes:
       window: taken steps that a step is compared with.
-      sigmas: standard deviations above their mean that are still no spike.
+      sigmas: standard deviations above their mean that are still no spike, of losses and of
+        logarithms of gradient norms.
       max_in_a_row: steps skipped one after the other after which the run stops.
     """
 
@@ -151,7 +157,8 @@ def judge(
         them must not be taken either.
     """
     loss_threshold = _threshold(config, state.losses, state.taken)
-    grad_norm_threshold = _threshold(config, state.grad_norms, state.taken)
+    logs_W = jnp.log(jnp.maximum(state.grad_norms, _SMALLEST))
+    grad_norm_threshold = jnp.exp(_threshold(config, logs_W, state.taken))
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(param_norm)
     faults = jnp.stack([~finite, loss > loss_threshold, grad_norm > grad_norm_threshold])
     skip = jnp.any(faults)

@@ -66,6 +66,17 @@ def test_a_gradient_spike_has_a_reason_of_its_own():
     assert last.state.skipped.tolist() == [0, 0, 1]
 
 
+def test_norms_are_judged_by_their_logarithm():
+    norms = [1.0, 2.0, 4.0, 8.0]
+    state = SpikeState.fresh(SPIKES)
+    for norm in norms:
+        state = judge(SPIKES, state, *map(jnp.float32, (3.0, norm, 1.0))).state
+    verdict = judge(SPIKES, state, *map(jnp.float32, (3.0, 8.0, 1.0)))
+    logs = np.log(norms)
+    expected = np.exp(logs.mean() + 6 * logs.std(ddof=1))
+    assert float(verdict.grad_norm_threshold) == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_state_comes_back_from_json_to_the_last_bit():
     _, last = _judged([3.1, 2.9, 1 / 3, 2.2, 1e9, np.nan])
     text = json.dumps(last.state.to_json())
