@@ -15,13 +15,14 @@ import inspect
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -37,6 +38,7 @@ _FAILURE_KEY = "opencoder_jax/failure"
 _POLL_SECONDS = 0.5
 # Process 0 holds the service through which the others learn of its failure.
 _GRACE_SECONDS = 4 * _POLL_SECONDS
+_GONE = re.compile(r"Gloo|[Cc]oordination ?[Ss]ervice|heartbeat|Barrier|Connection (reset|closed)")
 # Of waiting for processes that are alive but slow, e.g. reading a large checkpoint.
 _PATIENCE_SECONDS = 3600
 
@@ -97,6 +99,14 @@ def joined(config: DistributedConfig) -> Iterator[None]:
         yield
     except (Exception, KeyboardInterrupt) as error:
         _announce(error)
+        if lost := _loss_of_a_peer(error):
+            # Whatever this process was doing, e.g. saving, is not what went wrong.
+            print(
+                f"error: another of the {process_count()} processes is gone, so this one "
+                f"(process {process_index()}) ends: {_first_line(lost)}",
+                file=sys.stderr,
+            )
+            _leave(PEER_FAILED_EXIT_STATUS)
         raise
     finally:
         ended.set()
@@ -135,9 +145,7 @@ def run(main: Callable[[], int]) -> int:
         traceback.print_exc()
         status = 1
     if _announced.is_set():
-        if is_primary():
-            time.sleep(_GRACE_SECONDS)
-        _end(status)
+        _leave(status)
     return status
 
 
@@ -318,10 +326,24 @@ def _service() -> Any:
 def _announce(error: BaseException) -> None:
     """Tells the other processes, unless one has told of another failure before."""
     _announced.set()
-    lines = str(error).strip().splitlines() or [""]
-    text = lines[0] if isinstance(error, InputError) else f"{type(error).__name__}: {lines[0]}"
+    line = _first_line(error)
+    text = line if isinstance(error, InputError) else f"{type(error).__name__}: {line}"
     with contextlib.suppress(Exception):
         _service().client.key_value_set(_FAILURE_KEY, json.dumps([process_index(), text]))
+
+
+def _loss_of_a_peer(error: BaseException) -> BaseException | None:
+    """The error under `error` by which a collective or a barrier says that another is gone."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, jax.errors.JaxRuntimeError) and _GONE.search(str(below)):
+            return below
+        below = below.__cause__ or below.__context__
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
 
 
 def _watch(ended: threading.Event) -> None:
@@ -341,7 +363,14 @@ def _watch(ended: threading.Event) -> None:
             _end(PEER_FAILED_EXIT_STATUS)
 
 
-def _end(status: int) -> None:
+def _leave(status: int) -> NoReturn:
+    """Ends this process once the others can have learned why."""
+    if is_primary():
+        time.sleep(_GRACE_SECONDS)
+    _end(status)
+
+
+def _end(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
