@@ -9,10 +9,12 @@ in another directory, which is what the others are compared with. All is seen fr
 the directory is described (everything imported, data and devices open), when the state is there
 (restored, or made), when the first line of metrics is there (compiled, and a step made); and
 what the process has read by then (`rchar` of /proc: files through the system's calls; mapped
-ones, such as libraries, are not in it). Medians of the rounds; figures in docs/measured.md.
+ones, such as libraries, are not in it). Medians of the rounds; on a busy machine the processor's
+seconds are the ones to look at; figures in docs/faults.md.
 """
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -34,13 +36,11 @@ _STAGES = {
 
 
 class Start(NamedTuple):
-    """Of each stage of one start, and of all of them."""
+    """Of each stage of one start."""
 
     seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
     megabytes: dict[str, float]
-
-    def total_seconds(self) -> float:
-        return sum(self.seconds.values())
 
 
 def watch(process: TrainingProcess) -> Start:
@@ -49,27 +49,31 @@ def watch(process: TrainingProcess) -> Start:
     Raises:
       RuntimeError: it ended before.
     """
-    seconds, read = dict.fromkeys(_STAGES, 0.0), dict.fromkeys(_STAGES, 0.0)
-    before = bytes_before = 0.0
+    start = Start(*(dict.fromkeys(_STAGES, 0.0) for _ in Start._fields))
+    before = (0.0, 0.0, 0.0)
     while True:
         if not process.running():
             raise RuntimeError(f"the run ended before its first step:\n{process.output[-4000:]}")
-        stage, now, bytes_now = process.stage(), process.seconds, _bytes_read(process)
+        stage, now = process.stage(), _counters(process)
         # What has passed belongs to the stage that it was in when looked at before.
-        at = stage if stage in _STAGES else "compile"
-        seconds[at] += now - before
-        read[at] += (bytes_now - bytes_before) / 1e6
-        before, bytes_before = now, bytes_now
+        for figures, new, old in zip(start, now, before, strict=True):
+            figures[stage if stage in _STAGES else "compile"] += new - old
+        before = now
         if stage not in _STAGES:
-            return Start(seconds, read)
+            return start
         time.sleep(_POLL_SECONDS)
 
 
-def _bytes_read(process: TrainingProcess) -> int:
-    for line in Path(f"/proc/{process.process.pid}/io").read_text().splitlines():
-        if line.startswith("rchar: "):
-            return int(line.split()[1])
-    raise RuntimeError("/proc says nothing of what processes read")
+def _counters(process: TrainingProcess) -> tuple[float, float, float]:
+    """Seconds, processor seconds and megabytes read, since its start."""
+    folder = Path(f"/proc/{process.process.pid}")
+    ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+    (read,) = [
+        int(line.split()[1])
+        for line in (folder / "io").read_text().splitlines()
+        if line.startswith("rchar: ")
+    ]
+    return process.seconds, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), read / 1e6
 
 
 def fresh(model_dir: Path, flags: Sequence[str]) -> Start:
@@ -99,20 +103,27 @@ def resume(flags: Sequence[str], rounds: int) -> None:
             ways["resumed, compiling"].append(resumed(model_dir, again))
         last = model_dir / f"checkpoint_{checkpoints.steps(model_dir)[-1]}"
         size = sum(path.stat().st_size for path in last.rglob("*") if path.is_file()) / 1e6
-    print(f"{'':32}" + "".join(f"{way:>24}" for way in ways))
+    print(f"{'':32}" + "".join(f"{way:>32}" for way in ways))
     for stage, title in _STAGES.items():
         cells = [
             f"{_median([s.seconds[stage] for s in starts]):.2f} s"
-            f" {_median([s.megabytes[stage] for s in starts]):7.1f} MB"
+            f" {_median([s.cpu_seconds[stage] for s in starts]):.2f} CPU s"
+            f" {_median([s.megabytes[stage] for s in starts]):.1f} MB"
             for starts in ways.values()
         ]
-        print(f"{title:32}" + "".join(f"{cell:>24}" for cell in cells))
-    totals = {way: _median([s.total_seconds() for s in starts]) for way, starts in ways.items()}
-    print(f"{'to the next step':32}" + "".join(f"{total:>22.2f} s" for total in totals.values()))
-    base = totals.pop("from nothing")
-    for way, total in totals.items():
-        print(f"{way}: {total / base:.2f} times a start from nothing")
-    read = _median([start.megabytes["restore"] for start in ways["resumed"]])
+        print(f"{title:32}" + "".join(f"{cell:>32}" for cell in cells))
+    base = ways.pop("from nothing")
+    for way, starts in ways.items():
+        wall, cpu = (
+            _median([sum(start[index].values()) for start in starts])
+            / _median([sum(start[index].values()) for start in base])
+            for index in (0, 1)
+        )
+        print(
+            f"{way}: {wall:.2f} times the seconds of a start from nothing, {cpu:.2f} of the CPU's"
+        )
+    resumed_starts = ways["resumed"]
+    read = _median([start.megabytes["restore"] for start in resumed_starts])
     print(
         f"read to restore: {read:.1f} MB of a checkpoint of {size:.1f} MB, {read / size:.2f} times"
     )
@@ -136,7 +147,7 @@ def main(argv: Sequence[str]) -> int:
 def _small_run() -> list[str]:
     from tests.opencoder_jax import small_run
 
-    sizes = {"num_layers": 6, "emb_dim": 256, "mlp_dim": 1024, "num_heads": 4, "head_dim": 64}
+    sizes = {"num_layers": 4, "emb_dim": 128, "mlp_dim": 512, "num_heads": 4, "head_dim": 32}
     model = [f"--gin.config.TransformerConfig.{name}={size}" for name, size in sizes.items()]
     return small_run.flags(*model, steps=1000, save_period=5)
 
