@@ -13,7 +13,7 @@ from typing import Any, Self
 from opencoder_jax.errors import InputError
 
 DTYPES = ("bfloat16", "float32")
-QUANTIZATIONS = ("none", "int8", "fp8")
+QUANTIZATIONS = ("none", "int8")
 ATTENTIONS = ("auto", "dense", "splash", "cudnn")
 # From the least memory to the most: `rematerialization`.
 REMAT_POLICIES = (
@@ -52,7 +52,7 @@ class TransformerConfig:
         scores), `splash` (TPU), `cudnn` (GPU), `auto` by the devices; all give the same
         up to rounding. Attention over a cache is always `dense`.
       quantization: what `hidden_states`, so training, rounds operands of products with the
-        layers' matrices to: `none`, `int8` or `fp8`.
+        layers' matrices to: `none` or `int8`.
     """
 
     vocab_size: int

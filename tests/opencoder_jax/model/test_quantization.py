@@ -26,16 +26,15 @@ def gradients(quantization):
     return jax.jit(jax.value_and_grad(loss(config)))(params_of(GROUPED), *rows(DOCUMENTS))
 
 
-@pytest.mark.parametrize(("quantization", "error"), [("int8", 0.03), ("fp8", 0.12)])
-def test_loss_and_gradients_are_near_the_plain_ones(quantization, error):
+def test_loss_and_gradients_are_near_the_plain_ones():
     plain_loss, plain = gradients("none")
-    found_loss, found = gradients(quantization)
+    found_loss, found = gradients("int8")
 
-    assert 0 < abs(found_loss - plain_loss) < error * plain_loss
+    assert 0 < abs(found_loss - plain_loss) < 0.03 * plain_loss
     for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(found), strict=True):
         if np.any(one):
             distance = np.linalg.norm(other - one) / np.linalg.norm(one)
-            assert 0 < distance < 4 * error
+            assert 0 < distance < 0.12
 
 
 @pytest.mark.parametrize("remat_policy", ["none", "minimal"])
