@@ -19,6 +19,7 @@ from opencoder_jax.errors import InputError
 _ARRAY = re.compile(r"\b([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\](?:\{([^{}]*)\})?")
 _NAME = re.compile(r"%([\w.\-]+)")
 _HEADER = re.compile(r"(ENTRY )?%([\w.\-]+) \(.*\{$")
+_LINE = re.compile(r"\s+(ROOT )?%[\w.\-]+ = ")
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "s2": 2, "u2": 2, "token": 0, "opaque": 0}
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|called_computations)=\{?%([\w.\-]+)")
 _BRANCHES = re.compile(
@@ -157,11 +158,15 @@ def parse(text: str) -> Module:
             if match := _HEADER.match(line):
                 header, lines = match[2], []
                 entry = header if match[1] else entry
-        elif line == "}":
+        elif line == "}" or line.startswith("}, "):
+            # The second: `}, execution_thread="..."`, what runs on another core of the chip.
             computations[header] = _computation(header, lines)
             header = ""
-        else:
+        elif _LINE.match(line) or not lines:
             lines.append(line)
+        else:
+            # A kernel's metadata goes over several lines.
+            lines[-1] += line
     executions: dict[str, int] = {}
     fused: set[str] = set()
     _count(computations, entry, 1, executions, fused)
