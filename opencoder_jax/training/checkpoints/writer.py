@@ -13,6 +13,8 @@ import dataclasses
 import errno
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -119,7 +121,7 @@ class CheckpointWriter:
             **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
         )
         self._saving = metadata.step
-        with self._storage_errors():
+        with _uninterrupted(), self._storage_errors():
             # Forced: Orbax skips a step that is not past all folders it sees, without a word.
             self._manager.save(metadata.step, args=arguments, force=True)
 
@@ -162,6 +164,23 @@ class CheckpointWriter:
                 f"{self._model_dir}/checkpoint_{step} could not be written ({_reason(error)}); the "
                 f"last good {last} what the same command goes on from, once this is mended"
             ) from error
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C takes effect at the end: Orbax would leave threads that nobody waits for."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    received = []
+    signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received:
+        raise KeyboardInterrupt
 
 
 def _reason(error: BaseException) -> str:
