@@ -61,5 +61,8 @@ def test_the_tpu_compiler_multiplies_int8():
         )
         program = traced.lower().compile().as_text()
 
+    types = dict(re.findall(r"%([\w.-]+) = (\w+)\[", program))
+    products = re.findall(r" convolution\(%([\w.-]+), %([\w.-]+)\)", program)
+    narrow = [pair for pair in products if {types[operand] for operand in pair} == {"s8"}]
     # Forward, and both gradients of each.
-    assert len(re.findall(r"= s32\[[^=]* convolution\(", program)) >= 3 * PRODUCTS
+    assert len(narrow) == 3 * PRODUCTS
