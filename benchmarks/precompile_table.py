@@ -100,7 +100,7 @@ def compile_cells(results: Path, only: str) -> None:
 def table(results: Path) -> str:
     """The table of all cells that `results` holds, as Markdown."""
     lines = [
-        "| model, machine | phase | sequences a device | HBM GiB: arguments + temporaries, peak "
+        "| model, machine | phase | sequences a chip | GiB: arguments + temporaries, peak "
         "| compute, HBM, ICI, DCN ms | MFU at most |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
