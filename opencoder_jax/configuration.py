@@ -36,6 +36,8 @@ from opencoder_jax.errors import STORAGE_EXIT_STATUS, InputError, is_storage_fai
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "gin_configs"
 # A path or word; or a text that starts as none of gin's own values does.
 _PLAIN_TEXT = re.compile(r"[\w./~:@=+,*?-]+|[A-Za-z#][^@%]*", re.DOTALL)
+# Commands that were configured in this process.
+_COMMANDS: list[Any] = []
 
 
 class ConfigurationError(InputError):
@@ -370,9 +372,23 @@ def _as_main_module(module: ModuleType) -> Iterator[None]:
 
 
 def _register(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` wrapped by gin, once a process."""
+    """`function` wrapped by gin, once a process.
+
+    A test or a notebook may configure several commands; of two with one name, gin knows the one
+    that is configured now, or `train.x` would be either's.
+    """
     known = gin.config._inverse_lookup(function)
-    return known.wrapper if known else gin.configurable(function)
+    wrapper = known.wrapper if known else gin.configurable(function)
+    command = gin.config._inverse_lookup(function)
+    registry = gin.config._REGISTRY
+    for other in _COMMANDS:
+        if other.name == command.name and other.selector in registry:
+            registry.pop(other.selector)
+    if command.selector not in registry:
+        registry[command.selector] = command
+    if command not in _COMMANDS:
+        _COMMANDS.append(command)
+    return wrapper
 
 
 def _reachable(

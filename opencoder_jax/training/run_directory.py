@@ -35,7 +35,7 @@ def claim(model_dir: str, identity: Mapping[str, Any]) -> bool:
       InputError: it is another run, the processes do not see one and the same folder, or it is
         in an object store.
     """
-    if "://" in model_dir:
+    if "://" in str(model_dir):
         raise InputError(
             f"model_dir {model_dir} is in an object store: checkpoints are moved into place by "
             "renaming folders, which a store cannot. Give a folder that all hosts share, e.g. on "

@@ -13,7 +13,8 @@ from opencoder_jax import configuration
 from opencoder_jax.train import train
 from tests import packed_example
 
-STEPS = 12
+# Enough that a signal after the first of them comes before the last, however fast they are.
+STEPS = 60
 ROOT = Path(__file__).parent.parent.parent
 SMALL_MODEL = {
     "vocab_size": 700,
@@ -28,7 +29,7 @@ SMALL_MODEL = {
 
 
 def flags(model_dir: Path | str, **mesh: int) -> list[str]:
-    """Of a run of twelve steps with a checkpoint after every four."""
+    """Of a run of `STEPS` steps with a checkpoint after every fifteen."""
     # Rates in place of a task's name: seqio takes ten seconds to import.
     refinecode = "{'refinecode': 1.0}"
     return [
@@ -42,8 +43,8 @@ def flags(model_dir: Path | str, **mesh: int) -> list[str]:
         *[f"--gin.config.TransformerConfig.{name}={size}" for name, size in SMALL_MODEL.items()],
         *[f"--gin.sharding.MeshConfig.{name}={size}" for name, size in mesh.items()],
         "--gin.BATCH_SIZE=8",
-        "--gin.checkpoints.SaveCheckpointConfig.period=4",
-        "--gin.train.eval_period=6",
+        "--gin.checkpoints.SaveCheckpointConfig.period=15",
+        "--gin.train.eval_period=30",
         "--gin.train.eval_steps=1",
         f"--gin.TRAIN_STEPS={STEPS}",
         "--gin.schedules.WarmupStable.peak=0.003",

@@ -56,9 +56,9 @@ def test_the_1b5_fits_a_pod_of_v5e_with_room_and_gathers_its_layers_twice(tmp_pa
     assert precompile.main([*arguments, f"--json_file={file}"]) == 0
     (report,) = json.loads(file.read_text())
     assert report["memory"]["peak"] < 12 * 2**30
-    # Parameters and two moments in float32, split 16 ways, tiles padded by little.
+    # Parameters and two moments in float32, split 16 ways; rows of 140 numbers fill tiles of 128.
     exact = 3 * 4 * report["parameters"] / 16
-    assert exact < report["memory"]["arguments"] < 1.05 * exact
+    assert exact < report["memory"]["arguments"] < 1.2 * exact
     gathered = sum(c["sent_bytes"] for c in report["collectives"] if c["kind"] == "all-gather")
     layers = 2 * (report["parameters"] - 2 * 96640 * 2240) * 15 / 16
     assert 2 * layers < gathered
