@@ -1,8 +1,9 @@
 """int8 products with the layers' matrices, through Qwix: training only.
 
 Both operands of a product are rounded to int8 as it runs, with one scale for each token and
-each output channel (the largest absolute value), and so are gradients on the way back; sums
-are int32. Master weights, embeddings, unembedding, norms and attention keep their types.
+each output channel (the largest absolute value), and so are gradients on the way back. Sums are
+int32 in the traced program; the TPU compiler gives products of int8 out in bfloat16. Master
+weights, embeddings, unembedding, norms and attention keep their types.
 Some TPUs (v5e, v6e) multiply int8 at twice the rate of bfloat16. What it does to a loss
 curve, and why fp8 is not here, is measured in docs/model.md.
 """
