@@ -100,29 +100,37 @@ def changed(item: Item, byte_lengths: np.ndarray, sample: str) -> Drop | None:
     found = int(byte_lengths[item.tokens[item.weights == 1]].sum())
     if found == item.text_bytes:
         return None
-    return Drop(
-        id=item.id,
-        repo=item.repo,
-        path=item.path,
-        language=item.language,
-        reason="changed_by_tokenizer",
-        signal="bytes",
-        value=float(found),
+    return _drop(
+        item,
+        "changed_by_tokenizer",
+        "bytes",
+        found,
         threshold=f"!= {item.text_bytes}",
-        sample=sample[:SAMPLE_CHARACTERS],
+        sample=sample,
     )
 
 
 def too_long(item: Item, sample: str, sequence_length: int) -> Drop:
     """The drop of a conversation that does not fit into a sequence."""
+    return _drop(
+        item,
+        "too_long",
+        "tokens",
+        len(item.tokens),
+        threshold=f"> {sequence_length + 1}",
+        sample=sample,
+    )
+
+
+def _drop(item: Item, reason: str, signal: str, value: int, *, threshold: str, sample: str) -> Drop:
     return Drop(
         id=item.id,
         repo=item.repo,
         path=item.path,
         language=item.language,
-        reason="too_long",
-        signal="tokens",
-        value=float(len(item.tokens)),
-        threshold=f"> {sequence_length + 1}",
+        reason=reason,
+        signal=signal,
+        value=float(value),
+        threshold=threshold,
         sample=sample[:SAMPLE_CHARACTERS],
     )

@@ -12,20 +12,13 @@ from pathlib import Path
 from opencoder_jax import configuration
 from opencoder_jax.train import train
 from tests import packed_example
+from tests.opencoder_jax import small_run
 
 # Enough that a signal after the first of them comes before the last, however fast they are.
 STEPS = 60
 ROOT = Path(__file__).parent.parent.parent
-SMALL_MODEL = {
-    "vocab_size": 700,
-    "num_layers": 1,
-    "emb_dim": 16,
-    "num_heads": 2,
-    "num_kv_heads": 2,
-    "head_dim": 8,
-    "mlp_dim": 32,
-    "max_length": packed_example.SEQUENCE_LENGTH,
-}
+# A key head for each of two devices along `tensor`.
+MODEL = {**small_run.MODEL, "num_kv_heads": 2}
 
 
 def flags(model_dir: Path | str, **mesh: int) -> list[str]:
@@ -40,7 +33,7 @@ def flags(model_dir: Path | str, **mesh: int) -> list[str]:
         f"--gin.MIXTURE_OR_TASK_NAME={refinecode}",
         f"--gin.HELDOUT_TASK_NAME={refinecode}",
         f"--gin.TASK_FEATURE_LENGTHS={{'targets': {packed_example.SEQUENCE_LENGTH}}}",
-        *[f"--gin.config.TransformerConfig.{name}={size}" for name, size in SMALL_MODEL.items()],
+        *[f"--gin.config.TransformerConfig.{name}={size}" for name, size in MODEL.items()],
         *[f"--gin.sharding.MeshConfig.{name}={size}" for name, size in mesh.items()],
         "--gin.BATCH_SIZE=8",
         "--gin.checkpoints.SaveCheckpointConfig.period=15",

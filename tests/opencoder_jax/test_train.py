@@ -21,18 +21,9 @@ from opencoder_jax.training import checkpoints, loop
 from opencoder_jax.training.metrics import read_metrics
 from opencoder_jax.watch.run_state import Watcher
 from tests import packed_example
+from tests.opencoder_jax import small_run
 
 STEPS = 12
-SMALL_MODEL = {
-    "vocab_size": 700,
-    "num_layers": 1,
-    "emb_dim": 16,
-    "num_heads": 2,
-    "num_kv_heads": 1,
-    "head_dim": 8,
-    "mlp_dim": 32,
-    "max_length": packed_example.SEQUENCE_LENGTH,
-}
 # So narrow that some healthy steps are skipped, to see that resuming skips them again.
 NARROW = ("--gin.spikes.SpikeConfig.window=4", "--gin.spikes.SpikeConfig.sigmas=1.5")
 # Until a signal ends it.
@@ -49,7 +40,10 @@ def _flags(model_dir: Path, *more: str, gin_file: str = "pretrain/demo.gin") -> 
         f"--gin.TOKENIZER_DIR={packed_example.tokenizer_dir()}",
         f"--gin.TASK_FEATURE_LENGTHS={{'targets': {packed_example.SEQUENCE_LENGTH}}}",
         "--gin.train.peak_flops_per_device=1e9",
-        *[f"--gin.config.TransformerConfig.{name}={size}" for name, size in SMALL_MODEL.items()],
+        *[
+            f"--gin.config.TransformerConfig.{name}={size}"
+            for name, size in small_run.MODEL.items()
+        ],
         "--gin.sharding.MeshConfig.virtual_cpu_devices=8",
         "--gin.sharding.MeshConfig.fsdp=4",
         "--gin.sharding.MeshConfig.data=2",
