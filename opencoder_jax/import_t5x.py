@@ -59,14 +59,7 @@ def import_t5x(
     if already_done(model_dir, job=_JOB, config=config, inputs=inputs):
         print(f"{model_dir} is finished: nothing to do", file=sys.stderr)
         return
-    metadata = CheckpointMetadata(
-        step=step,
-        tokens_by_source={},
-        model=model.to_json(),
-        tokenizer_fingerprint=tokenizer.fingerprint,
-        data={},
-        phases=[{"phase": "import", "inputs": inputs, "first_step": step}],
-    )
+    metadata = CheckpointMetadata.of_import(step, model.to_json(), tokenizer.fingerprint, inputs)
     with staged_folder(model_dir) as folder, timed(folder):
         (folder / TOKENIZER_FOLDER).mkdir()
         copy_tokenizer(tokenizer_dir, folder / TOKENIZER_FOLDER)

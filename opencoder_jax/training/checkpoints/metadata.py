@@ -52,6 +52,27 @@ class CheckpointMetadata:
         value = {"spikes": None, **value}
         return cls(**{field.name: value[field.name] for field in dataclasses.fields(cls)})
 
+    @classmethod
+    def of_import(
+        cls, step: int, model: dict[str, Any], tokenizer_fingerprint: str, inputs: dict[str, Any]
+    ) -> Self:
+        """Of parameters that were trained elsewhere.
+
+        Args:
+          step: what the checkpoint is called.
+          model: `TransformerConfig.to_json()`.
+          tokenizer_fingerprint: of the tokenizer that came with them.
+          inputs: what they were imported from.
+        """
+        return cls(
+            step=step,
+            tokens_by_source={},
+            model=model,
+            tokenizer_fingerprint=tokenizer_fingerprint,
+            data={},
+            phases=[{"phase": "import", "inputs": inputs, "first_step": step}],
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class SaveCheckpointConfig:
