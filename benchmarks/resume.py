@@ -147,8 +147,7 @@ def main(argv: Sequence[str]) -> int:
 def _small_run() -> list[str]:
     from tests.opencoder_jax import small_run
 
-    sizes = {"num_layers": 4, "emb_dim": 128, "mlp_dim": 512, "num_heads": 4, "head_dim": 32}
-    model = [f"--gin.config.TransformerConfig.{name}={size}" for name, size in sizes.items()]
+    model = small_run.model_flags(num_layers=4, emb_dim=128, mlp_dim=512, num_heads=4, head_dim=32)
     return small_run.flags(*model, steps=1000, save_period=5)
 
 

@@ -180,11 +180,12 @@ def train(
         step.check_sizes(config, placement, *shape)
     _check_stages(source, loop_config.last_step, start)
 
-    # What the numbers depend on. Mesh, microbatches and periods may differ on resuming.
+    # What the numbers depend on. What changes them by rounding alone may differ on resuming (mesh,
+    # microbatches, chunks of the loss, remat policy, attention's kernel), and periods may.
     identity = {
         "config": _flat(
             {
-                "model": model,
+                "model": model.what_is_learned(),
                 "train_steps": train_steps,
                 "first_step": start.first_step,
                 "schedule": schedule,

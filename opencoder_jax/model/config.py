@@ -21,6 +21,9 @@ REMAT_POLICIES = (
     *("minimal", "minimal_attention", "none"),
 )
 
+# How a model is computed: its numbers change by rounding at most.
+_COMPUTED_ALIKE = ("remat_policy", "attention")
+
 
 class ModelConfigError(InputError):
     """Dimensions that make no model. The message has the numbers."""
@@ -119,6 +122,14 @@ class TransformerConfig:
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object."""
         return dataclasses.asdict(self)
+
+    def what_is_learned(self) -> dict[str, Any]:
+        """`to_json` without the fields that change a run's numbers by rounding alone.
+
+        A run may go on with others: on devices of another kind, with more or less memory.
+        """
+        fields = self.to_json()
+        return {name: fields[name] for name in fields if name not in _COMPUTED_ALIKE}
 
     @classmethod
     def from_json(cls, value: dict[str, Any] | str) -> Self:

@@ -106,8 +106,10 @@ def read_own_tokenizer(folder: str | os.PathLike, fingerprint: str) -> Tokenizer
 def _load_model_directory(folder: Path, step: int | None) -> LoadedModel:
     params, metadata = checkpoints.restore_params(folder, find_step(folder, step))
     tokenizer = read_own_tokenizer(folder, metadata.tokenizer_fingerprint)
-    # Weights are stored whole: they are run that way, however they were trained.
-    config = TransformerConfig.from_json(metadata.model).replace(quantization="none")
+    # Weights are stored whole: they are run that way, however they were trained, and with the
+    # kernels that there are here.
+    trained = TransformerConfig.from_json(metadata.model)
+    config = trained.replace(quantization="none", attention="auto")
     return LoadedModel(
         config, params, tokenizer, metadata.step, tokenizer.bos_ids, tokenizer.eos_ids
     )

@@ -26,7 +26,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.formats.packed import BATCH_KEYS
 from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
-from opencoder_jax.training.fused_loss import loss_and_sums
+from opencoder_jax.training.fused_loss import check_chunk_length, loss_and_sums
 from opencoder_jax.training.losses import LossSums
 from opencoder_jax.training.optimizers import Optimizer
 from opencoder_jax.training.schedules import Schedule
@@ -224,22 +224,6 @@ def make_train_step(config: StepConfig, placement: Placement) -> jax.stages.Wrap
     )
 
 
-def make_eval_step(config: StepConfig, placement: Placement) -> jax.stages.Wrapped:
-    """`eval_step(params, batch) -> LossSums` of the whole batch, jitted."""
-
-    def eval_step(params: Any, batch: Batch) -> LossSums:
-        return _loss(config, params, batch)[1].total()
-
-    return jax.jit(
-        eval_step,
-        in_shardings=(
-            sharding.param_shardings(config.model, *placement),
-            sharding.batch_sharding(*placement),
-        ),
-        out_shardings=sharding.replicated(placement.mesh),
-    )
-
-
 def loss_metrics(config: StepConfig, sums: LossSums) -> Metrics:
     """T5X's names: `loss` is a sum over target tokens, the others are means."""
     tokens = jnp.maximum(sums.weight, 1.0)
@@ -265,12 +249,7 @@ def check_sizes(
             f"num_microbatches {config.num_microbatches} does not divide the batch size "
             f"{batch_size}"
         )
-    chunk_length = min(config.loss_chunk_length, sequence_length)
-    if sequence_length % chunk_length:
-        raise InputError(
-            f"loss_chunk_length {chunk_length} does not divide the sequence length "
-            f"{sequence_length}"
-        )
+    check_chunk_length(config.loss_chunk_length, sequence_length)
     microbatch = (batch_size // config.num_microbatches, sequence_length)
     sharding.check_divides("microbatch", sharding.BATCH_AXES, microbatch, *placement)
     if sequence_length > config.model.max_length:

@@ -17,8 +17,6 @@ from tests.opencoder_jax import small_run
 # Enough that a signal after the first of them comes before the last, however fast they are.
 STEPS = 60
 ROOT = Path(__file__).parent.parent.parent
-# A key head for each of two devices along `tensor`.
-MODEL = {**small_run.MODEL, "num_kv_heads": 2}
 
 
 def flags(model_dir: Path | str, **mesh: int) -> list[str]:
@@ -33,7 +31,8 @@ def flags(model_dir: Path | str, **mesh: int) -> list[str]:
         f"--gin.MIXTURE_OR_TASK_NAME={refinecode}",
         f"--gin.HELDOUT_TASK_NAME={refinecode}",
         f"--gin.TASK_FEATURE_LENGTHS={{'targets': {packed_example.SEQUENCE_LENGTH}}}",
-        *[f"--gin.config.TransformerConfig.{name}={size}" for name, size in MODEL.items()],
+        # A key head for each of two devices along `tensor`.
+        *small_run.model_flags(num_kv_heads=2),
         *[f"--gin.sharding.MeshConfig.{name}={size}" for name, size in mesh.items()],
         "--gin.BATCH_SIZE=8",
         "--gin.checkpoints.SaveCheckpointConfig.period=15",

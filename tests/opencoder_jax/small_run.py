@@ -14,6 +14,12 @@ MODEL = {
 }
 
 
+def model_flags(**changes: object) -> list[str]:
+    """The dimensions of `MODEL`, or some changed, over those of a gin file."""
+    fields = {**MODEL, **changes}
+    return [f"--gin.config.TransformerConfig.{name}={value}" for name, value in fields.items()]
+
+
 def flags(*more: str, steps: int, save_period: int) -> list[str]:
     """For `python -m opencoder_jax.train`; `MODEL_DIR` is the caller's."""
     return [
@@ -21,7 +27,7 @@ def flags(*more: str, steps: int, save_period: int) -> list[str]:
         f"--gin.PACKED_DIR={packed_example.packed_dir()}",
         f"--gin.TOKENIZER_DIR={packed_example.tokenizer_dir()}",
         f"--gin.TASK_FEATURE_LENGTHS={{'targets': {packed_example.SEQUENCE_LENGTH}}}",
-        *[f"--gin.config.TransformerConfig.{name}={size}" for name, size in MODEL.items()],
+        *model_flags(),
         "--gin.BATCH_SIZE=4",
         "--gin.train.eval_period=50",
         "--gin.train.eval_steps=1",

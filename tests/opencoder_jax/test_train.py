@@ -40,10 +40,7 @@ def _flags(model_dir: Path, *more: str, gin_file: str = "pretrain/demo.gin") -> 
         f"--gin.TOKENIZER_DIR={packed_example.tokenizer_dir()}",
         f"--gin.TASK_FEATURE_LENGTHS={{'targets': {packed_example.SEQUENCE_LENGTH}}}",
         "--gin.train.peak_flops_per_device=1e9",
-        *[
-            f"--gin.config.TransformerConfig.{name}={size}"
-            for name, size in small_run.MODEL.items()
-        ],
+        *small_run.model_flags(),
         "--gin.sharding.MeshConfig.virtual_cpu_devices=8",
         "--gin.sharding.MeshConfig.fsdp=4",
         "--gin.sharding.MeshConfig.data=2",
@@ -193,6 +190,26 @@ def test_other_settings_on_the_directory_are_refused_by_name(pretrained, tmp_pat
     assert _run(unfinished, "--gin.train/batches.DatasetConfig.seed=7") == 2
     assert "input data.seed: there 0, here 7" in capsys.readouterr().err
     assert not checkpoints.steps(unfinished)
+
+
+def test_a_run_goes_on_with_another_kernel_and_remat_policy_but_not_with_other_heads(
+    pretrained, tmp_path, capsys
+):
+    model_dir = tmp_path / "moved"
+    shutil.copytree(pretrained, model_dir)
+    shutil.rmtree(model_dir / f"checkpoint_{STEPS}")
+    (model_dir / "manifest.json").unlink()
+    heads = small_run.model_flags(num_heads=4, head_dim=4)
+    assert _run(model_dir, *heads) == 2
+    said = capsys.readouterr().err
+    assert "model.num_heads: there 2, here 4" in said
+    assert "attention" not in said
+    elsewhere = small_run.model_flags(attention="dense", remat_policy="full")
+    assert _run(model_dir, *elsewhere) == 0
+    moved, stayed = (read_metrics(folder / "train") for folder in (model_dir, pretrained))
+    for line, before in zip(moved, stayed, strict=True):
+        assert line["loss"] == pytest.approx(before["loss"], rel=1e-5)
+    assert _manifest(model_dir)["config"] == _manifest(pretrained)["config"]
 
 
 def test_another_tokenizer_than_the_data_has_is_refused(tmp_path, capsys):

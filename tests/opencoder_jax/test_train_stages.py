@@ -7,7 +7,7 @@ from opencoder_jax.train import train
 from opencoder_jax.training.metrics import read_metrics
 from tests import packed_example
 from tests.opencoder_jax.data.test_stages import half_length_dir
-from tests.opencoder_jax.small_run import MODEL
+from tests.opencoder_jax.small_run import model_flags
 
 S = packed_example.SEQUENCE_LENGTH
 PRETRAIN, ANNEAL = 4, 4
@@ -23,7 +23,7 @@ def run(model_dir, *more):
         f"--gin.PRETRAIN_STEPS={PRETRAIN}",
         f"--gin.ANNEAL_STEPS={ANNEAL}",
         f"--gin.TRAIN_STEPS={PRETRAIN + ANNEAL}",
-        *[f"--gin.config.TransformerConfig.{name}={size}" for name, size in MODEL.items()],
+        *model_flags(),
         "--gin.sharding.MeshConfig.virtual_cpu_devices=8",
         "--gin.sharding.MeshConfig.fsdp=4",
         "--gin.sharding.MeshConfig.data=2",

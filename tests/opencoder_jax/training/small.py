@@ -9,6 +9,7 @@ import numpy as np
 from opencoder_jax import sharding
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.training import optimizers, schedules, step
+from opencoder_jax.training.losses import LossSums
 
 VOCAB = 64
 MODEL = TransformerConfig(
@@ -91,6 +92,21 @@ def initial_state(config: step.StepConfig, where: step.Placement) -> step.TrainS
 def train_step(config: step.StepConfig, where: step.Placement) -> Any:
     """The compiled step; tests of one configuration and mesh share it."""
     return step.make_train_step(config, where)
+
+
+@functools.cache
+def _losses(config: step.StepConfig) -> Any:
+    def losses(params: Any, batch: step.Batch) -> LossSums:
+        return step.loss_of_hidden(
+            config, params, step.hidden_states(config, params, batch), batch
+        )[1]
+
+    return jax.jit(losses)
+
+
+def losses(config: step.StepConfig, params: Any, batch: dict[str, np.ndarray]) -> LossSums:
+    """Of each sequence of a batch, as a step sums them."""
+    return jax.device_get(_losses(config)(params, batch))
 
 
 def trained(

@@ -21,19 +21,18 @@ def test_packed_loss_equals_unpacked_loss_per_document():
     where = small.placement()
     params = small.initial_state(small.CONFIG, where).params
     with where.activate():
-        eval_step = step.make_eval_step(small.CONFIG, where)
         # Each document's own loss: the packed row with every other weight at zero.
         packed = small.packed_batch(rows, 24)
         for r, row in enumerate(rows):
             for segment, document in enumerate(row, start=1):
-                target_segments = np.pad(packed["decoder_segment_ids"][:, 1:], ((0, 0), (0, 1)))
-                mine = np.zeros_like(target_segments)
-                mine[r] = target_segments[r] == segment
+                mine = np.pad(packed["decoder_segment_ids"][:, 1:], ((0, 0), (0, 1))) == segment
                 weights = packed["decoder_loss_weights"] * mine
-                in_pack = eval_step(params, packed | {"decoder_loss_weights": weights})
-                alone = eval_step(params, small.packed_batch([[document]] * 3, 24))
-                assert float(in_pack.weight) == len(document) - 1
-                np.testing.assert_allclose(in_pack.loss, alone.loss / 3, rtol=1e-5)
+                in_pack = small.losses(
+                    small.CONFIG, params, packed | {"decoder_loss_weights": weights}
+                )
+                alone = small.losses(small.CONFIG, params, small.packed_batch([[document]] * 3, 24))
+                assert in_pack.weight[r] == len(document) - 1
+                np.testing.assert_allclose(in_pack.loss[r], alone.loss[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [(8, 1, 1), (1, 8, 1), (2, 2, 2)])
@@ -112,22 +111,15 @@ def test_each_source_has_the_loss_of_its_own_sequences(num_microbatches):
     rows = np.array([0, 1, 1, 0, 1, 0, 0, 0], np.int32)
     with where.activate():
         state = small.initial_state(small.CONFIG, where)
-        eval_step = step.make_eval_step(small.CONFIG, where)
-        alone = [
-            eval_step(
-                state.params,
-                arrays
-                | {"decoder_loss_weights": arrays["decoder_loss_weights"] * (rows == i)[:, None]},
-            )
-            for i in range(2)
-        ]
+        alone = small.losses(small.CONFIG, state.params, arrays)
         batch = step.put_batch(where, {**arrays, step.SOURCE_IDS: rows})
         _, metrics = step.make_train_step(config, where)(state, batch)
-    for source, sums in zip(config.sources, alone, strict=False):
-        assert float(metrics[f"nonpadding_target_tokens/{source}"]) == float(sums.weight)
+    for number, source in enumerate(config.sources[:2]):
+        weight = alone.weight[rows == number].sum()
+        assert float(metrics[f"nonpadding_target_tokens/{source}"]) == weight
         np.testing.assert_allclose(
             metrics[f"loss_per_nonpadding_target_token/{source}"],
-            sums.loss / sums.weight,
+            alone.loss[rows == number].sum() / weight,
             rtol=1e-5,
         )
     assert float(metrics["nonpadding_target_tokens/absent"]) == 0
