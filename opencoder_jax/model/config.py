@@ -14,7 +14,7 @@ from opencoder_jax.errors import InputError
 
 DTYPES = ("bfloat16", "float32")
 QUANTIZATIONS = ("none", "int8")
-ATTENTIONS = ("auto", "dense", "splash", "cudnn")
+ATTENTIONS = ("auto", "dense", "blocked", "splash", "cudnn")
 # From the least memory to the most: `rematerialization`.
 REMAT_POLICIES = (
     *("full", "offload", "save_attention", "save_qkv_attention"),
@@ -52,8 +52,8 @@ class TransformerConfig:
         `minimal` the results of products with its matrices, `full` only its input; those
         in between: `rematerialization`.
       attention: what training and prefill compute attention with: `dense` (a matrix of
-        scores), `splash` (TPU), `cudnn` (GPU), `auto` by the devices; all give the same
-        up to rounding. Attention over a cache is always `dense`.
+        scores), `blocked` (CPU), `splash` (TPU), `cudnn` (GPU), `auto` by the devices; all
+        give the same up to rounding. Attention over a cache is always `dense`.
       quantization: what `hidden_states`, so training, rounds operands of products with the
         layers' matrices to: `none` or `int8`.
     """

@@ -1,12 +1,13 @@
-"""Attention kernels that never hold a score matrix: splash on TPU, cuDNN on GPU.
+"""Attention that never holds a score matrix: splash on TPU, cuDNN on GPU, blocks on CPU.
 
 They serve training and prefill, where queries and keys are the same positions. Their
 rule is "same segment and not later in the row", which for packed rows is that of
 `attention`: a segment's tokens lie side by side and their positions grow. Only padding
 differs (its positions are all 0, so in `attention` it sees all of itself), and no loss
 and no other token reads what padding computes. `attention` is their reference twin and
-the path of CPUs and of everything that reads a cache. `choose` says which of the three
-a program takes. Parity and lowering: tests/opencoder_jax/model/test_kernels.py.
+the path of everything that reads a cache. `choose` says which of them a program takes.
+Parity and lowering: tests/opencoder_jax/model/test_kernels.py. The CPU's:
+`blocked_attention`.
 """
 
 import math
@@ -23,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from opencoder_jax.errors import InputError
 from opencoder_jax.model import rematerialization
 from opencoder_jax.model.attention import KeyValues
+from opencoder_jax.model.blocked_attention import blocked_attention
 from opencoder_jax.model.config import TransformerConfig
 
 # Lanes of a TPU's vector registers: blocks of keys and padded head dimensions are multiples.
@@ -41,7 +43,7 @@ class AttentionChoiceError(InputError):
 
 
 def choose(config: TransformerConfig, dtype: jnp.dtype) -> str:
-    """`dense`, `splash` or `cudnn`: what a program being traced now is to take.
+    """`dense`, `blocked`, `splash` or `cudnn`: what a program being traced now is to take.
 
     `auto` asks for the devices that the program is for: those of the active mesh, also when
     they are only described (ahead-of-time compilation), or else the default backend's.
@@ -54,6 +56,8 @@ def choose(config: TransformerConfig, dtype: jnp.dtype) -> str:
     if wanted == "auto":
         if platform == "tpu":
             return "splash"
+        if platform == "cpu" and _length_is_whole():
+            return "blocked"
         cudnn = platform in ("gpu", "cuda") and _cudnn_takes(config, dtype)
         return "cudnn" if cudnn else "dense"
     needed = {"splash": ("tpu",), "cudnn": ("gpu", "cuda")}.get(wanted, (platform,))
@@ -193,12 +197,20 @@ def cudnn_attention(
     return of_device(query_BSHh, *key_values, segment_ids_BS)
 
 
-KERNELS: dict[str, Callable[..., Array]] = {"splash": splash_attention, "cudnn": cudnn_attention}
+KERNELS: dict[str, Callable[..., Array]] = {
+    "blocked": blocked_attention,
+    "splash": splash_attention,
+    "cudnn": cudnn_attention,
+}
 
 
 def _cudnn_takes(config: TransformerConfig, dtype: jnp.dtype) -> bool:
     shape = config.head_dim <= 256 and config.head_dim % 8 == 0
-    return shape and dtype == jnp.bfloat16 and _specs()[0][1] is None
+    return shape and dtype == jnp.bfloat16 and _length_is_whole()
+
+
+def _length_is_whole() -> bool:
+    return _specs()[0][1] is None
 
 
 def _target() -> tuple[str, str]:

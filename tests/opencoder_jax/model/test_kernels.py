@@ -12,12 +12,14 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from opencoder_jax import sharding
 from opencoder_jax.model import kernels, transformer
 from opencoder_jax.model.attention import Context, KeyValues, attend, visible_in_segment
+from opencoder_jax.model.blocked_attention import blocked_attention
 from tests.opencoder_jax.model.small_models import GROUPED, params_of
 from tests.tpu_compiler import tpu_mesh
 
 B, H, K = 2, 4, 2
 SPLASH = functools.partial(kernels.splash_attention, block=128, interpret=True)
 XLA_TWIN = functools.partial(kernels.cudnn_attention, implementation="xla")
+BLOCKED = functools.partial(blocked_attention, block=64)
 
 
 def packed(lengths: list[list[int]], length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +72,9 @@ def assert_same(expected, found):
     ],
     ids=["two-blocks", "padded-length"],
 )
-@pytest.mark.parametrize("function", [SPLASH, XLA_TWIN], ids=["splash", "cudnn-twin"])
+@pytest.mark.parametrize(
+    "function", [SPLASH, XLA_TWIN, BLOCKED], ids=["splash", "cudnn-twin", "blocked"]
+)
 def test_kernels_equal_the_reference_in_value_and_gradient(function, lengths, length, head_dim):
     heads = random_heads(length, head_dim)
     segments, positions = packed(lengths, length)
@@ -166,14 +170,28 @@ def test_a_kernel_that_the_devices_lack_is_refused(attention, changes, mesh, mes
         lowered(config, mesh)
 
 
-def test_float32_on_a_gpu_and_any_dtype_on_a_cpu_take_the_reference():
+def test_auto_takes_what_the_devices_have():
     with sharding.activate(gpu_mesh(2), sharding.AxisRules()):
         assert kernels.choose(BFLOAT16, jnp.dtype(jnp.bfloat16)) == "cudnn"
         assert kernels.choose(GROUPED, jnp.dtype(jnp.float32)) == "dense"
-    assert kernels.choose(BFLOAT16, jnp.dtype(jnp.bfloat16)) == "dense"
+    assert kernels.choose(BFLOAT16, jnp.dtype(jnp.bfloat16)) == "blocked"
+    mesh = Mesh(np.array(jax.devices()).reshape(1, 2, 4), sharding.MESH_AXES)
+    with sharding.activate(mesh, sharding.AxisRules(length="tensor", heads=None, kv_heads=None)):
+        assert kernels.choose(GROUPED, jnp.dtype(jnp.float32)) == "dense"
 
 
-def test_a_model_gives_the_same_hidden_states_through_a_kernel(monkeypatch):
+def test_blocked_attention_computes_nothing_after_a_blocks_last_query():
+    query, key_values = random_heads(256, 20)
+    segments = np.ones((B, 256), np.int32)
+    program = jax.jit(BLOCKED).lower(query, key_values, segments).as_text()
+
+    for keys in (64, 128, 192, 256):
+        assert f"{B}x{K}x128x{keys}xf32" in program
+    assert "256x256xf32" not in program
+
+
+@pytest.mark.parametrize("kernel", ["splash", "blocked"])
+def test_a_model_gives_the_same_hidden_states_through_a_kernel(kernel, monkeypatch):
     monkeypatch.setattr(kernels, "choose", lambda config, dtype: config.attention)
     monkeypatch.setitem(kernels.KERNELS, "splash", SPLASH)
     segments, positions = packed([[100, 1, 60]], 180)
@@ -183,7 +201,7 @@ def test_a_model_gives_the_same_hidden_states_through_a_kernel(monkeypatch):
         transformer.hidden_states(
             GROUPED.replace(attention=attention), params_of(GROUPED), tokens, segments, positions
         )
-        for attention in ("dense", "splash")
+        for attention in ("dense", kernel)
     ]
 
     documents = segments[0] > 0
