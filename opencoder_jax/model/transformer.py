@@ -24,13 +24,14 @@ from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.layers import Rotation, project, rms_norm, rope, rotation, swiglu
 from opencoder_jax.model.quantization import quantized
 from opencoder_jax.model.rematerialization import ATTENTION, KEY, LAYER_INPUT, QUERY, VALUE, name
+from opencoder_jax.model.vocabulary_table import look_up
 
 Params = dict[str, Any]
 ACTIVATION_AXES = ("batch", "length", "embed")
 
 
 class Weight(nn.Module):
-    """A table: its shape, logical axes and initial values; called, the array to use."""
+    """A table: its shape, logical axes and initial values; called, the array as stored."""
 
     config: TransformerConfig
     shape: tuple[int, ...]
@@ -46,7 +47,7 @@ class Weight(nn.Module):
             self.shape,
             jnp.dtype(self.config.param_dtype),
         )
-        return array.astype(self.config.dtype)
+        return array
 
 
 class Product(nn.Module):
@@ -180,7 +181,7 @@ class Decoder(nn.Module):
         )()
         if not c.tie_embeddings:
             Weight(c, (c.emb_dim, c.vocab_size), ("embed", "vocab"), name="unembedding")()
-        x_BSD = _constrain(embedding_VD[tokens_BS])
+        x_BSD = _constrain(look_up(embedding_VD, tokens_BS, c.dtype))
 
         layer: Any = DecoderLayer
         if c.remat_policy != "none":

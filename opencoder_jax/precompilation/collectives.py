@@ -163,7 +163,8 @@ def _issued(module: Module, computation: Computation) -> Iterator[tuple[str, Ins
         channel = re.search(r"channel_id=(\d+)", instruction.attributes)
         chain = re.search(r'chain_id="(\d+)"', instruction.attributes)
         name = instruction.name
-        if channel:
+        # Those of a `shard_map` all have channel 1: outside of fusions each is one of its own.
+        if channel and name not in computation.instructions:
             name = f"{instruction.opcode} {channel[1]} {chain[1] if chain else ''}"
         if name not in seen:
             seen.add(name)

@@ -348,9 +348,13 @@ def _gradient_sums(config: StepConfig, params: Any, batch: Batch) -> tuple[Any, 
         by_source = _by_source(config, rows, batch) if config.sources else None
         return loss, (rows.total(), by_source)
 
+    # Cast here and not layer by layer, the layers' gradients lie in memory in the dtype in which
+    # they are summed until the optimizer takes them. The numbers are the same.
+    used = {**params, "layers": transformer.cast_matrices(config.model, params["layers"])}
+
     def gradient(batch: Batch) -> tuple[Any, _Sums]:
-        grads, sums = jax.grad(objective, has_aux=True)(params, batch)
-        return grads, sums
+        grads, sums = jax.grad(objective, has_aux=True)(used, batch)
+        return jax.tree.map(lambda grad, param: grad.astype(param.dtype), grads, params), sums
 
     if config.num_microbatches == 1:
         return gradient(batch)

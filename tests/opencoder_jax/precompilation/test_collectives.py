@@ -72,6 +72,23 @@ def test_a_sum_that_each_chip_needs_a_part_of_is_a_reduce_scatter():
     assert found == {("reduce-scatter", ("fsdp",)): 256 * 1024 * 2 * 3 / 4}
 
 
+def test_two_of_one_shard_map_are_two_though_they_share_a_channel():
+    def turned_twice(x):
+        return jax.shard_map(
+            lambda x: jnp.tanh(_turned(jnp.tanh(_turned(x, 0)), 1)),
+            in_specs=PartitionSpec(None, "fsdp"),
+            out_specs=PartitionSpec(None, "fsdp"),
+        )(x)
+
+    def _turned(x, axis):
+        return jax.lax.all_to_all(x, "fsdp", split_axis=axis, concat_axis=1 - axis, tiled=True)
+
+    program = Program(turned_twice, ((512, 512), jnp.float32, PartitionSpec(None, "fsdp")))
+    (found,) = [c for c in program.collectives if c.kind == "all-to-all"]
+    assert found.count == 2
+    assert found.sent_bytes == 2 * (512 * 512 * 4 / 4) * 3 / 4
+
+
 def test_a_sum_over_slices_crosses_the_network_between_them():
     program = Program(
         lambda x, w: x @ w,

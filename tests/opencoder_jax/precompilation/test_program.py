@@ -8,7 +8,7 @@ import pytest
 
 from opencoder_jax import sharding
 from opencoder_jax.model import transformer
-from opencoder_jax.precompilation import operations, program, report, roofline, topology
+from opencoder_jax.precompilation import hlo, operations, program, report, roofline, topology
 from opencoder_jax.precompilation.chips import chips
 from opencoder_jax.precompilation.collectives import Collective
 from opencoder_jax.training import flops, step
@@ -58,6 +58,29 @@ def test_weights_of_a_layer_are_gathered_at_least_for_each_pass_of_each_microbat
     # Forward, and again in the backward pass; embeddings on top, small ones may stay.
     assert 2 * MICROBATCHES * 0.9 * once < gathered < 2 * MICROBATCHES * 2 * once
     assert {c.axes for c in result.counts.collectives} == {("fsdp",)}
+
+
+def test_the_unembeddings_gradient_is_reduced_before_the_layers_backward_pass(result):
+    # In float32 and whole on each device, it is one of the largest arrays of a step.
+    (order,) = [
+        list(computation)
+        for computation, _ in hlo.parse(result.hlo).running()
+        if any(map(_is_backward_loop, computation))
+    ]
+    (backward,) = [i for i, instruction in enumerate(order) if _is_backward_loop(instruction)]
+    part = (small.MODEL.vocab_size // 4, small.MODEL.emb_dim)
+    reduced = [
+        i
+        for i, instruction in enumerate(order)
+        if instruction.opcode == "reduce-scatter" and instruction.results[0].shape == part
+    ]
+    # The embedding's comes at the end.
+    assert len(reduced) == 2
+    assert reduced[0] < backward < reduced[1]
+
+
+def _is_backward_loop(instruction):
+    return instruction.opcode == "while" and "transpose(jvp(Decoder))" in instruction.op_name
 
 
 def test_attention_runs_as_kernels_once_forward_and_once_backward_or_twice(result):
