@@ -11,12 +11,16 @@ device's part, of as many as there are devices. Inside `jax.shard_map`; the loss
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
@@ -26,6 +30,12 @@ Axes = tuple[str, ...]
 
 # Rows of a tile of TPU memory.
 _SUBLANES = 8
+
+# Mesh axis to the sides of the torus along which it runs, the last the fastest; an axis that is
+# not in it is one line. `sharding.activate` sets it.
+torus_sides: ContextVar[Mapping[str, tuple[int, ...]]] = ContextVar(
+    "torus_sides", default=MappingProxyType({})
+)
 
 
 class TableAxes(NamedTuple):
@@ -84,7 +94,7 @@ def scatter(gradient_PD: Float[Array, "P D"], axes: TableAxes, words: int) -> Fl
     if axes.embed:
         # Devices that split the width and not the tokens have one and the same gradient.
         copies = _size(tuple(axis for axis in axes.embed if axis not in axes.tokens))
-        rows_pD = jax.lax.psum_scatter(gradient_PD, axes.embed, tiled=True) / copies
+        rows_pD = _reduce_scattered(gradient_PD, axes.embed) / copies
         gradient_PD = jax.lax.all_to_all(
             rows_pD, axes.embed, split_axis=1, concat_axis=0, tiled=True
         )
@@ -144,6 +154,26 @@ def _backward(
 
 
 _look_up.defvjp(_forward, _backward)
+
+
+def _reduce_scattered(x_PD: Float[Array, "P D"], axes: Axes) -> Float[Array, "p D"]:
+    """A device's rows of the sum over devices, along one side of the torus after the other.
+
+    Along several sides at once the TPU's compiler makes a sum of everything everywhere, for
+    which it needs a second array of that size, and cuts it.
+    """
+    for axis in axes:
+        size = _size((axis,))
+        sides = torus_sides.get().get(axis, (size,))
+        places = np.arange(size).reshape(sides)
+        for side in range(len(sides)):
+            groups = np.moveaxis(places, side, -1).reshape(-1, sides[side]).tolist()
+            x_PD = jax.lax.psum_scatter(
+                x_PD, axis, axis_index_groups=groups if len(sides) > 1 else None, tiled=True
+            )
+            # As in `fused_loss`: rows as rows, or there is no reduce-scatter.
+            x_PD = with_layout_constraint(x_PD, Layout((0, 1)))
+    return x_PD
 
 
 def _axes_of(tokens_BS: Array) -> TableAxes:

@@ -163,6 +163,41 @@ def make_abstract_mesh(config: MeshConfig) -> AbstractMesh:
     return AbstractMesh(shape, MESH_AXES, axis_types=_AUTO)
 
 
+def sides_of_axes(mesh: AnyMesh) -> dict[str, tuple[int, ...]]:
+    """Sides of the torus that each mesh axis runs along, where they are several.
+
+    `{"fsdp": (16, 16)}`: neighbours in `fsdp` are so along the second side, and every 16th
+    along the first. An axis in no such order, or over several slices, is left out.
+    """
+    if not isinstance(mesh, Mesh) or mesh.devices.flat[0].platform != "tpu":
+        return {}
+    found = {}
+    for number, name in enumerate(mesh.axis_names):
+        line = np.moveaxis(mesh.devices, number, 0).reshape(mesh.devices.shape[number], -1)[:, 0]
+        sides = _sides(np.array([(*device.coords, device.core_on_chip) for device in line]))
+        if len({getattr(device, "slice_index", 0) for device in line}) == 1 and len(sides) > 1:
+            found[name] = sides
+    return found
+
+
+def _sides(places: np.ndarray) -> tuple[int, ...]:
+    """Lengths of the sides that `places` (int[n, dimensions]) runs through, the last the fastest.
+
+    Empty where it runs in no such order.
+    """
+    moving = [along for along in places.T if (along != along[0]).any()]
+    moving.sort(key=lambda along: -int(np.argmax(along != along[0])))
+    sides = tuple(len(set(along)) for along in moving)
+    if math.prod(sides) != len(places):
+        return ()
+    for side, along in enumerate(moving):
+        # One value for each place along this side, wherever along the others.
+        by_place = np.moveaxis(along.reshape(sides), side, 0).reshape(sides[side], -1)
+        if (by_place != by_place[:, :1]).any():
+            return ()
+    return sides
+
+
 def _grid_in_order(config: MeshConfig, devices: Sequence[Any]) -> np.ndarray:
     """CPUs and GPUs have no torus: processes one after the other, slices outermost."""
     shape = config.shape(len(devices))

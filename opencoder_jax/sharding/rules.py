@@ -20,7 +20,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.transformer import Params, abstract_params, logical_axes
-from opencoder_jax.sharding.mesh import MESH_AXES, AnyMesh, ShardingError
+from opencoder_jax.model.vocabulary_table import torus_sides
+from opencoder_jax.sharding.mesh import MESH_AXES, AnyMesh, ShardingError, sides_of_axes
 
 BATCH_AXES = ("batch", "length")
 
@@ -70,8 +71,12 @@ def activate(mesh: AnyMesh, rules: AxisRules) -> Iterator[None]:
     use: contextlib.AbstractContextManager = (
         jax.set_mesh(mesh) if isinstance(mesh, Mesh) else jax.sharding.use_abstract_mesh(mesh)
     )
-    with use, nn.logical_axis_rules(rules.as_flax()):
-        yield
+    token = torus_sides.set(sides_of_axes(mesh))
+    try:
+        with use, nn.logical_axis_rules(rules.as_flax()):
+            yield
+    finally:
+        torus_sides.reset(token)
 
 
 def param_shardings(config: TransformerConfig, mesh: AnyMesh, rules: AxisRules) -> Params:

@@ -12,6 +12,7 @@ from opencoder_jax import configuration, sharding
 from opencoder_jax.model import transformer
 from opencoder_jax.sharding import AxisRules, MeshConfig, ShardingError
 from opencoder_jax.sharding.__main__ import print_parameter_table
+from opencoder_jax.sharding.mesh import sides_of_axes
 from opencoder_jax.training import step
 from tests.opencoder_jax.model.small_models import GROUPED, configured_model, params_of
 from tests.opencoder_jax.training import small
@@ -110,6 +111,36 @@ def _topology(name: str, monkeypatch: pytest.MonkeyPatch, **options: int) -> lis
 def test_a_mesh_axis_runs_along_a_side_of_the_torus(monkeypatch):
     mesh = sharding.make_mesh(MeshConfig(16, 16, 1), _topology("v5e:16x16", monkeypatch))
     assert [device.coords for device in mesh.devices[5, :, 0]] == [[i, 5, 0] for i in range(16)]
+
+
+@pytest.mark.parametrize(
+    ("topology", "slices", "config", "sides"),
+    [
+        ("v5e:16x16", 1, MeshConfig(16, 16, 1), {}),
+        ("v5e:16x16", 1, MeshConfig(1, 256, 1), {"fsdp": (16, 16)}),
+        (
+            *("v5e:16x16", 1, MeshConfig(4, 64, 1, allow_split_physical_axes=True)),
+            {"fsdp": (16, 4)},
+        ),
+        ("v5p:4x4x4", 1, MeshConfig(1, 64, 1), {"fsdp": (4, 4, 4)}),
+        # Part of it is over the network between slices.
+        ("v5e:4x4", 2, MeshConfig(1, 16, 1, dcn_fsdp=2), {}),
+    ],
+    ids=str,
+)
+def test_an_axis_knows_the_sides_of_the_torus_that_it_runs_along(
+    topology, slices, config, sides, monkeypatch
+):
+    options = {"num_slices": slices} if slices > 1 else {}
+    mesh = sharding.make_mesh(config, _topology(topology, monkeypatch, **options))
+    assert sides_of_axes(mesh) == sides
+    for axis, lengths in sides.items():
+        axis_last = np.moveaxis(mesh.devices, mesh.axis_names.index(axis), -1)
+        torus = axis_last.reshape(-1, *lengths)[0]
+        for side, length in enumerate(lengths):
+            # Those that differ along one side only lie on one line.
+            line = np.moveaxis(torus, side, -1).reshape(-1, length)[0]
+            assert np.count_nonzero(np.ptp([device.coords for device in line], axis=0)) == 1
 
 
 def test_data_is_split_over_slices_and_a_copy_stays_within_one(monkeypatch):

@@ -56,6 +56,13 @@ def test_devices_change_nothing(sizes):
     assert_it_is_a_lookup(small.placement(*sizes))
 
 
+@pytest.mark.parametrize("sides", [(2, 4), (4, 2), (2, 2, 2)], ids=str)
+def test_nor_do_the_sides_of_the_torus_that_they_lie_along(sides, monkeypatch):
+    where = small.placement(1, 8)
+    monkeypatch.setattr("opencoder_jax.sharding.rules.sides_of_axes", lambda mesh: {"fsdp": sides})
+    assert_it_is_a_lookup(where)
+
+
 def test_a_batch_that_devices_cannot_split_is_each_devices_own():
     assert_it_is_a_lookup(small.placement(2, 2, 2), batch_size=3)
 
