@@ -1,43 +1,29 @@
 """`python -m opencoder_jax.import_hf`: a Hugging Face folder as a model directory.
 
 Takes any model of the Llama family (tied or untied, any grouping of heads): an exported
-one of this project, the released OpenCoder weights, or another. The result holds one
-checkpoint without optimizer state, which `train` starts from (`INITIAL_CHECKPOINT_PATH`)
-and `evaluate`, `generate` and `export_hf` read. The tokenizer comes with it, in `tokenizer/`,
-for `beam_pipelines.pack` to make training data with.
+one of this project, the released OpenCoder weights, or another. What comes out:
+`training/imported.py`.
 
 The files are read twice, a block at a time: once to see that they are sound and for the
 checksums that the checkpoint carries, once to write it. No model is held in memory.
-`model.gin` beside the checkpoint says its dimensions, as `train` wants them.
 """
 
 import functools
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats.manifest import already_done, file_sha256, write_manifest
-from opencoder_jax.formats.staging import staged_folder
-from opencoder_jax.formats.tokenizer import copy_tokenizer, open_tokenizer
-from opencoder_jax.huggingface.folder import (
-    HuggingFaceFolder,
-    by_parameter,
-)
+from opencoder_jax.huggingface.folder import HuggingFaceFolder, by_parameter
 from opencoder_jax.huggingface.llama import NUMPY_DTYPES, Block
 from opencoder_jax.model.config import DTYPES, TransformerConfig
-from opencoder_jax.model.loading import TOKENIZER_FOLDER
-from opencoder_jax.timing import timed
+from opencoder_jax.model.loading import open_tokenizer_of
 from opencoder_jax.training import checkpoint_parts
 from opencoder_jax.training.checkpoint_parts import Part, StreamedArray, part_checksum
-from opencoder_jax.training.checkpoints import CheckpointMetadata
-
-MODEL_GIN = "model.gin"
-_JOB = "import_hf"
+from opencoder_jax.training.imported import write_model_directory
 
 
 def import_hf(
@@ -68,26 +54,18 @@ def import_hf(
     if max_length is not None:
         model = model.replace(max_length=max_length)
     source.check(model)
-    tokenizer = open_tokenizer(input_dir)
+    tokenizer = open_tokenizer_of(input_dir, model)
     arrays = _arrays(source, model)
     checksums, digest = _survey(arrays)
-    config = {"model": model.to_json(), "step": step}
-    inputs = {"params": digest, "tokenizer": tokenizer.fingerprint}
-    if already_done(model_dir, job=_JOB, config=config, inputs=inputs):
-        print(f"{model_dir} is finished: nothing to do", file=sys.stderr)
-        return
-    metadata = CheckpointMetadata.of_import(step, model.to_json(), tokenizer.fingerprint, inputs)
-    with staged_folder(model_dir) as folder, timed(folder):
-        (folder / TOKENIZER_FOLDER).mkdir()
-        copy_tokenizer(input_dir, folder / TOKENIZER_FOLDER)
-        checkpoint_parts.save(folder, arrays, checksums, metadata)
-        configuration.write_config_gin(folder)
-        (folder / MODEL_GIN).write_text(_model_gin(model))
-        # Orbax's own files differ from run to run; the parameters' digest stands for them.
-        files = {"params": digest, **_hashes(folder / TOKENIZER_FOLDER)}
-        counts = {"parameters": model.parameter_count()}
-        write_manifest(folder, job=_JOB, config=config, inputs=inputs, counts=counts, files=files)
-    print(f"imported {model.parameter_count():,} parameters to {model_dir}/checkpoint_{step}")
+    write_model_directory(
+        model_dir,
+        job="import_hf",
+        model=model,
+        step=step,
+        tokenizer=tokenizer,
+        params_digest=digest,
+        save=lambda folder, metadata: checkpoint_parts.save(folder, arrays, checksums, metadata),
+    )
 
 
 def _arrays(
@@ -121,22 +99,6 @@ def _survey(
             digest.update(np.ascontiguousarray(part.block).reshape(-1).view(np.uint8).data)
         checksums[path] %= 2**32
     return checksums, digest.hexdigest()
-
-
-def _model_gin(model: TransformerConfig) -> str:
-    """The dimensions as `gin_configs/models` has them, to train what was imported."""
-    fields = "".join(f"  {name} = {value!r}\n" for name, value in model.to_json().items())
-    return (
-        "# The imported model, for `train`: --gin_file=<this file> after the phase's own.\n"
-        "from __gin__ import dynamic_registration\n\n"
-        "from opencoder_jax.model import config\n\n"
-        "MODEL = @config.TransformerConfig()\n\n"
-        f"config.TransformerConfig:\n{fields}"
-    )
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    return {f"{folder.name}/{p.name}": file_sha256(p) for p in sorted(folder.iterdir())}
 
 
 if __name__ == "__main__":

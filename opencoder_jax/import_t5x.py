@@ -1,9 +1,8 @@
 """`python -m opencoder_jax.import_t5x`: a T5X checkpoint of our model as a model directory.
 
-What T5X trained (docs/t5x.md) becomes one checkpoint without optimizer state, which `train`
-starts from (`INITIAL_CHECKPOINT_PATH`) and `evaluate`, `generate` and `export_hf` read.
-T5X stores the parameters under `target`, as the very tree that we use, so nothing is
-renamed; T5X itself is not needed. A checkpoint of any other model is refused.
+What T5X trained (docs/t5x.md) becomes a model directory (`training/imported.py`). T5X stores
+the parameters under `target`, as the very tree that we use, so nothing is renamed; T5X itself
+is not needed. A checkpoint of any other model is refused.
 """
 
 import sys
@@ -14,21 +13,16 @@ import orbax.checkpoint as ocp
 
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
-from opencoder_jax.formats.manifest import already_done, file_sha256, write_manifest
-from opencoder_jax.formats.staging import staged_folder
-from opencoder_jax.formats.tokenizer import copy_tokenizer, open_tokenizer
 from opencoder_jax.model.config import TransformerConfig
-from opencoder_jax.model.loading import TOKENIZER_FOLDER
+from opencoder_jax.model.loading import open_tokenizer_of
 from opencoder_jax.model.transformer import Params, abstract_params
 from opencoder_jax.sharding import param_name
-from opencoder_jax.timing import timed
 from opencoder_jax.training.checkpoints import (
     CheckpointMetadata,
     CheckpointWriter,
     params_sha256,
 )
-
-_JOB = "import_t5x"
+from opencoder_jax.training.imported import write_model_directory
 
 
 def import_t5x(
@@ -45,39 +39,22 @@ def import_t5x(
     Raises:
       InputError: no T5X checkpoint, or one of another model or tokenizer.
     """
-    tokenizer = open_tokenizer(tokenizer_dir)
-    if tokenizer.vocab_size > model.vocab_size:
-        raise InputError(
-            f"{tokenizer_dir} has {tokenizer.vocab_size} tokens, the model's vocab_size is "
-            f"{model.vocab_size}"
-        )
+    tokenizer = open_tokenizer_of(tokenizer_dir, model)
     params = read_t5x_params(checkpoint_dir, model)
-    step = int(Path(checkpoint_dir).name.removeprefix("checkpoint_"))
-    config = {"model": model.to_json(), "step": step}
-    digest = params_sha256(params)
-    inputs = {"params": digest, "tokenizer": tokenizer.fingerprint}
-    if already_done(model_dir, job=_JOB, config=config, inputs=inputs):
-        print(f"{model_dir} is finished: nothing to do", file=sys.stderr)
-        return
-    metadata = CheckpointMetadata.of_import(step, model.to_json(), tokenizer.fingerprint, inputs)
-    with staged_folder(model_dir) as folder, timed(folder):
-        (folder / TOKENIZER_FOLDER).mkdir()
-        copy_tokenizer(tokenizer_dir, folder / TOKENIZER_FOLDER)
+
+    def save(folder: Path, metadata: CheckpointMetadata) -> None:
         with CheckpointWriter(folder) as checkpoints:
             checkpoints.save(params, None, metadata)
-        configuration.write_config_gin(folder)
-        tokenizer_files = sorted((folder / TOKENIZER_FOLDER).iterdir())
-        # Orbax's own files differ from run to run; the parameters' digest stands for them.
-        files = {f"{TOKENIZER_FOLDER}/{path.name}": file_sha256(path) for path in tokenizer_files}
-        write_manifest(
-            folder,
-            job=_JOB,
-            config=config,
-            inputs=inputs,
-            counts={"parameters": model.parameter_count()},
-            files={"params": digest, **files},
-        )
-    print(f"imported {model.parameter_count():,} parameters to {model_dir}/checkpoint_{step}")
+
+    write_model_directory(
+        model_dir,
+        job="import_t5x",
+        model=model,
+        step=int(Path(checkpoint_dir).name.removeprefix("checkpoint_")),
+        tokenizer=tokenizer,
+        params_digest=params_sha256(params),
+        save=save,
+    )
 
 
 def read_t5x_params(checkpoint_dir: str | Path, model: TransformerConfig) -> Params:

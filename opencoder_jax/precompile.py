@@ -8,7 +8,6 @@ model directory and checkpoints need not exist. Exit status: 0 the step fits, 3 
 2 bad input. docs/precompile.md explains the report; next: `precompilation.program`.
 """
 
-import dataclasses
 import inspect
 import json
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 from opencoder_jax import configuration, sharding
 from opencoder_jax.data.batches import DatasetPlan, plan_shapes
-from opencoder_jax.errors import InputError, require_at_least
+from opencoder_jax.errors import InputError
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.precompilation import report
 from opencoder_jax.precompilation import topology as topologies
@@ -74,14 +73,8 @@ def train(
       InputError: no such topology, or a mesh, batch or model that does not fit it.
     """
     _check_names(of_train)
-    require_at_least(1, num_microbatches=num_microbatches, loss_chunk_length=loss_chunk_length)
-    of_step = {field.name for field in dataclasses.fields(step.StepConfig)}
-    config = step.StepConfig(
-        model=model,
-        loss_chunk_length=loss_chunk_length,
-        num_microbatches=num_microbatches,
-        **{name: value for name, value in of_train.items() if name in of_step},
-    )
+    parts = {"num_microbatches": num_microbatches, "loss_chunk_length": loss_chunk_length}
+    config = step.StepConfig.of_training({**of_train, "model": model, **parts})
     where = topologies.parse(topology, num_slices)
     results = []
     for batch_size, sequence_length in dict.fromkeys(plan_shapes(train_dataset_cfg)):

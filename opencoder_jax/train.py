@@ -25,8 +25,9 @@ from opencoder_jax.data.fingerprints import check_fingerprint
 from opencoder_jax.distributed import DistributedConfig, is_primary, joins, run
 from opencoder_jax.errors import InputError, require_at_least, require_positive
 from opencoder_jax.formats import manifest
-from opencoder_jax.formats.tokenizer import Tokenizer, open_tokenizer
+from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.model.config import TransformerConfig
+from opencoder_jax.model.loading import open_tokenizer_of
 from opencoder_jax.timing import timed
 from opencoder_jax.training import (
     checkpoints,
@@ -44,7 +45,7 @@ from opencoder_jax.training.checkpoints import (
     RestoreCheckpointConfig,
     SaveCheckpointConfig,
 )
-from opencoder_jax.training.heldout import heldout_metrics
+from opencoder_jax.training.heldout import heldout_metrics, open_heldout
 from opencoder_jax.training.metrics import MetricsWriter, Mirror, SilentMetrics, open_metrics
 from opencoder_jax.training.optimizers import Optimizer
 from opencoder_jax.training.profiling import ProfileConfig
@@ -125,32 +126,26 @@ def train(
     """
     if wandb:
         wandb_metrics.import_wandb()
-    require_at_least(
-        1,
-        train_steps=train_steps,
-        num_microbatches=num_microbatches,
-        loss_chunk_length=loss_chunk_length,
-    )
-    if save_checkpoint_cfg.keep is not None:
-        require_at_least(1, keep_checkpoints=save_checkpoint_cfg.keep)
-    if save_checkpoint_cfg.keep_period is not None:
-        require_at_least(1, keep_period=save_checkpoint_cfg.keep_period)
+    require_at_least(1, train_steps=train_steps)
     require_at_least(
         0,
-        save_period=save_checkpoint_cfg.period,
         stats_period=stats_period,
         eval_period=eval_period,
         eval_steps=eval_steps,
         num_prefetch_processes=num_prefetch_processes,
-        z_loss=z_loss,
     )
     # Before anything else asks JAX for its devices.
     placement = step.Placement(sharding.make_mesh(mesh))
-    tokenizer = _open_tokenizer(tokenizer_dir, model)
-    source = _open_source(train_dataset_cfg, tokenizer, placement)
+    tokenizer = open_tokenizer_of(tokenizer_dir, model)
+    source = BatchSource(
+        train_dataset_cfg, rows=lambda batch_size: sharding.local_rows(batch_size, *placement)
+    )
+    _check_packed_with(tokenizer, source.packed_dir, source.tokenizer_fingerprint)
     heldout = None
     if train_eval_dataset_cfg and eval_steps:
-        heldout = _open_source(train_eval_dataset_cfg, tokenizer, placement)
+        heldout = open_heldout(train_eval_dataset_cfg, placement)
+        packed_with = heldout.fingerprint["tokenizer"]
+        _check_packed_with(tokenizer, train_eval_dataset_cfg.packed_dir, packed_with)
     start = PhaseStart.read(restore_checkpoint_cfg, model, tokenizer)
     start.check_optimizer(optimizer)
     config = step.StepConfig(
@@ -166,7 +161,7 @@ def train(
     )
     loop_config = loop.LoopConfig(
         last_step=start.first_step + train_steps,
-        save_period=save_checkpoint_cfg.period,
+        save=save_checkpoint_cfg,
         stats_period=stats_period,
         eval_period=eval_period,
         num_prefetch_processes=num_prefetch_processes,
@@ -228,10 +223,7 @@ def train(
             state, metadata = restore_or_init(
                 model_dir, config, placement, random_seed, start, metadata
             )
-        evaluate = None
-        if heldout and train_eval_dataset_cfg:
-            names = heldout.source_names
-            evaluate = heldout_metrics(config, placement, train_eval_dataset_cfg, names, eval_steps)
+        evaluate = heldout_metrics(config, placement, heldout, eval_steps) if heldout else None
         functions = loop.Functions(
             put_batch=functools.partial(step.put_batch, placement),
             train_step=sealing(step.make_train_step(config, placement)),
@@ -252,25 +244,13 @@ def train(
     run_directory.finish(model_dir, identity, metadata, state.params)
 
 
-def _open_tokenizer(tokenizer_dir: str, model: TransformerConfig) -> Tokenizer:
-    tokenizer = open_tokenizer(tokenizer_dir)
-    if tokenizer.vocab_size > model.vocab_size:
+def _check_packed_with(tokenizer: Tokenizer, packed_dir: str, fingerprint: str) -> None:
+    if fingerprint != tokenizer.fingerprint:
         raise InputError(
-            f"{tokenizer.path} has {tokenizer.vocab_size} tokens, the model's vocab_size is "
-            f"{model.vocab_size}"
-        )
-    return tokenizer
-
-
-def _open_source(plan: DatasetPlan, tokenizer: Tokenizer, placement: step.Placement) -> BatchSource:
-    source = BatchSource(plan, rows=lambda batch_size: sharding.local_rows(batch_size, *placement))
-    if source.tokenizer_fingerprint != tokenizer.fingerprint:
-        raise InputError(
-            f"{source.packed_dir} was packed with tokenizer {source.tokenizer_fingerprint}, "
+            f"{packed_dir} was packed with tokenizer {fingerprint}, "
             f"{tokenizer.path} is {tokenizer.fingerprint}: pack the data again with "
             "`python -m beam_pipelines.pack`, or give the tokenizer that it was packed with"
         )
-    return source
 
 
 def _check_stages(source: BatchSource, last_step: int, start: PhaseStart) -> None:

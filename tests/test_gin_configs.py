@@ -92,15 +92,7 @@ def test_gin_file_parses_with_its_own_command(name):
 def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
     settings = _training_settings(name)
     where = step.Placement(sharding.make_abstract_mesh(settings.mesh))
-    config = step.StepConfig(
-        model=settings.model,
-        optimizer=settings.optimizer,
-        schedule=settings.schedule,
-        z_loss=settings.z_loss,
-        loss_chunk_length=settings.loss_chunk_length,
-        num_microbatches=settings.num_microbatches,
-        spikes=settings.spikes,
-    )
+    config = step.StepConfig.of_training(vars(settings))
     for shape in sorted(set(plan_shapes(settings.train_dataset_cfg))):
         step.check_sizes(config, where, *shape)
         rows = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding.batch_sharding(*where))

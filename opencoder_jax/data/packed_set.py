@@ -99,7 +99,12 @@ def heldout_sequences(packed_dir: str | os.PathLike, name: str) -> Iterator[Pack
     Raises:
       InputError: as `open_packed_set`, at once; there may be none to yield.
     """
-    records = ShardRecords(open_packed_set(packed_dir, name, "heldout").shards)
+    return sequences(open_packed_set(packed_dir, name, "heldout"))
+
+
+def sequences(packed_set: PackedSet) -> Iterator[PackedSequence]:
+    """The sequences of an opened set in the order of its records, read as they are asked for."""
+    records = ShardRecords(packed_set.shards)
     return (decode_packed(records[index]) for index in range(len(records)))
 
 

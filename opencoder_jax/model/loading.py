@@ -84,6 +84,21 @@ def find_step(folder: str | Path, step: int | None) -> int | None:
     return max(checkpoints.steps(folder), default=None)
 
 
+def open_tokenizer_of(folder: str | os.PathLike, model: TransformerConfig) -> Tokenizer:
+    """The tokenizer in a folder, for this model.
+
+    Raises:
+      InputError: there is none, or it has more tokens than the model.
+    """
+    tokenizer = open_tokenizer(folder)
+    if tokenizer.vocab_size > model.vocab_size:
+        raise LoadingError(
+            f"{tokenizer.path} has {tokenizer.vocab_size} tokens, the model's vocab_size is "
+            f"{model.vocab_size}"
+        )
+    return tokenizer
+
+
 def read_own_tokenizer(folder: str | os.PathLike, fingerprint: str) -> Tokenizer:
     """The tokenizer of a model directory.
 
@@ -118,11 +133,6 @@ def _load_model_directory(folder: Path, step: int | None) -> LoadedModel:
 def _load_huggingface(folder: Path) -> LoadedModel:
     source = HuggingFaceFolder(folder)
     config = source.read_config()
-    tokenizer = open_tokenizer(folder)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise LoadingError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only "
-            f"{config.vocab_size}"
-        )
+    tokenizer = open_tokenizer_of(folder, config)
     params = source.read_params()
     return LoadedModel(config, params, tokenizer, 0, tokenizer.bos_ids, tokenizer.eos_ids)

@@ -7,7 +7,7 @@ the layers serves the loss and the single tokens' likelihoods. Next: `evaluation
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from opencoder_jax import sharding
-from opencoder_jax.data.batches import DatasetConfig
-from opencoder_jax.data.packed_set import heldout_sequences
+from opencoder_jax.data.dataset import Dataset, DatasetConfig
+from opencoder_jax.data.packed_set import sequences
 from opencoder_jax.evaluation.bits_per_byte import Score, add_segments, nats_of_targets
 from opencoder_jax.formats.packed import PackedSequence, features
 from opencoder_jax.training import step
@@ -25,11 +25,22 @@ from opencoder_jax.training.losses import LossSums
 Sequences = tuple[PackedSequence, ...]
 
 
+def open_heldout(config: DatasetConfig, placement: step.Placement) -> Dataset:
+    """The held-out sets, checked before anything is trained.
+
+    Raises:
+      InputError: as `Dataset`, or the mesh does not divide a batch.
+    """
+    dataset = Dataset(config)
+    shape = (config.batch_size, dataset.sequence_length)
+    sharding.check_divides("held-out batch", sharding.BATCH_AXES, shape, *placement)
+    return dataset
+
+
 def heldout_metrics(
     config: step.StepConfig,
     placement: step.Placement,
-    dataset: DatasetConfig,
-    sets: Sequence[str],
+    dataset: Dataset,
     eval_steps: int,
 ) -> Callable[[Any], dict[str, float]]:
     """Parameters to held-out figures.
@@ -37,8 +48,7 @@ def heldout_metrics(
     Args:
       config: of the training step.
       placement: of the parameters.
-      dataset: has the folder of the packed sets, and B.
-      sets: their names.
+      dataset: see `open_heldout`.
       eval_steps: batches in all; the sets have equal parts of their eval_steps x B sequences.
 
     Returns:
@@ -46,15 +56,16 @@ def heldout_metrics(
       `bits_per_byte/<language>` where the language has text.
     """
     evaluate = _make_evaluate(config, placement)
-    count = -(-eval_steps * dataset.batch_size // len(sets))
+    batch_size = dataset.config.batch_size
+    count = -(-eval_steps * batch_size // len(dataset.names))
 
     def metrics(params: Any) -> dict[str, float]:
         sums: list[LossSums] = []
         scores: dict[str, Score] = {}
         # A batch is read while the devices compute the one before.
         waiting: tuple[Sequences, Array] | None = None
-        for rows in _batches(dataset, sets, count):
-            batch = _put(placement, rows, dataset.batch_size)
+        for rows in _batches(dataset, count):
+            batch = _put(placement, rows, batch_size)
             batch_sums, nats = evaluate(params, batch)
             sums.append(batch_sums)
             if waiting:
@@ -100,10 +111,11 @@ def _make_evaluate(config: step.StepConfig, placement: step.Placement) -> jax.st
     )
 
 
-def _batches(dataset: DatasetConfig, sets: Sequence[str], count: int) -> Iterator[Sequences]:
+def _batches(dataset: Dataset, count: int) -> Iterator[Sequences]:
     """The first `count` sequences of each set, B at a time; the last batch may be smaller."""
-    first = (itertools.islice(heldout_sequences(dataset.packed_dir, name), count) for name in sets)
-    return itertools.batched(itertools.chain.from_iterable(first), dataset.batch_size)
+    sets = (dataset.sets[name] for name in dataset.names)
+    first = (itertools.islice(sequences(packed_set), count) for packed_set in sets)
+    return itertools.batched(itertools.chain.from_iterable(first), dataset.config.batch_size)
 
 
 def _put(placement: step.Placement, rows: Sequences, batch_size: int) -> step.Batch:

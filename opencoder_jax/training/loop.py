@@ -19,7 +19,12 @@ import numpy as np
 from opencoder_jax import progress
 from opencoder_jax.data.batches import BatchSource
 from opencoder_jax.distributed import termination
-from opencoder_jax.training.checkpoints import CheckpointMetadata, CheckpointWriter
+from opencoder_jax.training.checkpoints import (
+    CheckpointMetadata,
+    CheckpointWriter,
+    SaveCheckpointConfig,
+)
+from opencoder_jax.training.checkpoints.occasions import Occasions
 from opencoder_jax.training.goodput import Stopwatch
 from opencoder_jax.training.metrics import MetricsWriter, SilentMetrics
 from opencoder_jax.training.profiling import Profiler
@@ -36,7 +41,7 @@ class LoopConfig:
 
     Attributes:
       last_step: the step count to end at.
-      save_period: steps between checkpoints; the last step is always saved.
+      save: when to save; the last step always is.
       stats_period: steps between lines of metrics; the last step always has one.
       eval_period: steps between held-out losses; 0 for none.
       num_prefetch_processes: processes that prepare batches; 0 for threads of this one.
@@ -44,7 +49,7 @@ class LoopConfig:
     """
 
     last_step: int
-    save_period: int
+    save: SaveCheckpointConfig
     stats_period: int
     eval_period: int
     figures: RecorderConfig
@@ -111,6 +116,7 @@ def run(
     tokens = collections.Counter(metadata.tokens_by_source)
     prepared = source.iterate(metadata.step, num_processes=config.num_prefetch_processes)
     remaining = config.last_step - metadata.step
+    occasions = Occasions(config.save.period, config.save.period_minutes, metadata.step)
     train_step = _with_compile_time(functions.train_step, stopwatch)
     stopwatch.begin(metadata.step)
     with (
@@ -137,7 +143,7 @@ def run(
                 with stopwatch.lost("evaluation"):
                     writers.heldout.write(step, functions.heldout_metrics(state.params))
             stop = terminated(step)
-            if last or stop or _due(step, config.save_period):
+            if last or stop or occasions.now(step):
                 recorder.flush()
                 metadata = dataclasses.replace(
                     metadata,
@@ -147,6 +153,7 @@ def run(
                 )
                 with stopwatch.lost("checkpoint"):
                     writers.checkpoints.save(state.params, state.opt_state, metadata)
+                occasions.saved(step)
                 # What a process that resumes here does not have to make again ends here.
                 stopwatch.record(step)
             else:

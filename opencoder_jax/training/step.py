@@ -12,7 +12,7 @@ leaves all but the count of steps as it was (`spikes`). Trace the steps (first c
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
 from opencoder_jax import sharding
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.packed import BATCH_KEYS
 from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
@@ -83,6 +83,22 @@ class StepConfig:
     num_microbatches: int = 1
     spikes: SpikeConfig | None = None
     sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_at_least(
+            1, num_microbatches=self.num_microbatches, loss_chunk_length=self.loss_chunk_length
+        )
+        require_at_least(0, z_loss=self.z_loss)
+
+    @classmethod
+    def of_training(cls, settings: Mapping[str, Any]) -> Self:
+        """The step that parameters of `opencoder_jax.train.train` ask for, by name.
+
+        What is no part of a step is left aside; `first_step` and `sources`, which follow from
+        checkpoint and data, stay as they are by default.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in settings.items() if name in names})
 
 
 class Placement(NamedTuple):

@@ -13,6 +13,8 @@ MODEL = {
     "max_length": packed_example.SEQUENCE_LENGTH,
 }
 
+EVAL_PERIOD = 50
+
 
 def model_flags(**changes: object) -> list[str]:
     """The dimensions of `MODEL`, or some changed, over those of a gin file."""
@@ -29,7 +31,7 @@ def flags(*more: str, steps: int, save_period: int) -> list[str]:
         f"--gin.TASK_FEATURE_LENGTHS={{'targets': {packed_example.SEQUENCE_LENGTH}}}",
         *model_flags(),
         "--gin.BATCH_SIZE=4",
-        "--gin.train.eval_period=50",
+        f"--gin.train.eval_period={EVAL_PERIOD}",
         "--gin.train.eval_steps=1",
         f"--gin.TRAIN_STEPS={steps}",
         f"--gin.checkpoints.SaveCheckpointConfig.period={save_period}",

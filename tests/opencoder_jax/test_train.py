@@ -173,6 +173,14 @@ def test_bits_per_byte_in_the_loop_are_those_of_the_evaluation(pretrained):
     assert last["loss_per_nonpadding_target_token"] == pytest.approx(nats / tokens, rel=1e-5)
 
 
+def test_a_period_of_time_alone_saves_after_each_step_at_which_it_is_over(tmp_path):
+    # Every step takes longer.
+    period = "--gin.checkpoints.SaveCheckpointConfig.period"
+    more = (f"{period}=0", f"{period}_minutes=1e-9", "--gin.TRAIN_STEPS=3")
+    assert _run(tmp_path / "run", *more) == 0
+    assert checkpoints.steps(tmp_path / "run") == [1, 2, 3]
+
+
 def test_a_finished_directory_is_left_alone(pretrained, capsys):
     before = (pretrained / "manifest.json").stat().st_mtime_ns
     assert _run(pretrained) == 0

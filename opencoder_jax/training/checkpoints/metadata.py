@@ -1,4 +1,4 @@
-"""What a checkpoint was made from, when it counts as whole, and when to make one.
+"""What a checkpoint was made from, when it counts as whole, and what is asked of them.
 
 A folder `checkpoint_N` is a checkpoint if it has the file that is written last. One without
 is half written (on a store that cannot rename folders), half deleted or half copied, and
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least, require_positive
 from opencoder_jax.formats import manifest
 
 # Orbax writes it when everything else is in place.
@@ -79,7 +79,9 @@ class SaveCheckpointConfig:
     """When to save and what to keep, with T5X's names.
 
     Attributes:
-      period: steps between checkpoints; the last step of a run is always saved.
+      period: steps between checkpoints, 0 for none; the last step of a run is always saved.
+      period_minutes: minutes between checkpoints at most: one is also made after the step at
+        which they are over. None for no such limit.
       keep: how many of the latest to keep; None keeps all.
       keep_period: of the older ones, those whose step is a multiple of this stay for good;
         None lets all of them go.
@@ -88,6 +90,15 @@ class SaveCheckpointConfig:
     period: int
     keep: int | None = None
     keep_period: int | None = None
+    period_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least(0, **{"SaveCheckpointConfig.period": self.period})
+        for name in ("keep", "keep_period"):
+            if getattr(self, name) is not None:
+                require_at_least(1, **{f"SaveCheckpointConfig.{name}": getattr(self, name)})
+        if self.period_minutes is not None:
+            require_positive(**{"SaveCheckpointConfig.period_minutes": self.period_minutes})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,3 +124,9 @@ def test_each_source_has_the_loss_of_its_own_sequences(num_microbatches):
         )
     assert float(metrics["nonpadding_target_tokens/absent"]) == 0
     assert np.isfinite(float(metrics["learning/grad_norm"]))
+
+
+@pytest.mark.parametrize("name", ["num_microbatches", "loss_chunk_length", "z_loss"])
+def test_a_step_of_impossible_numbers_is_refused(name):
+    with pytest.raises(InputError, match=f"{name} is -1, expected at least"):
+        step.StepConfig.of_training({**vars(small.CONFIG), name: -1, "model_dir": "left aside"})
