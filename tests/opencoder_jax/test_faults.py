@@ -17,6 +17,7 @@ from benchmarks import faults
 from benchmarks.training_process import TrainingProcess
 from opencoder_jax.errors import STORAGE_EXIT_STATUS
 from opencoder_jax.training import checkpoints
+from opencoder_jax.training.metrics import read_metrics
 from tests.opencoder_jax import small_run
 
 pytestmark = pytest.mark.timeout(1800)
@@ -61,6 +62,28 @@ def test_a_run_killed_at_its_tender_moments_ends_as_one_in_peace(peace, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", ["save", "finish"])
+def test_a_run_killed_while_its_last_checkpoint_is_written_or_there_ends_as_one_in_peace(
+    peaceful, peace, tmp_path, stage
+):
+    last = SIZE["steps"]
+    for attempt in range(5):  # The moment may be over before it is seen.
+        model_dir = tmp_path / f"run{attempt}"
+        shutil.copytree(peaceful, model_dir)
+        shutil.rmtree(model_dir / f"checkpoint_{last}")
+        (model_dir / "manifest.json").unlink()
+        killed = faults.kill(
+            model_dir, flags(), lambda process: process.stage() == stage and process.step() == last
+        )
+        if killed and killed.saved == {"save": last - SIZE["save_period"], "finish": last}[stage]:
+            break
+    assert killed
+    assert killed.stage == stage
+    assert not (model_dir / "manifest.json").exists()
+    assert_ends_as_in_peace(model_dir, peace)
+
+
+@pytest.mark.slow
 def test_a_run_killed_at_twenty_random_moments_ends_as_one_in_peace(peace, tmp_path):
     model_dir = tmp_path / "run"
     kills = 0
@@ -89,6 +112,22 @@ def test_sigterm_while_it_compiles_and_again_while_it_saves_ends_with_143(peace,
     saved = checkpoints.steps(model_dir)
     assert f"saved checkpoint_{saved[-1]}" in process.output
     assert "Traceback" not in process.output
+    assert_ends_as_in_peace(model_dir, peace)
+
+
+def test_sigterm_while_it_evaluates_saves_the_step_and_its_figures_are_whole(peace, tmp_path):
+    model_dir = tmp_path / "run"
+    evaluated = model_dir / "heldout"
+    with TrainingProcess(model_dir, flags()) as process:
+        while process.running() and process.step() < small_run.EVAL_PERIOD:
+            time.sleep(0.002)
+        # The line of the step is there and that of its evaluation, which it compiles, is not.
+        assert (process.step(), read_metrics(evaluated)) == (small_run.EVAL_PERIOD, [])
+        process.signal(signal.SIGTERM)
+        assert process.finish() == 143
+    assert [line["step"] for line in read_metrics(evaluated)] == [small_run.EVAL_PERIOD]
+    assert checkpoints.steps(model_dir)[-1] == small_run.EVAL_PERIOD
+    assert f"saved checkpoint_{small_run.EVAL_PERIOD}" in process.output
     assert_ends_as_in_peace(model_dir, peace)
 
 
