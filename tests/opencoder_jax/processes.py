@@ -59,6 +59,7 @@ class Processes:
         count: int,
         more: Mapping[int, list[str]] | None = None,
         folders: Mapping[int, Path] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """`more` flags, and a working folder, of single processes by their number."""
         with socket.socket() as listener:
@@ -80,7 +81,7 @@ class Processes:
                 stderr=subprocess.PIPE,
                 text=True,
                 cwd=(folders or {}).get(index, ROOT),
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
             )
             for index in range(count)
         ]

@@ -1,5 +1,6 @@
 """Several real processes are one run: the same numbers, one mind, one end."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -19,24 +20,31 @@ LEFT_ALONE = {
     -signal.SIGABRT: "JAX distributed service detected fatal errors",
     PEER_FAILED_EXIT_STATUS: "error: another of the 2 processes is gone, so this one",
 }
+PERIOD_MINUTES = "--gin.checkpoints.SaveCheckpointConfig.period_minutes"
 
 
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory):
-    """A finished run of two processes with four devices each."""
+    """A finished run of two processes with four devices each; beside it what each said."""
     folder = tmp_path_factory.mktemp("by_two") / "run"
-    _run_by_two(folder)
+    for number, text in enumerate(_run_by_two(folder)):
+        (folder.parent / f"process{number}.log").write_text(text)
     return folder
 
 
-def _by_two(folder, **options):
-    return Processes(flags(folder, virtual_cpu_devices=4, data=2, fsdp=4), 2, **options)
+def _by_two(folder):
+    # A period of time that never is over: the processes agree on that, again and again.
+    everywhere = [*flags(folder, virtual_cpu_devices=4, data=2, fsdp=4), f"{PERIOD_MINUTES}=1e6"]
+    return Processes(everywhere, 2, environment={"JAX_LOG_COMPILES": "1"})
 
 
 def _run_by_two(folder):
+    """To its end; what each process said."""
     with _by_two(folder) as running:
-        for status, text in running.finished():
-            assert status == 0, text
+        ended = running.finished()
+    for status, text in ended:
+        assert status == 0, text
+    return [text for _, text in ended]
 
 
 def _assert_same_series(one, other):
@@ -62,6 +70,16 @@ def test_two_processes_train_as_one_does(by_two, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_each_process_compiles_the_step_and_the_evaluation_once(by_two, number):
+    # Evaluated twice, saved four times.
+    log = (by_two.parent / f"process{number}.log").read_text()
+    compiled = re.findall(r"Finished XLA compilation of jit\((\w+)\)", log)
+    assert compiled.count("train_step") == 1
+    assert compiled.count("evaluate") == 1
+
+
+@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_goes_on_in_one_and_in_four(by_two, tmp_path):
     for name in ("one", "four"):
         folder = shutil.copytree(by_two, tmp_path / name)
@@ -70,9 +88,11 @@ def test_a_checkpoint_of_two_processes_goes_on_in_one_and_in_four(by_two, tmp_pa
     assert run_alone(tmp_path / "one", data=1, fsdp=8) == 0
     # Along `tensor` two processes hold, and read, the same rows.
     four = flags(tmp_path / "four", virtual_cpu_devices=1, data=2, fsdp=1, tensor=2)
-    with Processes(four, 4) as running:
+    # All save after the same steps: after each, for no step is as short as this period.
+    with Processes([*four, f"{PERIOD_MINUTES}=1e-9"], 4) as running:
         for status, text in running.finished():
             assert status == 0, text
+    assert checkpoints.steps(tmp_path / "four")[-2:] == [processes.STEPS - 1, processes.STEPS]
     for name in ("one", "four"):
         _assert_same_series(by_two, tmp_path / name)
 
