@@ -206,7 +206,12 @@ def _of_device(
     sums = jax.lax.psum(sums, axes.length) if axes.length else sums
     if not with_gradient:
         return sums, ()
-    by_table = scatter(gradients[0] if turned else gradients[0].T, axes, V).T
+    by_table = gradients[0]
+    if chunk_length == S and not turned and by_table.dtype != hidden_BSD.dtype:
+        # A loop of one turn is no loop, and with a tied table XLA would fold its transposition into
+        # the product: a form that its CPU backend does not have in bfloat16.
+        by_table = jax.lax.optimization_barrier(by_table)
+    by_table = scatter(by_table if turned else by_table.T, axes, V).T
     by_hidden_BSD = jnp.moveaxis(by_hidden[0], 0, 1).reshape(B, S, D)
     if turned:
         # The layers' backward pass waits: else XLA would reduce the gradient after it, and have it

@@ -83,6 +83,19 @@ def test_bfloat16_is_as_near_as_its_rounding_and_gradients_have_their_arrays_dty
     assert_same(expected, found, rtol=0.02, atol=0.1)
 
 
+def test_a_tied_table_trains_in_bfloat16_on_a_cpu():
+    hidden, unembedding, *rest = arrays()
+    hidden = hidden.astype(jnp.bfloat16)
+
+    def tied(hidden, embedding, *rest):
+        return fused(S)(hidden, embedding.T, *rest)
+
+    expected = value_and_gradients(fused(S), (hidden, unembedding, *rest))
+    found = value_and_gradients(tied, (hidden, unembedding.T, *rest))
+
+    assert_same(expected[-1:], [found[-1].T])
+
+
 def test_targets_of_weight_zero_count_for_nothing():
     hidden, unembedding, targets, weights = arrays()
     other_targets = jnp.where(weights == 0, (targets + 1) % V, targets)
