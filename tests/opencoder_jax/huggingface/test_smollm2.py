@@ -1,6 +1,7 @@
-"""A real pretrained model, all the way: import, the same text, SFT, export, the same text."""
+"""A real pretrained model, all the way: import, the same text and scores, SFT, export, the same."""
 
 import json
+import math
 import subprocess
 import sys
 import sysconfig
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from opencoder_jax.data.packed_set import heldout_sequences
 from opencoder_jax.decoding.generation import generate
 from opencoder_jax.decoding.sampling import SamplingSettings
+from opencoder_jax.evaluation.perplexity import score_documents
 from opencoder_jax.formats.chat import encode_prompt
 from opencoder_jax.formats.conversation import Conversation
 from opencoder_jax.formats.manifest import read_manifest
@@ -18,7 +21,7 @@ from opencoder_jax.formats.tokenizer import TOKENIZER_FILES
 from opencoder_jax.model.loading import load_model
 from opencoder_jax.model.transformer import logits
 from tests.opencoder_jax.huggingface import smollm2
-from tests.packed_example import write_conversations
+from tests.packed_example import document, write_conversations, write_corpus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -177,3 +180,64 @@ def test_it_is_tuned_with_our_phases_and_exported_again(folder, imported, tmp_pa
         ).max()
         > 0
     )
+
+
+SNIPPETS = (
+    "def area(width, height):\n    return width * height\n",
+    "# é 漢字 😀 and <|im_end|> in a comment\nprint('naïve')\n",
+    "class Stack:\n    def __init__(self):\n        self.items = []\n",
+    "The quick brown fox jumps over the lazy dog.\n",
+    "int main(void) { return 0; }\n",
+)
+
+
+def transformers_nats(folder, texts):
+    """Of each text: summed negative log likelihood of all its tokens and its end, and how many."""
+    import torch
+
+    model, tokenizer = transformers_model(folder)
+    for text in texts:
+        inside = tokenizer(text, split_special_tokens=True)["input_ids"]
+        ids = torch.tensor([[tokenizer.bos_token_id, *inside, tokenizer.eos_token_id]])
+        with torch.no_grad():
+            log_likelihood = torch.log_softmax(model(ids).logits[0, :-1], dim=-1)
+        chosen = log_likelihood.gather(1, ids[0, 1:, None]).double()
+        yield -float(chosen.sum()), ids.shape[1] - 1
+
+
+def test_it_is_evaluated_with_its_own_tokenizer_as_transformers_scores_it(
+    folder, imported, tmp_path
+):
+    documents = [document(f"repo{i}", f"{i}.py", text) for i, text in enumerate(SNIPPETS)]
+    run(
+        "beam_pipelines.pack",
+        "--gin_file=pack/demo.gin",
+        f"--gin.INPUT_DIR={write_corpus(tmp_path / 'corpus', documents)}",
+        f"--gin.TOKENIZER_DIR={imported / 'tokenizer'}",
+        f"--gin.OUTPUT_DIR={tmp_path / 'packed' / 'refinecode'}",
+        "--gin.SEQUENCE_LENGTH=64",
+        "--gin.NUM_SHARDS=1",
+        "--gin.HELDOUT_FRACTION=0.7",
+    )
+    heldout = [
+        i for s in heldout_sequences(tmp_path / "packed", "refinecode") for i in s.document_ids
+    ]
+    scored = [d for d in documents if d.id in heldout]
+    assert len(scored) == len(heldout) > 1
+    run(
+        "opencoder_jax.evaluate",
+        "--gin_file=evaluate/bits_per_byte.gin",
+        f"--gin.MODEL_DIR={imported}",
+        f"--gin.PACKED_DIR={tmp_path / 'packed'}",
+        f"--gin.evaluate.output_dir={tmp_path / 'evaluation'}",
+    )
+    results = json.loads((tmp_path / "evaluation/bits_per_byte/results.json").read_text())
+    total = results["sets"]["refinecode"]["total"]
+    theirs = list(transformers_nats(folder, [d.text for d in scored]))
+    assert total["tokens"] == sum(tokens for _, tokens in theirs)
+    assert total["bytes"] == sum(len(d.text.encode()) for d in scored)
+    assert total["nats"] == pytest.approx(sum(nats for nats, _ in theirs), rel=1e-4)
+    # And one by one.
+    alone = score_documents(load_model(imported), scored, batch_size=2)
+    for score, (nats, tokens) in zip(alone, theirs, strict=True):
+        assert score.perplexity == pytest.approx(math.exp(nats / tokens), rel=1e-3)
