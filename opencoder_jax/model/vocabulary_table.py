@@ -80,6 +80,8 @@ def gather(part_Vd: Float[Array, "V d"], axes: TableAxes) -> Float[Array, "P D"]
     words = part_Vd.shape[0]
     part_Pd = jnp.pad(part_Vd, ((0, _padded(words, axes) - words), (0, 0)))
     rows_pD = jax.lax.all_to_all(part_Pd, axes.embed, split_axis=0, concat_axis=1, tiled=True)
+    # Turned before they are gathered: the unembedding's columns would be gathered, then copied.
+    rows_pD = with_layout_constraint(rows_pD, Layout((0, 1)))
     return jax.lax.all_gather(rows_pD, axes.embed, tiled=True)
 
 

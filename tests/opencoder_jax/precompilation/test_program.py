@@ -79,6 +79,19 @@ def test_the_unembeddings_gradient_is_reduced_before_the_layers_backward_pass(re
     assert reduced[0] < backward < reduced[1]
 
 
+def test_the_vocabularys_tables_are_gathered_as_they_are_read(result):
+    # Columns that are gathered are copied into rows, with both whole in memory.
+    table = (small.MODEL.vocab_size, small.MODEL.emb_dim)
+    of_tables = [
+        instruction.opcode
+        for computation, _ in hlo.parse(result.hlo).running()
+        for instruction in computation
+        if instruction.results and instruction.results[0].shape == table
+    ]
+    assert any("all-gather" in opcode for opcode in of_tables)
+    assert "copy" not in of_tables
+
+
 def _is_backward_loop(instruction):
     return instruction.opcode == "while" and "transpose(jvp(Decoder))" in instruction.op_name
 
