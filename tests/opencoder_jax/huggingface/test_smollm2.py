@@ -191,14 +191,15 @@ SNIPPETS = (
 )
 
 
-def transformers_nats(folder, texts):
-    """Of each text: summed negative log likelihood of all its tokens and its end, and how many."""
+def transformers_nats(folder, texts, *, after_bos):
+    """Of each text: summed negative log likelihood of its tokens and its end, and how many."""
     import torch
 
     model, tokenizer = transformers_model(folder)
     for text in texts:
         inside = tokenizer(text, split_special_tokens=True)["input_ids"]
-        ids = torch.tensor([[tokenizer.bos_token_id, *inside, tokenizer.eos_token_id]])
+        begin = [tokenizer.bos_token_id] if after_bos else []
+        ids = torch.tensor([[*begin, *inside, tokenizer.eos_token_id]])
         with torch.no_grad():
             log_likelihood = torch.log_softmax(model(ids).logits[0, :-1], dim=-1)
         chosen = log_likelihood.gather(1, ids[0, 1:, None]).double()
@@ -233,11 +234,14 @@ def test_it_is_evaluated_with_its_own_tokenizer_as_transformers_scores_it(
     )
     results = json.loads((tmp_path / "evaluation/bits_per_byte/results.json").read_text())
     total = results["sets"]["refinecode"]["total"]
-    theirs = list(transformers_nats(folder, [d.text for d in scored]))
+    texts = [d.text for d in scored]
+    theirs = list(transformers_nats(folder, texts, after_bos=True))
     assert total["tokens"] == sum(tokens for _, tokens in theirs)
     assert total["bytes"] == sum(len(d.text.encode()) for d in scored)
     assert total["nats"] == pytest.approx(sum(nats for nats, _ in theirs), rel=1e-4)
-    # And one by one.
+    # And one by one, where a text begins as this tokenizer begins it by itself: with no token.
+    theirs = transformers_nats(folder, texts, after_bos=False)
     alone = score_documents(load_model(imported), scored, batch_size=2)
     for score, (nats, tokens) in zip(alone, theirs, strict=True):
+        assert score.tokens == tokens
         assert score.perplexity == pytest.approx(math.exp(nats / tokens), rel=1e-3)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -179,7 +180,7 @@ def test_another_stage_begins_with_an_empty_window_and_the_same_counts():
 
 
 def test_a_gradient_of_nans_reaches_neither_parameters_nor_optimizer():
-    config = dataclasses.replace(small.CONFIG, spikes=SPIKES, z_loss=float("nan"))
+    config = dataclasses.replace(small.CONFIG, spikes=SPIKES, z_loss=math.inf)
     for before, state, figures in _steps(config, range(2), small.placement()):
         assert np.isnan(figures["learning/grad_norm"])
         assert figures["skipped_steps/non_finite"] == int(state.step)
