@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +105,7 @@ def scatter(gradient_PD: Float[Array, "P D"], axes: TableAxes, words: int) -> Fl
     return jax.lax.psum(gradient_Vd, summed) if summed else gradient_Vd
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def look_up(
     table_VD: Float[Array, "V D"], tokens_BS: Int[Array, "B S"], dtype: str
 ) -> Float[Array, "B S D"]:
@@ -115,11 +116,6 @@ def look_up(
       tokens_BS: below V.
       dtype: of the result.
     """
-    return _look_up(table_VD, tokens_BS, dtype)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _look_up(table_VD: Array, tokens_BS: Array, dtype: str) -> Array:
     axes = _axes_of(tokens_BS)
 
     def of_device(part_Vd: Array, tokens_BS: Array) -> Array:
@@ -130,11 +126,11 @@ def _look_up(table_VD: Array, tokens_BS: Array, dtype: str) -> Array:
         return jax.lax.psum(jnp.where(is_mine_BS[..., None], rows_BSD, 0), axes.vocab)
 
     table, tokens, rows = _specs(axes)
-    return _over_devices(of_device, (table, tokens), rows)(table_VD, tokens_BS)
+    return over_devices(of_device, (table, tokens), rows)(table_VD, tokens_BS)
 
 
 def _forward(table_VD: Array, tokens_BS: Array, dtype: str) -> tuple[Array, tuple[Array, Array]]:
-    return _look_up(table_VD, tokens_BS, dtype), (table_VD, tokens_BS)
+    return look_up(table_VD, tokens_BS, dtype), (table_VD, tokens_BS)
 
 
 def _backward(
@@ -151,11 +147,11 @@ def _backward(
         return scatter(zeros_PD.at[places_BS].add(rows_BSD), axes, words)
 
     table, tokens, rows = _specs(axes)
-    gradient_VD = _over_devices(of_device, (tokens, rows), table)(tokens_BS, cotangent_BSD)
+    gradient_VD = over_devices(of_device, (tokens, rows), table)(tokens_BS, cotangent_BSD)
     return gradient_VD.astype(table_VD.dtype), None
 
 
-_look_up.defvjp(_forward, _backward)
+look_up.defvjp(_forward, _backward)
 
 
 def _reduce_scattered(x_PD: Float[Array, "P D"], axes: Axes) -> Float[Array, "p D"]:
@@ -203,9 +199,8 @@ def _specs(axes: TableAxes) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec
     return PartitionSpec(axes.vocab, axes.embed), PartitionSpec(*tokens), PartitionSpec(*tokens)
 
 
-def _over_devices(
-    of_device: Callable[..., Array], in_specs: tuple[PartitionSpec, ...], out_specs: PartitionSpec
-) -> Callable[..., Array]:
+def over_devices(of_device: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """`of_device` on each device's parts of its arrays; without an active mesh, on all of them."""
     if jax.sharding.get_abstract_mesh().empty:
         return of_device
     return jax.shard_map(of_device, in_specs=in_specs, out_specs=out_specs, check_vma=False)

@@ -20,7 +20,13 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.model.vocabulary_table import TableAxes, active_axes, gather, scatter
+from opencoder_jax.model.vocabulary_table import (
+    TableAxes,
+    active_axes,
+    gather,
+    over_devices,
+    scatter,
+)
 from opencoder_jax.training.losses import LossSums
 
 Arrays = tuple[Array, Array, Array, Array]
@@ -113,16 +119,12 @@ def _over_devices(
     of_device: Callable = functools.partial(
         _of_device, axes, chunk_length=chunk_length, z_loss=z_loss, with_gradient=with_gradient
     )
-    if jax.sharding.get_abstract_mesh().empty:
-        return of_device(*arrays)
     tokens = PartitionSpec(axes.batch, axes.length)
     unembedding = PartitionSpec(axes.embed, axes.vocab)
-    return jax.shard_map(
-        of_device,
-        in_specs=(tokens, unembedding, tokens, tokens),
-        out_specs=(PartitionSpec(axes.batch), (tokens, unembedding) if with_gradient else ()),
-        check_vma=False,
-    )(*arrays)
+    gradients = (tokens, unembedding) if with_gradient else ()
+    in_specs = (tokens, unembedding, tokens, tokens)
+    out_specs = (PartitionSpec(axes.batch), gradients)
+    return over_devices(of_device, in_specs, out_specs)(*arrays)
 
 
 def _of_device(
