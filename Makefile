@@ -62,9 +62,8 @@ $(PYTHON) -m beam_pipelines.pack --gin_file=pack/demo.gin --gin.INPUT_DIR=$(RUN_
 endef
 
 # $(call train,GIN,PHASE[,PHASE TO START FROM])
-# Large pages: a step's memory is new to the process each time (docs/training.md, On a CPU).
 define train
-GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PYTHON) -m opencoder_jax.train --gin_file=$(1) --gin.PACKED_DIR=$(PACKED) \
+$(PYTHON) -m opencoder_jax.train --gin_file=$(1) --gin.PACKED_DIR=$(PACKED) \
 	  --gin.TOKENIZER_DIR=$(RUN_DIR)/tokenizer --gin.MODEL_DIR=$(RUN_DIR)/$(2) \
 	  $(if $(3),--gin.INITIAL_CHECKPOINT_PATH=$(RUN_DIR)/$(3))
 endef

@@ -141,12 +141,14 @@ def ours(folder: Path, dtype: str) -> None:
     """The worker of our own step."""
     import jax
 
+    from opencoder_jax.host_memory import keep_heap
     from opencoder_jax.huggingface.folder import HuggingFaceFolder
     from opencoder_jax.sharding import MeshConfig, make_mesh
     from opencoder_jax.training import step as train
     from opencoder_jax.training.optimizers import AdamW
     from opencoder_jax.training.schedules import WarmupStable
 
+    keep_heap()
     settings = json.loads((folder / "settings.json").read_text())
     model = TransformerConfig.from_json(settings["model"] | {"dtype": dtype})
     placement = train.Placement(make_mesh(MeshConfig(fsdp=1)))

@@ -26,6 +26,7 @@ from opencoder_jax.distributed import DistributedConfig, is_primary, joins, run
 from opencoder_jax.errors import InputError, require_at_least, require_positive
 from opencoder_jax.formats import manifest
 from opencoder_jax.formats.tokenizer import Tokenizer
+from opencoder_jax.host_memory import keep_heap
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.loading import open_tokenizer_of
 from opencoder_jax.timing import timed
@@ -314,6 +315,7 @@ def _mirror(
 
 
 if __name__ == "__main__":
+    keep_heap()
     raise SystemExit(
         run(lambda: configuration.main(train, default_gin_files=["pretrain/demo.gin"]))
     )
