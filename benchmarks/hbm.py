@@ -70,7 +70,13 @@ MAXTEXT_MODELS = {
 KINDS = ("arguments", "temporaries", "output", "program")
 
 
-def hbm(maxtext_python: str, cells: list[str], results: Path, maxtext_settings: list[str]) -> None:
+def hbm(
+    maxtext_python: str,
+    cells: list[str],
+    results: Path,
+    maxtext_settings: list[str],
+    settings: list[str],
+) -> None:
     """Prints the table and the largest ratio; see the module."""
     unknown = sorted(set(cells) - set(CELLS))
     if unknown:
@@ -81,7 +87,7 @@ def hbm(maxtext_python: str, cells: list[str], results: Path, maxtext_settings: 
         if name not in done:
             done[name] = {
                 "maxtext": _maxtext(maxtext_python, name, maxtext_settings),
-                "ours": _ours(name, library),
+                "ours": _ours(name, library, settings),
             }
             results.write_text(json.dumps(done, indent=1) + "\n")
         _print_cell(name, done[name])
@@ -112,7 +118,7 @@ def _ratio(cell: Mapping[str, Any]) -> float | None:
     return None if None in peaks else peaks[0] / peaks[1]
 
 
-def _ours(name: str, library: str) -> dict[str, Any]:
+def _ours(name: str, library: str, settings: list[str]) -> dict[str, Any]:
     cell, chips = CELLS[name], name.partition(":")[2]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
@@ -128,6 +134,7 @@ def _ours(name: str, library: str) -> dict[str, Any]:
                 f"--gin.sharding.MeshConfig.fsdp={cell.fsdp}",
                 "--gin.config.TransformerConfig.remat_policy='full'",
                 "--gin.train.num_microbatches=1",
+                *(f"--gin.{setting}" for setting in settings),
             ],
             env={**os.environ, "TPU_LIBRARY_PATH": library},
             capture_output=True,
@@ -255,9 +262,16 @@ def main() -> int:
         metavar="KEY=VALUE",
         help="another setting of MaxText's, e.g. num_vocab_tiling=8",
     )
-    options = parser.parse_args()
+    parser.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another gin binding of ours, e.g. train.loss_vocab_blocks=16",
+    )
+    given = parser.parse_args()
     try:
-        hbm(options.maxtext_python, options.cells, options.results, options.maxtext_setting)
+        hbm(given.maxtext_python, given.cells, given.results, given.maxtext_setting, given.setting)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -83,6 +83,7 @@ def train(
     spikes: SpikeConfig | None = None,
     num_microbatches: int = 1,
     loss_chunk_length: int = 512,
+    loss_vocab_blocks: int = 1,
     stats_period: int = 1,
     eval_period: int = 0,
     eval_steps: int = 0,
@@ -112,6 +113,8 @@ def train(
       spikes: which steps are skipped; None for none, then a loss that is no number ends the run.
       num_microbatches: parts of a batch, one after the other, where memory is short.
       loss_chunk_length: positions whose logits are in memory at a time.
+      loss_vocab_blocks: 1, or parts of the vocabulary whose logits are in memory at a time, then
+        of all positions: less memory, a little more to compute.
       stats_period: steps between lines of metrics.
       eval_period: steps between held-out losses; there is one at the end too.
       eval_steps: held-out batches in each, always the same.
@@ -156,6 +159,7 @@ def train(
         first_step=start.first_step,
         z_loss=z_loss,
         loss_chunk_length=loss_chunk_length,
+        loss_vocab_blocks=loss_vocab_blocks,
         num_microbatches=num_microbatches,
         spikes=spikes,
         sources=source.source_names,

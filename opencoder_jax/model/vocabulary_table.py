@@ -73,12 +73,18 @@ def active_axes() -> TableAxes:
     return axes
 
 
-def gather(part_Vd: Float[Array, "V d"], axes: TableAxes) -> Float[Array, "P D"]:
-    """A device's words in full width; the P - V rows at the end are zeros."""
-    if not axes.embed:
-        return part_Vd
+def gather(part_Vd: Float[Array, "V d"], axes: TableAxes, blocks: int = 1) -> Float[Array, "P D"]:
+    """A device's words in full width; the P - V rows at the end are zeros.
+
+    Args:
+      part_Vd: its columns of the table.
+      axes: of the mesh.
+      blocks: equal parts that the rows are to make, each of which `scatter` can take.
+    """
     words = part_Vd.shape[0]
-    part_Pd = jnp.pad(part_Vd, ((0, _padded(words, axes) - words), (0, 0)))
+    part_Pd = jnp.pad(part_Vd, ((0, _padded(words, axes, blocks) - words), (0, 0)))
+    if not axes.embed:
+        return part_Pd
     rows_pD = jax.lax.all_to_all(part_Pd, axes.embed, split_axis=0, concat_axis=1, tiled=True)
     # Turned before they are gathered: the unembedding's columns would be gathered, then copied.
     rows_pD = with_layout_constraint(rows_pD, Layout((0, 1)))
@@ -206,9 +212,9 @@ def over_devices(of_device: Callable, in_specs: Any, out_specs: Any) -> Callable
     return jax.shard_map(of_device, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
-def _padded(words: int, axes: TableAxes) -> int:
-    """Rows of which each device of `embed` has whole tiles."""
-    multiple = _SUBLANES * _size(axes.embed) if axes.embed else 1
+def _padded(words: int, axes: TableAxes, blocks: int = 1) -> int:
+    """Rows that make `blocks` equal parts, of which each device of `embed` has whole tiles."""
+    multiple = blocks * (_SUBLANES * _size(axes.embed) if axes.embed else 1)
     return -(-words // multiple) * multiple
 
 

@@ -26,6 +26,7 @@ def to_json(result: PrecompileResult) -> dict[str, Any]:
         "num_microbatches": result.config.num_microbatches,
         "remat_policy": result.config.model.remat_policy,
         "loss_chunk_length": result.config.loss_chunk_length,
+        "loss_vocab_blocks": result.config.loss_vocab_blocks,
         "parameters": result.config.model.parameter_count(),
         "compile_seconds": result.compile_seconds,
     }
@@ -75,7 +76,8 @@ def to_text(result: PrecompileResult) -> str:
         lines += [
             f"DOES NOT FIT: {result.shortage.message}",
             "More chips, a larger fsdp or tensor axis, more microbatches, a remat policy that",
-            "stores less or a shorter loss_chunk_length need less memory: docs/precompile.md.",
+            "stores less, a shorter loss_chunk_length or more loss_vocab_blocks need less memory:",
+            "docs/precompile.md.",
         ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 

@@ -32,6 +32,29 @@ class LossSums(NamedTuple):
         """Of all sequences together, each float32[]."""
         return LossSums(*(jnp.sum(field) for field in self))
 
+    @classmethod
+    def of_positions(
+        cls,
+        log_z: Float[Array, "B S"],
+        target_logits: Float[Array, "B S"],
+        largest: Float[Array, "B S"],
+        weights: Float[Array, "B S"],
+    ) -> "LossSums":
+        """Of each sequence.
+
+        Args:
+          log_z: log of the softmax's denominator.
+          target_logits: of the target words.
+          largest: the largest logit.
+          weights: float32, of the targets.
+        """
+        return cls(
+            loss=jnp.sum((log_z - target_logits) * weights, axis=-1),
+            z_loss=jnp.sum(jnp.square(log_z) * weights, axis=-1),
+            weight=jnp.sum(weights, axis=-1),
+            correct=jnp.sum((target_logits >= largest) * weights, axis=-1),
+        )
+
 
 def reference_cross_entropy(
     hidden_BSD: Float[Array, "B S D"],

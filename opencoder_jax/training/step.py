@@ -26,7 +26,8 @@ from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.packed import BATCH_KEYS
 from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
-from opencoder_jax.training.fused_loss import check_chunk_length, loss_and_sums
+from opencoder_jax.training.fused_loss import loss_and_sums
+from opencoder_jax.training.loss_of_device import check_chunk_length
 from opencoder_jax.training.losses import LossSums
 from opencoder_jax.training.optimizers import Optimizer
 from opencoder_jax.training.schedules import Schedule
@@ -68,6 +69,8 @@ class StepConfig:
       first_step: global step at which the phase began.
       z_loss: factor of the squared log of the softmax's denominator (T5X's `z_loss`).
       loss_chunk_length: positions whose logits are in memory at a time.
+      loss_vocab_blocks: 1, or parts of the vocabulary whose logits are in memory at a time, then
+        of all positions: less memory for a fourth product with the table (`loss_of_device`).
       num_microbatches: parts that a batch is computed in, one after the other.
       spikes: which steps are skipped; None for none.
       sources: names of the mixture's sources, which a batch's `SOURCE_IDS` count in; each
@@ -80,13 +83,17 @@ class StepConfig:
     first_step: int = 0
     z_loss: float = 0.0
     loss_chunk_length: int = 512
+    loss_vocab_blocks: int = 1
     num_microbatches: int = 1
     spikes: SpikeConfig | None = None
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_at_least(
-            1, num_microbatches=self.num_microbatches, loss_chunk_length=self.loss_chunk_length
+            1,
+            num_microbatches=self.num_microbatches,
+            loss_chunk_length=self.loss_chunk_length,
+            loss_vocab_blocks=self.loss_vocab_blocks,
         )
         require_at_least(0, z_loss=self.z_loss)
 
@@ -265,7 +272,8 @@ def check_sizes(
             f"num_microbatches {config.num_microbatches} does not divide the batch size "
             f"{batch_size}"
         )
-    check_chunk_length(config.loss_chunk_length, sequence_length)
+    if config.loss_vocab_blocks == 1:
+        check_chunk_length(config.loss_chunk_length, sequence_length)
     microbatch = (batch_size // config.num_microbatches, sequence_length)
     sharding.check_divides("microbatch", sharding.BATCH_AXES, microbatch, *placement)
     if sequence_length > config.model.max_length:
@@ -346,6 +354,7 @@ def loss_of_hidden(
         batch["decoder_loss_weights"],
         config.loss_chunk_length,
         config.z_loss,
+        config.loss_vocab_blocks,
     )
 
 

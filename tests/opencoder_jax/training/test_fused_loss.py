@@ -34,8 +34,8 @@ def reference(hidden, unembedding, targets, weights):
     return total.loss + Z_LOSS * total.z_loss, sums
 
 
-def fused(chunk_length, z_loss=Z_LOSS):
-    return lambda *batch: loss_and_sums(*batch, chunk_length, z_loss)
+def fused(chunk_length, z_loss=Z_LOSS, vocab_blocks=1):
+    return lambda *batch: loss_and_sums(*batch, chunk_length, z_loss, vocab_blocks)
 
 
 def value_and_gradients(function, batch, factor=1.0):
@@ -63,32 +63,43 @@ def test_it_equals_the_reference_in_value_and_gradient(chunk_length, factor):
     )
 
 
+@pytest.mark.parametrize("blocks", [2, 5, V])
+def test_blocks_of_words_equal_the_reference_too(blocks):
+    assert_same(
+        value_and_gradients(reference, arrays(), factor=-0.3),
+        value_and_gradients(fused(4, vocab_blocks=blocks), arrays(), factor=-0.3),
+    )
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("sizes", [(8, 1, 1), (1, 8, 1), (2, 2, 2)], ids=str)
-def test_devices_change_nothing(sizes):
+def test_devices_change_nothing(sizes, blocks):
     batch = arrays()
     expected = value_and_gradients(reference, batch)
 
     with small.placement(*sizes).activate():
-        found = value_and_gradients(fused(4), batch)
+        found = value_and_gradients(fused(4, vocab_blocks=blocks), batch)
 
     assert_same(expected, found)
 
 
-def test_bfloat16_is_as_near_as_its_rounding_and_gradients_have_their_arrays_dtypes():
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_bfloat16_is_as_near_as_its_rounding_and_gradients_have_their_arrays_dtypes(blocks):
     hidden, *others = arrays(jnp.bfloat16)
     expected = value_and_gradients(reference, (hidden.astype(jnp.float32), *others))
-    found = value_and_gradients(fused(4), (hidden, *others))
+    found = value_and_gradients(fused(4, vocab_blocks=blocks), (hidden, *others))
 
     assert [gradient.dtype for gradient in found[-2:]] == [jnp.bfloat16, jnp.float32]
     assert_same(expected, found, rtol=0.02, atol=0.1)
 
 
-def test_a_tied_table_trains_in_bfloat16_on_a_cpu():
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_tied_table_trains_in_bfloat16_on_a_cpu(blocks):
     hidden, unembedding, *rest = arrays()
     hidden = hidden.astype(jnp.bfloat16)
 
     def tied(hidden, embedding, *rest):
-        return fused(S)(hidden, embedding.T, *rest)
+        return fused(S, vocab_blocks=blocks)(hidden, embedding.T, *rest)
 
     expected = value_and_gradients(fused(S), (hidden, unembedding, *rest))
     found = value_and_gradients(tied, (hidden, unembedding.T, *rest))
@@ -117,7 +128,7 @@ def test_without_a_gradient_only_the_sums_are_computed():
 
 
 def test_logits_of_the_whole_sequence_are_never_held():
-    program = gradient_program(4096, 64)
+    program = gradient_program(4096, fused(64))
     shapes_with_vocab = {
         tuple(map(int, shape.split("x")[:-1]))
         for shape in re.findall(r"tensor<((?:\d+x)+)", program.as_text())
@@ -127,11 +138,23 @@ def test_logits_of_the_whole_sequence_are_never_held():
     assert program.as_text().count("dot_general") == 3
 
 
+def test_with_blocks_of_words_neither_their_logits_nor_their_gradient_is_held_whole():
+    text = gradient_program(4096, fused(64, vocab_blocks=4)).as_text()
+    # Nine words a block, the table filled up to 36.
+    sizes = {
+        math.prod(map(int, shape.split("x")[:-1]))
+        for shape in re.findall(r"tensor<((?:\d+x)+)f32>", text)
+    }
+    assert B * 4096 * 9 in sizes
+    assert max(sizes) == B * 4096 * 9
+    assert text.count("dot_general") == 4
+
+
 def test_devices_exchange_the_unembedding_and_its_gradient_once():
     where = small.placement(2, 4)
     spec = NamedSharding(where.mesh, where.rules.spec(("embed", "vocab")))
     with where.activate():
-        text = gradient_program(16, 4, spec).compile().as_text()
+        text = gradient_program(16, fused(4), spec).compile().as_text()
 
     def exchanged(kinds):
         return sorted(re.findall(rf"= \S*(?:f32|bf16)\[(\d+,\d+)\]\S* (?:{kinds})", text))
@@ -142,14 +165,14 @@ def test_devices_exchange_the_unembedding_and_its_gradient_once():
     assert exchanged("all-reduce|reduce-scatter") == sorted([f"16,{D}", f"{V},{D // 4}"])
 
 
-def gradient_program(length, chunk_length, unembedding_sharding=None):
+def gradient_program(length, loss, unembedding_sharding=None):
     shapes = (
         jax.ShapeDtypeStruct((B, length, D), jnp.bfloat16),
         jax.ShapeDtypeStruct((D, V), jnp.float32, sharding=unembedding_sharding),
         jax.ShapeDtypeStruct((B, length), jnp.int32),
         jax.ShapeDtypeStruct((B, length), jnp.int32),
     )
-    gradient = jax.grad(fused(chunk_length), argnums=(0, 1), has_aux=True)
+    gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
     return jax.jit(gradient).lower(*shapes)
 
 

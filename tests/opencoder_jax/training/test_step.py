@@ -43,9 +43,10 @@ def test_one_and_eight_devices_agree(sizes):
     _assert_close(jax.device_get(one.params), jax.device_get(eight.params), atol=1e-4)
 
 
-def test_microbatches_do_not_change_the_step():
+@pytest.mark.parametrize("parts", [{"num_microbatches": 4}, {"loss_vocab_blocks": 3}], ids=str)
+def test_microbatches_and_blocks_of_words_do_not_change_the_step(parts):
     whole, figures = small.trained(small.CONFIG, small.placement(fsdp=2), 2)
-    config = dataclasses.replace(small.CONFIG, num_microbatches=4)
+    config = dataclasses.replace(small.CONFIG, **parts)
     parts, part_figures = small.trained(config, small.placement(fsdp=2), 2)
     _assert_close(figures, part_figures)
     _assert_close(jax.device_get(whole.params), jax.device_get(parts.params), atol=1e-4)
@@ -126,7 +127,9 @@ def test_each_source_has_the_loss_of_its_own_sequences(num_microbatches):
     assert np.isfinite(float(metrics["learning/grad_norm"]))
 
 
-@pytest.mark.parametrize("name", ["num_microbatches", "loss_chunk_length", "z_loss"])
+@pytest.mark.parametrize(
+    "name", ["num_microbatches", "loss_chunk_length", "loss_vocab_blocks", "z_loss"]
+)
 def test_a_step_of_impossible_numbers_is_refused(name):
     with pytest.raises(InputError, match=f"{name} is -1, expected at least"):
         step.StepConfig.of_training({**vars(small.CONFIG), name: -1, "model_dir": "left aside"})
