@@ -89,8 +89,8 @@ class Variant:
     """A model in one numeric type, with its compiled functions."""
 
     def __init__(self, model: TransformerConfig, steps: int) -> None:
-        devices = np.array(jax.devices()[:1]).reshape(1, 1, 1)
-        self._where = step.Placement(jax.sharding.Mesh(devices, sharding.MESH_AXES))
+        mesh = sharding.make_mesh(sharding.MeshConfig(fsdp=1), jax.devices()[:1])
+        self._where = step.Placement(mesh)
         self._config = step.StepConfig(
             model,
             optimizers.AdamW(),

@@ -47,6 +47,12 @@ def _run_by_two(folder):
     return [text for _, text in ended]
 
 
+def _assert_compiled_once(log):
+    compiled = re.findall(r"Finished XLA compilation of jit\((\w+)\)", log)
+    assert compiled.count("train_step") == 1
+    assert compiled.count("evaluate") == 1
+
+
 def _assert_same_series(one, other):
     """The figures of two runs, up to the order of float additions."""
     for part in ("train", "heldout"):
@@ -73,10 +79,7 @@ def test_two_processes_train_as_one_does(by_two, tmp_path):
 @pytest.mark.parametrize("number", [0, 1])
 def test_each_process_compiles_the_step_and_the_evaluation_once(by_two, number):
     # Evaluated twice, saved four times.
-    log = (by_two.parent / f"process{number}.log").read_text()
-    compiled = re.findall(r"Finished XLA compilation of jit\((\w+)\)", log)
-    assert compiled.count("train_step") == 1
-    assert compiled.count("evaluate") == 1
+    _assert_compiled_once((by_two.parent / f"process{number}.log").read_text())
 
 
 @pytest.mark.slow
@@ -120,7 +123,9 @@ def test_a_run_that_is_terminated_and_killed_ends_as_an_uninterrupted_one(by_two
         status, text = ended[1 - victim]
         assert LEFT_ALONE[status] in text
         assert not (folder / "manifest.json").exists()
-    _run_by_two(folder)
+    for text in _run_by_two(folder):
+        # What comes from a checkpoint looks to the programs like what they leave.
+        _assert_compiled_once(text)
     assert manifest(folder) == manifest(by_two)
 
 
