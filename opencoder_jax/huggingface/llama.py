@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from opencoder_jax.errors import InputError
 from opencoder_jax.huggingface.tensors import HuggingFaceError, TensorSpec
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.transformer import abstract_params
@@ -125,6 +126,10 @@ def from_llama_config(values: Mapping[str, Any], *, param_dtype: str) -> Transfo
         )
     except KeyError as error:
         raise HuggingFaceError(f"config.json has no {error}") from error
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise HuggingFaceError(f"config.json has a value of another type: {error}") from error
 
 
 # Rows of the embeddings in a block: 64 MB of float32 where D is 4,096.

@@ -232,6 +232,7 @@ def test_a_missing_shard_is_named(copy):
         ({"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling.*llama3"),
         ({"attention_bias": True}, "attention_bias"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
+        ({"rope_theta": "ten"}, "a value of another type.*ten"),
         ({"hidden_size": 32}, "shape .640, 24., config.json says .640, 32."),
         ({"num_hidden_layers": 3}, "no tensor 'model.layers.2"),
         ({"num_hidden_layers": 1}, "tensors of no parameter.*model.layers.1"),
