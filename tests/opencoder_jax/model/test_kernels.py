@@ -190,6 +190,15 @@ def test_blocked_attention_computes_nothing_after_a_blocks_last_query():
     assert "256x256xf32" not in program
 
 
+def test_blocked_attention_of_a_long_row_is_no_more_code_than_of_one_of_2048():
+    # Of the heads' shapes alone: nothing is computed.
+    query, key_values = jax.eval_shape(lambda: random_heads(8192, 20))
+    segments = jax.ShapeDtypeStruct((B, 8192), jnp.int32)
+    program = str(jax.make_jaxpr(blocked_attention)(query, key_values, segments))
+
+    assert program.count("dot_general") == 2 * 16
+
+
 @pytest.mark.parametrize("kernel", ["splash", "blocked"])
 def test_a_model_gives_the_same_hidden_states_through_a_kernel(kernel, monkeypatch):
     monkeypatch.setattr(kernels, "choose", lambda config, dtype: config.attention)

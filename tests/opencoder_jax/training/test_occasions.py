@@ -56,6 +56,19 @@ def test_steps_that_become_slower_delay_a_save_by_less_steps_than_were_made():
     assert saves(found, clock, range(11, 21), 60.0)[0] < 20
 
 
+def test_steps_that_take_twice_as_long_from_some_moment_on_delay_a_save_by_a_step():
+    clock = Clock()
+    found = Occasions(0, 1.0, 0, clock)
+    # Of 60 s, 45 are gone; seven steps of 2 s fit into the rest, and the eighth ends it.
+    assert saves(found, clock, range(1, 46), 1.0) == []
+    assert saves(found, clock, range(46, 70), 2.0)[0] == 53
+
+
+def test_a_period_shorter_than_a_step_saves_after_each():
+    clock = Clock()
+    assert saves(Occasions(0, 1e-9, 0, clock), clock, range(1, 5), 1.0) == [1, 2, 3, 4]
+
+
 def test_whichever_period_is_over_first_and_each_save_counts_for_both():
     clock = Clock()
     found = Occasions(50, 1.0, 0, clock)
