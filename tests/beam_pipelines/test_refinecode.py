@@ -182,6 +182,7 @@ def _shuffled(files: list[RawFile]) -> list[RawFile]:
     return random.Random(1).sample(files, len(files))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pipeline_args",
     [
@@ -333,6 +334,7 @@ def worker_processes(group: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_it_writes_leaves_nothing_visible_and_the_next_run_all(
     corpus: Path, repositories: Path, tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_sink_tells_the_name_the_digest_and_the_count_of_each_shard(tmp_path: 
     assert sinks.committed_records(pipeline.result, "words") == len(WORDS)
 
 
+@pytest.mark.slow
 def test_a_parquet_file_has_the_rows_of_its_shard_in_bounded_groups(tmp_path: Path) -> None:
     documents = [
         Document(id=f"{i:032x}", text="日本 x = 1\n" * 700_000, repo="r", path="p", stars=i)

@@ -53,6 +53,7 @@ def wait_for(process: TrainingProcess, *stages: str) -> None:
     assert process.running(), process.output
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_its_tender_moments_ends_as_one_in_peace(peace, tmp_path):
     model_dir = tmp_path / "run"
     stages = ("compile", "save", "delete")
@@ -98,6 +99,7 @@ def test_a_run_killed_at_twenty_random_moments_ends_as_one_in_peace(peace, tmp_p
     assert_ends_as_in_peace(model_dir, peace)
 
 
+@pytest.mark.slow
 def test_sigterm_while_it_compiles_and_again_while_it_saves_ends_with_143(peace, tmp_path):
     model_dir = tmp_path / "run"
     with TrainingProcess(model_dir, flags()) as process:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# Prints whether the heap is kept, and the page faults of eight calls of a function with 192 MiB
+# Prints whether the heap is kept, and the page faults of eight calls of a function with 48 MiB
 # of temporaries; two more calls come first.
 _PROGRAM = """
 import resource
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from opencoder_jax.host_memory import keep_heap
 
 kept = keep_heap()
-x = jnp.full((1 << 24,), 2.0)
+x = jnp.full((1 << 22,), 2.0)
 function = jax.jit(lambda x: jnp.sum(jnp.cumsum(x) - jnp.flip(x)))
 
 def faults():

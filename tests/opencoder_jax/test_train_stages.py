@@ -59,6 +59,7 @@ def test_one_run_changes_mixture_and_learning_rate_at_a_step(pretrained_and_anne
     assert rates[-1] < rates[0] / 5
 
 
+@pytest.mark.slow
 def test_a_stage_that_has_not_begun_may_be_of_another_length_in_another_directory(
     pretrained_and_annealed, tmp_path, capsys
 ):

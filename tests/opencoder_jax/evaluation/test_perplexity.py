@@ -47,6 +47,7 @@ def test_a_perplexity_is_that_of_the_document_alone() -> None:
         assert score.bits_per_byte == pytest.approx(bits, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_document_longer_than_the_context_is_scored_by_windows() -> None:
     model = tiny_model()
     short = dataclasses.replace(model, config=dataclasses.replace(model.config, max_length=96))

@@ -42,6 +42,7 @@ def _history(path):
     return lines
 
 
+@pytest.mark.slow
 def test_an_offline_run_holds_every_line_under_one_id(tmp_path):
     pytest.importorskip("wandb")
     for first in (1, 3):  # The second process goes on.
