@@ -47,7 +47,6 @@ def train(
     mesh: sharding.MeshConfig,
     num_microbatches: int = 1,
     loss_chunk_length: int = 512,
-    loss_vocab_blocks: int = 1,
     **of_train: Any,
 ) -> None:
     """Compiles the training step of a phase for a topology and reports what it costs.
@@ -67,7 +66,6 @@ def train(
       mesh: how the devices are laid out.
       num_microbatches: parts of a batch, one after the other.
       loss_chunk_length: positions whose logits are in memory at a time.
-      loss_vocab_blocks: parts of the vocabulary whose logits are in memory at a time.
       of_train: further parameters of `opencoder_jax.train`; optimizer, schedule and whatever
         else `training.step.StepConfig` has are a part of the step.
 
@@ -75,11 +73,7 @@ def train(
       InputError: no such topology, or a mesh, batch or model that does not fit it.
     """
     _check_names(of_train)
-    parts = {
-        "num_microbatches": num_microbatches,
-        "loss_chunk_length": loss_chunk_length,
-        "loss_vocab_blocks": loss_vocab_blocks,
-    }
+    parts = {"num_microbatches": num_microbatches, "loss_chunk_length": loss_chunk_length}
     config = step.StepConfig.of_training({**of_train, "model": model, **parts})
     where = topologies.parse(topology, num_slices)
     results = []

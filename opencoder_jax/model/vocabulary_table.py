@@ -87,8 +87,7 @@ def gather(part_Vd: Float[Array, "V d"], axes: TableAxes, blocks: int = 1) -> Fl
         return part_Pd
     rows_pD = jax.lax.all_to_all(part_Pd, axes.embed, split_axis=0, concat_axis=1, tiled=True)
     # Turned before they are gathered: the unembedding's columns would be gathered, then copied.
-    rows_pD = with_layout_constraint(rows_pD, Layout((0, 1)))
-    return jax.lax.all_gather(rows_pD, axes.embed, tiled=True)
+    return jax.lax.all_gather(in_rows(rows_pD), axes.embed, tiled=True)
 
 
 def scatter(gradient_PD: Float[Array, "P D"], axes: TableAxes, words: int) -> Float[Array, "V d"]:
@@ -109,6 +108,11 @@ def scatter(gradient_PD: Float[Array, "P D"], axes: TableAxes, words: int) -> Fl
     summed = tuple(axis for axis in axes.tokens if axis not in axes.embed)
     gradient_Vd = gradient_PD[:words]
     return jax.lax.psum(gradient_Vd, summed) if summed else gradient_Vd
+
+
+def in_rows(x_PD: Float[Array, "P D"]) -> Float[Array, "P D"]:
+    """Rows as rows in memory, or the TPU's compiler does not reduce-scatter them."""
+    return with_layout_constraint(x_PD, Layout((0, 1)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -175,8 +179,7 @@ def _reduce_scattered(x_PD: Float[Array, "P D"], axes: Axes) -> Float[Array, "p 
             x_PD = jax.lax.psum_scatter(
                 x_PD, axis, axis_index_groups=groups if len(sides) > 1 else None, tiled=True
             )
-            # As in `fused_loss`: rows as rows, or there is no reduce-scatter.
-            x_PD = with_layout_constraint(x_PD, Layout((0, 1)))
+            x_PD = in_rows(x_PD)
     return x_PD
 
 

@@ -12,11 +12,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.model.vocabulary_table import TableAxes, gather, scatter
+from opencoder_jax.model.vocabulary_table import TableAxes, gather, in_rows, scatter
 from opencoder_jax.training.losses import LossSums
 
 # Sums of each sequence; gradients of hidden states [B, S, D] and, in float32, of the device's part
@@ -98,7 +97,7 @@ def by_positions(
         )
         by_table += gradients[0]
         if turned:
-            by_table = _in_rows(by_table)
+            by_table = in_rows(by_table)
         return (sums, (by_table,)), (by_hidden,)
 
     def chunked(x: Array) -> Array:
@@ -183,7 +182,7 @@ def by_words(
         by_rows_pD = jnp.einsum(
             "BSD,BSp->pD", hidden_BSD, by_logits, preferred_element_type=jnp.float32
         )
-        by_rows_pD = _in_rows(by_rows_pD) if axes.embed else by_rows_pD
+        by_rows_pD = in_rows(by_rows_pD) if axes.embed else by_rows_pD
         return by_hidden_BSD, scatter(by_rows_pD, axes, size)
 
     by_hidden_BSD, by_table = jax.lax.scan(
@@ -215,11 +214,6 @@ def _by_logits(
     probabilities = jnp.exp(logits - log_z[..., None])
     slope = weights * (1.0 + 2.0 * z_loss * log_z)
     return slope[..., None] * probabilities - jnp.where(is_target, weights[..., None], 0.0)
-
-
-def _in_rows(x_PD: Float[Array, "P D"]) -> Float[Array, "P D"]:
-    """Rows as rows in memory, or the TPU's compiler does not reduce-scatter them."""
-    return with_layout_constraint(x_PD, Layout((0, 1)))
 
 
 def _together(axes: TableAxes, by_hidden_BSD: Array, by_table_dV: Array) -> tuple[Array, Array]:
