@@ -31,13 +31,19 @@ from typing import Any
 
 import gin
 
-from opencoder_jax.errors import STORAGE_EXIT_STATUS, InputError, is_storage_failure
+from opencoder_jax.errors import (
+    INTERRUPTED_EXIT_STATUS,
+    STORAGE_EXIT_STATUS,
+    InputError,
+    is_storage_failure,
+)
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "gin_configs"
 # A path or word; or a text that starts as none of gin's own values does.
 _PLAIN_TEXT = re.compile(r"[\w./~:@=+,*?-]+|[A-Za-z#][^@%]*", re.DOTALL)
 # Commands that were configured in this process.
 _COMMANDS: list[Any] = []
+_GIN_RAISES_WITH = gin.utils.augment_exception_message_and_reraise.__qualname__
 
 
 class ConfigurationError(InputError):
@@ -106,12 +112,13 @@ def main(
         print(f"error: {_without_gin(error)}", file=sys.stderr)
         return 2
     except OSError as error:
+        raised = _without_gin(error)
         # A full disk, a folder that cannot be written: the machine's state, not a defect.
-        print(f"error: cannot read or write: {_without_gin(error)}", file=sys.stderr)
-        return STORAGE_EXIT_STATUS if is_storage_failure(error) else 2
+        print(f"error: cannot read or write: {raised}", file=sys.stderr)
+        return STORAGE_EXIT_STATUS if is_storage_failure(raised) else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED_EXIT_STATUS
     return 0
 
 
@@ -258,9 +265,15 @@ def canonical(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
-def _without_gin(error: Exception) -> str:
-    """gin appends "In call to configurable ..." lines; they are of no use to a user."""
-    return str(error).split("\n  In call to configurable")[0]
+def _without_gin[E: Exception](error: E) -> E:
+    """The error that was raised, where gin raised another in its place.
+
+    gin's has "In call to configurable ..." lines, of no use to a user, and lacks what an
+    exception keeps beside its `__dict__`, e.g. the `errno` of an OSError.
+    """
+    while type(error).__init__.__qualname__.startswith(_GIN_RAISES_WITH):
+        error = typing.cast(E, error.__context__)
+    return error
 
 
 class _Parser(argparse.ArgumentParser):

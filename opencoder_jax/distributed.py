@@ -29,7 +29,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import INTERRUPTED_EXIT_STATUS, InputError
 
 # EX_TEMPFAIL of sysexits.h: nothing was wrong here, run again.
 PEER_FAILED_EXIT_STATUS = 75
@@ -133,9 +133,10 @@ def joins[**P, R](function: Callable[P, R]) -> Callable[P, R]:
 
 
 def run(main: Callable[[], int]) -> int:
-    """The exit status of `main`; after a failure that was announced, ends the process itself.
+    """The exit status of `main`; after an interrupt or an announced failure ends the process.
 
-    JAX's own way out waits for all processes, which after a failure do not come.
+    JAX's own way out waits for all processes, which after a failure do not come. An interrupt
+    finds threads of XLA at work, and the interpreter's way out ends in `std::terminate` then.
     """
     try:
         status = main()
@@ -146,6 +147,8 @@ def run(main: Callable[[], int]) -> int:
         status = 1
     if _announced.is_set():
         _leave(status)
+    if status == INTERRUPTED_EXIT_STATUS:
+        _end(status)
     return status
 
 

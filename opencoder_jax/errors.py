@@ -8,6 +8,8 @@ import errno
 
 # `EX_IOERR` of sysexits.h: the machine's storage, not the input; the same command may work later.
 STORAGE_EXIT_STATUS = 74
+# What a shell says of a process that SIGINT ended.
+INTERRUPTED_EXIT_STATUS = 130
 _STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 

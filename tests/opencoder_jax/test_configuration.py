@@ -1,12 +1,14 @@
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import gin
 import pytest
 
 from opencoder_jax import configuration
 from opencoder_jax.configuration import ConfigurationError
+from opencoder_jax.errors import STORAGE_EXIT_STATUS
 from tests.opencoder_jax import command_under_test
 from tests.opencoder_jax.command_under_test import Settings
 
@@ -138,6 +140,16 @@ def test_bad_input_is_one_line_and_status_2(gin_folder):
     result = run(gin_folder, "--gin.OUTPUT=x", "--gin.command.count=-1")
     assert result.returncode == 2
     assert result.stderr == "error: count is -1, expected 0 or more\n"
+
+
+def write_on_a_full_disk() -> None:
+    Path("/dev/full").write_text("no room for this")
+
+
+def test_storage_that_fails_under_gin_is_one_line_and_status_74(capsys):
+    assert configuration.main(write_on_a_full_disk, []) == STORAGE_EXIT_STATUS
+    said = "error: cannot read or write: [Errno 28] No space left on device\n"
+    assert capsys.readouterr().err == said
 
 
 def test_dry_run_prints_the_configuration_and_runs_nothing(gin_folder):

@@ -206,3 +206,18 @@ def test_a_process_of_no_cluster_runs_alone():
     found = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True)
     assert found.stdout == "1 True ['mine']\n"
     assert "no cluster found: this process runs alone" in found.stderr
+
+
+INTERRUPTED = """
+import atexit, os
+from opencoder_jax import distributed
+atexit.register(os.abort)
+print("said before", end="")
+distributed.run(lambda: 130)
+"""
+
+
+def test_an_interrupted_process_ends_without_the_interpreters_way_out():
+    # Which XLA's threads, at work in the middle of things, abort now and then.
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (130, "said before")
