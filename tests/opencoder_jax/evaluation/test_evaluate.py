@@ -10,6 +10,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.evaluate import evaluate
 from opencoder_jax.evaluation.bits_per_byte import BitsPerByte
 from opencoder_jax.evaluation.samples import Samples
+from opencoder_jax.evaluation.task_names import gin_flags
 from opencoder_jax.formats.manifest import ManifestError, read_manifest
 from tests.opencoder_jax.evaluation.tiny_model import (
     heldout_sequences,
@@ -60,12 +61,47 @@ def test_results_of_another_checkpoint_are_not_mixed_in(model_dir):
     evaluate(model_dir, [bits_task(model_dir)], output_dir=model_dir / "evaluation-2")
 
 
-def test_an_unfinished_result_is_made_again(model_dir):
+def test_what_another_version_left_unfinished_is_made_again(model_dir):
     unfinished = model_dir / "evaluation" / ".bits_per_byte.incomplete"
     unfinished.mkdir(parents=True)
     (unfinished / "results.json").write_text("{")
     evaluate(model_dir, [bits_task(model_dir)])
     assert not unfinished.exists()
+
+
+def test_unfinished_work_of_another_checkpoint_is_not_gone_on_with(model_dir):
+    class Killed(BitsPerByte):
+        def run(self, model, folder):
+            raise KeyboardInterrupt
+
+    task = bits_task(model_dir)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model_dir, [Killed(task.packed_dir, task.sets)])
+    write_model_dir(model_dir, seed=1)
+    with pytest.raises(ManifestError, match="params"):
+        evaluate(model_dir, [task])
+
+
+def test_tasks_are_named_on_the_command_line(tmp_path, capsys):
+    flags = gin_flags(["--tasks=humaneval", "--model=x", "--tasks", "humaneval"])
+    assert flags[:1] == ["--gin_file=evaluate/tasks/humaneval.gin"]
+    assert flags[1:] == ["--gin_bindings=evaluate.tasks = [%HUMANEVAL]", "--model=x"]
+    with pytest.raises(SystemExit):
+        gin_flags(["--tasks=humanevil"])
+    assert "did you mean humaneval" in capsys.readouterr().err
+    own = tmp_path / "evaluate" / "tasks"
+    own.mkdir(parents=True)
+    (own / "mine.gin").write_text("# My own.\n")
+    assert gin_flags(["--tasks=mine", f"--gin_search_paths={tmp_path}"])
+
+
+def test_an_endpoint_or_settings_of_the_other_kind_are_refused(model_dir):
+    with pytest.raises(InputError, match="output_dir"):
+        evaluate("http://localhost:1/v1", [SAMPLES])
+    with pytest.raises(InputError, match="only an endpoint"):
+        evaluate(model_dir, [SAMPLES], model_name="x")
+    with pytest.raises(InputError, match="expected numbers"):
+        evaluate(model_dir, [SAMPLES], k="one")
 
 
 def test_a_missing_packed_set_is_said_before_the_model_is_loaded(tmp_path):

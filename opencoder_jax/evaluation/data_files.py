@@ -1,0 +1,123 @@
+"""Where a benchmark's data are: a path, a data folder, or the Hugging Face hub.
+
+Benchmarks are read in their published layouts: JSONL (also gzipped), one JSON array, or
+parquet. Only what a benchmark's gin file names is looked for, and where it is missing the
+error says which file to put where. Data that were read are part of a result's identity, by
+the SHA-256 of their problems.
+"""
+
+import dataclasses
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from opencoder_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DataFolder:
+    """Where data files lie.
+
+    Attributes:
+      folder: that holds them; None: nowhere.
+    """
+
+    folder: str | None = None
+
+    def find(self, path: str | None, names: Sequence[str], hub: str, page: str) -> Path:
+        """A benchmark's file or folder.
+
+        Args:
+          path: where the user says it is; None: it is looked for.
+          names: what it is called in the data folder; the first one there is taken.
+          hub: `owner/dataset:file` on the Hugging Face hub; empty: not there as such a file.
+          page: where people find it.
+
+        Raises:
+          InputError: it is nowhere; says where it can be had.
+        """
+        if path is not None:
+            if not Path(path).exists():
+                raise InputError(f"{path}: no such file; expected {names[0]} of {page}")
+            return Path(path)
+        if self.folder is not None:
+            if not Path(self.folder).is_dir():
+                raise InputError(f"data folder {self.folder}: no such folder")
+            for name in names:
+                if (Path(self.folder) / name).exists():
+                    return Path(self.folder) / name
+        copy, reason = _of_hub(hub) if hub else (None, "")
+        if copy is not None:
+            return copy
+        where = f"not in {self.folder}" if self.folder else "no --data_dir was given"
+        where += f"; {reason}" if reason else ""
+        raise InputError(
+            f"{' or '.join(names)} is missing ({where}): get it from {page} and say "
+            "--data_dir=FOLDER"
+        )
+
+
+def read_records(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Records of a JSONL, JSON or parquet file.
+
+    Args:
+      path: `.jsonl`, `.jsonl.gz`, `.json`, `.json.gz` or `.parquet`.
+      keys: that each must have.
+
+    Raises:
+      InputError: no records, or one without a key.
+    """
+    read = _read_parquet if path.suffix == ".parquet" else _read_json
+    records = read(path)
+    for number, record in enumerate(records, start=1):
+        missing = [key for key in keys if key not in record]
+        if missing:
+            raise InputError(
+                f"{path}, record {number} has no {', '.join(missing)}: it is not the published "
+                f"layout (its keys: {', '.join(list(record)[:12])})"
+            )
+    if not records:
+        raise InputError(f"{path} is empty")
+    return records
+
+
+def _read_json(path: Path) -> list[dict[str, Any]]:
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+        if text.lstrip().startswith("["):
+            records = json.loads(text)
+        else:
+            # By line feeds alone: texts hold other separators.
+            records = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as JSON lines: {error}") from error
+    if not all(isinstance(record, dict) for record in records):
+        raise InputError(f"{path}: expected one JSON object a line")
+    return records
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(f"{path} is parquet, which needs pyarrow: pip install pyarrow") from error
+    try:
+        return pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no parquet file: {error}") from error
+
+
+def _of_hub(hub: str) -> tuple[Path | None, str]:
+    """A file of the hub in its cache; or None and why it cannot be had."""
+    repository, _, file = hub.partition(":")
+    try:
+        import huggingface_hub
+    except ImportError:
+        return None, "huggingface_hub, which could fetch it, is not installed"
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file, repo_type="dataset")), ""
+    except Exception as error:  # its errors share no class
+        return None, f"{repository} could not be fetched: {str(error).splitlines()[0]}"

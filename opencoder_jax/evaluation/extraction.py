@@ -1,0 +1,208 @@
+"""From a model's answer to code: which block, which lines, which definitions.
+
+Chat answers hold prose, several blocks, example calls and tests of their own. `fenced_code`
+takes the block, `parsable_start` the whole lines that are Python, `sanitized` what the function
+asked for needs. Sources are cut by lines and never written anew: comments, decorators and
+async functions stay as the model wrote them. docs/evaluation.md says where this differs from
+the released evaluator.
+"""
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+
+_FENCED = re.compile(r"```([^\n`]*)\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+_NAMES = {
+    "cpp": ("cpp", "c++", "cc", "cxx"),
+    "csharp": ("csharp", "cs", "c#"),
+    "javascript": ("javascript", "js", "node"),
+    "typescript": ("typescript", "ts"),
+    "python": ("python", "py", "python3"),
+    "bash": ("bash", "sh", "shell"),
+    "go": ("go", "golang"),
+    "rust": ("rust", "rs"),
+}
+_CODE_LINE = re.compile(r"(?:def|class|async|import|from|@)\b|@")
+_DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_BRANCH = (ast.If, ast.Try, ast.With, ast.For, ast.While)
+
+
+def fenced_code(text: str, wanted: str = "", language: str = "python") -> str:
+    """The fenced block of a chat answer, closed or not; the whole text without one.
+
+    Args:
+      text: the answer.
+      wanted: a word, such as a function's name, that the block should have.
+      language: of the block that is preferred where several would do.
+
+    Returns:
+      The first block with `wanted` in it, else the first of that language, else the first.
+    """
+    blocks = [(match[1].strip().lower(), match[2]) for match in _FENCED.finditer(text)]
+    if not blocks:
+        return text
+    has = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
+    tags = _NAMES.get(language, (language,))
+    ranked = sorted(
+        blocks,
+        key=lambda block: (not (wanted and has.search(block[1])), block[0] not in tags),
+    )
+    return ranked[0][1]
+
+
+def parsable_start(before: str, text: str) -> str:
+    """The longest run of whole lines from the start of `text` that parses after `before`.
+
+    An answer that was cut at its token limit, or ends in prose, would be no program at
+    all. Empty where not even the first line parses.
+    """
+    lines = text.splitlines(keepends=True)
+    for count in range(len(lines), 0, -1):
+        start = "".join(lines[:count])
+        if parse(before + start) is not None:
+            return start
+    return ""
+
+
+def parsable_part(text: str) -> str:
+    """The longest run of whole lines that parses and begins where code can begin.
+
+    For an answer without a block, whose code stands between prose.
+    """
+    whole = parsable_start("", text)
+    if whole.strip() == text.strip():
+        return whole
+    lines = text.splitlines(keepends=True)
+    starts = [n for n, line in enumerate(lines) if _CODE_LINE.match(line)]
+    best = whole
+    for start in starts:
+        rest = "".join(lines[start:])
+        if len(rest) <= len(best):
+            break
+        best = max(best, parsable_start("", rest), key=len)
+    return best
+
+
+def sanitized(answer: str, entry_point: str) -> str:
+    """The part of a chat answer that defines `entry_point`, as whole lines.
+
+    Imports stay, and every definition and assignment that the entry point reaches through
+    names; example calls, prints, assertions and `if __name__` blocks go. Where nothing
+    defines the entry point, all that parses stays.
+    """
+    code = fenced_code(answer, entry_point)
+    code = parsable_part(code) if code == answer else parsable_start("", code)
+    tree = parse(code)
+    if tree is None:
+        return code
+    keep = _reached(tree, entry_point)
+    if keep is None:
+        return code
+    lines = code.splitlines(keepends=True)
+    chosen: set[int] = set()
+    for statement in keep:
+        first = min([statement.lineno, *_decorator_lines(statement)])
+        while first > 1 and lines[first - 2].lstrip().startswith("#"):
+            first -= 1
+        chosen.update(range(first - 1, statement.end_lineno or first))
+    return _with_blank_lines(lines, chosen)
+
+
+def parse(source: str) -> ast.Module | None:
+    """The tree of Python source; None where it is none."""
+    try:
+        with warnings.catch_warnings():
+            # Invalid escapes in what a model wrote are not this program's warnings.
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _reached(tree: ast.Module, entry_point: str) -> list[ast.stmt] | None:
+    """Statements that stay; None where nothing defines the entry point."""
+    bound = [set(_bound(statement)) for statement in tree.body]
+    if not any(entry_point in names for names in bound):
+        return None
+    names = {entry_point}
+    kept: set[int] = set()
+    size = -1
+    while len(kept) > size:
+        size = len(kept)
+        for number, statement in enumerate(tree.body):
+            if number not in kept and (bound[number] & names or _changes(statement, names)):
+                kept.add(number)
+                names |= _used(statement)
+    # Imports cost nothing, and one with a star binds what nobody sees here.
+    return [
+        statement
+        for number, statement in enumerate(tree.body)
+        if number in kept
+        or isinstance(statement, ast.Import | ast.ImportFrom)
+        or _raises_recursion_limit(statement)
+    ]
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """Names that a top-level statement binds."""
+    if isinstance(statement, _DEFINITION):
+        yield statement.name
+    elif isinstance(statement, ast.Import | ast.ImportFrom):
+        yield from ((a.asname or a.name).split(".")[0] for a in statement.names)
+    elif isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.TypeAlias):
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id
+    elif isinstance(statement, _BRANCH) and not _is_main_block(statement):
+        for child in ast.iter_child_nodes(statement):
+            if isinstance(child, ast.stmt):
+                yield from _bound(child)
+            elif isinstance(child, ast.ExceptHandler):
+                for inner in child.body:
+                    yield from _bound(inner)
+
+
+def _changes(statement: ast.stmt, names: set[str]) -> bool:
+    """Whether it changes something reached: `memo[0] = 1`, `fib.cache = {}`, `memo.update(x)`."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = list(statement.targets)
+    elif isinstance(statement, ast.AugAssign | ast.AnnAssign):
+        targets = [statement.target]
+    elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        targets = [statement.value.func]
+    return any(isinstance(t, ast.Attribute | ast.Subscript) and _root(t) in names for t in targets)
+
+
+def _raises_recursion_limit(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and "setrecursionlimit" in ast.unparse(statement)
+
+
+def _root(node: ast.expr) -> str | None:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _used(statement: ast.stmt) -> set[str]:
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+
+
+def _is_main_block(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and "__name__" in {
+        node.id for node in ast.walk(statement.test) if isinstance(node, ast.Name)
+    }
+
+
+def _decorator_lines(statement: ast.stmt) -> list[int]:
+    return [d.lineno for d in getattr(statement, "decorator_list", ())]
+
+
+def _with_blank_lines(lines: list[str], chosen: set[int]) -> str:
+    """The chosen lines, and the blank ones between two of them."""
+    out: list[str] = []
+    for number, line in enumerate(lines):
+        if number in chosen or (not line.strip() and out):
+            out.append(line)
+    return "".join(out).rstrip() + "\n" if out else ""
