@@ -19,7 +19,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split
 from opencoder_jax.errors import require_at_least
-from opencoder_jax.sandbox import Limits, Result, Sandbox
+from opencoder_jax.sandbox import Limits, Program, Result, Sandbox
 
 _DROPPED = "dropped"
 _FAILED = "doctests failed:"
@@ -142,9 +142,11 @@ class _RunDoctests(beam.DoFn):
                 yield candidate
 
     def _run(self, sandbox: Sandbox, snippets: list[tuple[str, str]]) -> list[Result]:
-        programs = [doctest_program(name) for name, _ in snippets]
-        files = [{"snippet.py": source} for _, source in snippets]
-        return sandbox.run_many(programs, files=files, workers=self._sandbox_workers)
+        programs = [
+            Program(doctest_program(name), files={"snippet.py": source})
+            for name, source in snippets
+        ]
+        return sandbox.run_many(programs, workers=self._sandbox_workers)
 
 
 def check_sandbox(pipeline_args: Sequence[str], allow_unisolated: bool) -> None:

@@ -13,6 +13,7 @@ import ctypes
 import os
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from opencoder_jax.sandbox.privileges import check, libc
@@ -22,8 +23,16 @@ PROGRAM_UID = 1000
 # Who that is outside when root runs the sandbox. Not root: the kernel counts no processes of root.
 _OUTSIDE_UID = 65534
 
-_SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache")
+# Debian finds awk, cc and the like through links in /etc/alternatives.
+_SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICE_LINKS = {
+    "shm": "/tmp",
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
 
 # linux/mount.h
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT = 1, 2, 4, 32
@@ -101,14 +110,17 @@ def enter_namespaces() -> None:
     )
 
 
-def build_root() -> None:
+def build_root(further_paths: Sequence[str] = ()) -> None:
     """Replaces the file system by a read-only one of links and read-only binds.
+
+    Args:
+      further_paths: what programs see beyond Python's installation and the system's.
 
     Raises:
       OSError: a mount was refused.
     """
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
-    sources = {path: os.open(path, os.O_PATH) for path in _visible_paths()}
+    sources = {path: os.open(path, os.O_PATH) for path in _visible_paths(further_paths)}
     devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in _DEVICES}
     # Any folder that is everywhere will do: sources beneath it were opened before.
     root = "/tmp"
@@ -120,7 +132,8 @@ def build_root() -> None:
         _make_read_only(root + path)
     for name, source in devices.items():
         _bind(source, f"{root}/dev/{name}", is_folder=False)
-    os.symlink("/tmp", f"{root}/dev/shm")
+    for name, target in _DEVICE_LINKS.items():
+        os.symlink(target, f"{root}/dev/{name}")
     # While the old one is still there: the kernel gives a new /proc only to who sees one.
     _mount_proc(f"{root}/proc")
     for source in (*sources.values(), *devices.values()):
@@ -141,10 +154,10 @@ def private_mounts(scratch_bytes: int, owner: int) -> None:
     _mount("scratch", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, options)
 
 
-def _visible_paths() -> list[str]:
-    """What programs may read: Python's installation and the system's programs and libraries."""
-    wanted = [*_SYSTEM_PATHS, os.path.realpath(sys.base_prefix)]
-    present = [path for path in wanted if os.path.exists(path)]
+def _visible_paths(further: Sequence[str]) -> list[str]:
+    """What programs may read: Python's installation, the system's programs and libraries."""
+    wanted = [*_SYSTEM_PATHS, os.path.realpath(sys.base_prefix), *further]
+    present = sorted({path for path in wanted if os.path.exists(path)})
     return [
         path
         for path in present

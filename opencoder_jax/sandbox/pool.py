@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.sandbox import wire
-from opencoder_jax.sandbox.limits import Limits, Result, SandboxUnavailable
+from opencoder_jax.sandbox import languages, wire
+from opencoder_jax.sandbox.limits import Limits, Program, Result, SandboxUnavailable
 
 _PROJECT_FOLDER = Path(__file__).resolve().parents[2]
 _CANARY = Path(__file__).with_name("canary.py").read_text()
@@ -64,7 +64,8 @@ class Sandbox:
         self._allow_unisolated = allow_unisolated
         self._hash_seed = hash_seed
         self._isolate = True
-        self._idle: queue.LifoQueue[_Zygote] = queue.LifoQueue()
+        # By what its programs see: each language sees its own toolchain only.
+        self._idle: dict[tuple[str, ...], queue.LifoQueue[_Zygote]] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -79,25 +80,87 @@ class Sandbox:
         self._give_back(self._take())
         return self._isolate
 
-    def run(self, program: str, *, files: Mapping[str, str] | None = None) -> Result:
-        """Runs one Python program.
+    def run(
+        self,
+        program: str,
+        *,
+        language: str = "python",
+        files: Mapping[str, str] | None = None,
+        stdin: str = "",
+        arguments: Sequence[str] = (),
+        exit_passes: bool = False,
+    ) -> Result:
+        """Runs one program.
 
         Args:
-          program: its source; only the standard library is there to import.
-          files: relative path to text of files in its working folder.
+          program: its source.
+          language: one of `LANGUAGES`: python, c, cpp, java, javascript, typescript, go,
+            rust, php, csharp, bash. `skipped` where this machine has no toolchain for it.
+          files: relative path to text of further files in its working folder.
+          stdin: what it reads.
+          arguments: of its command line.
+          exit_passes: Python that leaves through `exit(0)` has passed too.
 
         Raises:
           SandboxUnavailable: this machine cannot isolate.
-          InputError: a path in `files` is absolute or leads out of the folder.
+          InputError: a path in `files` is absolute or leads out of the folder, or the
+            language is none of those.
         """
-        request = {"program": program, "files": dict(files or {})}
-        for path in request["files"]:
+        return self._run(Program(program, language, files or {}, stdin, arguments, exit_passes))
+
+    def run_many(
+        self,
+        programs: Sequence[str | Program],
+        *,
+        workers: int = 2,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Result]:
+        """Runs programs side by side; results come in the programs' order.
+
+        Args:
+          programs: Python sources, or programs of any language.
+          workers: how many run at a time.
+          progress: called with 1 whenever a program has ended.
+        """
+
+        def run(program: str | Program) -> Result:
+            result = self._run(Program(program) if isinstance(program, str) else program)
+            if progress:
+                progress(1)
+            return result
+
+        with ThreadPoolExecutor(workers, thread_name_prefix="sandbox") as pool:
+            return list(pool.map(run, programs))
+
+    def close(self) -> None:
+        """Ends the zygotes and whatever runs in them."""
+        for idle in list(self._idle.values()):
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    idle.get_nowait().close()
+
+    def _run(self, program: Program) -> Result:
+        for path in program.files:
             if not _stays_inside(path):
                 raise InputError(f"sandbox file {path!r}: expected a relative path without '..'")
+        try:
+            plan = None
+            if program.language != "python":
+                plan = languages.plan(program.language, program.source)
+        except languages.MissingToolchain as missing:
+            return Result("skipped", 0, "", "", 0.0, str(missing))
+        request = {
+            **dataclasses.asdict(program),
+            "plan": None if plan is None else dataclasses.asdict(plan),
+        }
+        paths = () if plan is None else plan.paths
+        seconds = self.limits.wall_seconds + _GRACE_SECONDS
+        if plan and plan.compile:
+            seconds += self.limits.compile_seconds
         # Once more for a program whose zygote was killed under it.
         for _ in range(2):
-            zygote = self._take()
-            answer = zygote.ask(request, self.limits.wall_seconds + _GRACE_SECONDS)
+            zygote = self._take(paths)
+            answer = zygote.ask(request, seconds)
             if answer is not None:
                 self._give_back(zygote)
                 return Result(**answer)
@@ -105,57 +168,25 @@ class Sandbox:
             zygote.close()
         return Result("killed", -9, "", "", self.limits.wall_seconds, reason)
 
-    def run_many(
-        self,
-        programs: Sequence[str],
-        *,
-        files: Sequence[Mapping[str, str]] | None = None,
-        workers: int = 2,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[Result]:
-        """Runs programs side by side; results come in the programs' order.
-
-        Args:
-          programs: sources.
-          files: of each program, as in `run`.
-          workers: how many run at a time.
-          progress: called with 1 whenever a program has ended.
-        """
-
-        def run(program: str, files: Mapping[str, str]) -> Result:
-            result = self.run(program, files=files)
-            if progress:
-                progress(1)
-            return result
-
-        with ThreadPoolExecutor(workers, thread_name_prefix="sandbox") as pool:
-            return list(pool.map(run, programs, files or [{}] * len(programs)))
-
-    def close(self) -> None:
-        """Ends the zygotes and whatever runs in them."""
-        with contextlib.suppress(queue.Empty):
+    def _take(self, paths: tuple[str, ...] = ()) -> "_Zygote":
+        with contextlib.suppress(KeyError, queue.Empty):
             while True:
-                self._idle.get_nowait().close()
-
-    def _take(self) -> "_Zygote":
-        with contextlib.suppress(queue.Empty):
-            while True:
-                zygote = self._idle.get_nowait()
+                zygote = self._idle[paths].get_nowait()
                 if zygote.is_alive():
                     return zygote
                 zygote.close()
         with self._lock:
             if self._isolate:
                 try:
-                    return self._start(isolate=True)
+                    return self._start(paths, isolate=True)
                 except SandboxUnavailable:
                     if not self._allow_unisolated:
                         raise
                     self._isolate = False
-        return self._start(isolate=False)
+        return self._start(paths, isolate=False)
 
-    def _start(self, *, isolate: bool) -> "_Zygote":
-        zygote = _Zygote(self.limits, self._hash_seed, isolate=isolate)
+    def _start(self, paths: tuple[str, ...], *, isolate: bool) -> "_Zygote":
+        zygote = _Zygote(self.limits, self._hash_seed, paths, isolate=isolate)
         if isolate:
             try:
                 _check_walls(zygote, self.limits)
@@ -165,13 +196,17 @@ class Sandbox:
         return zygote
 
     def _give_back(self, zygote: "_Zygote") -> None:
-        self._idle.put(zygote)
+        # One queue, even if two threads come first.
+        self._idle.setdefault(zygote.paths, queue.LifoQueue()).put(zygote)
 
 
 class _Zygote:
     """One zygote process and the socket to it."""
 
-    def __init__(self, limits: Limits, hash_seed: int, *, isolate: bool) -> None:
+    def __init__(
+        self, limits: Limits, hash_seed: int, paths: tuple[str, ...], *, isolate: bool
+    ) -> None:
+        self.paths = paths
         ours, theirs = socket.socketpair()
         # Where somebody has set a default timeout for sockets, as Beam's Google Cloud client
         # does, both ends are born non-blocking, and the zygote inherits that.
@@ -181,6 +216,7 @@ class _Zygote:
             "socket": theirs.fileno(),
             "limits": dataclasses.asdict(limits),
             "isolate": isolate,
+            "paths": paths,
         }
         start = (
             "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -249,7 +285,8 @@ class _Zygote:
 def _check_walls(zygote: _Zygote, limits: Limits) -> None:
     """Raises: SandboxUnavailable: the canary did what no program may."""
     seconds = limits.wall_seconds + _GRACE_SECONDS
-    answer = zygote.ask({"program": _CANARY, "files": {}}, seconds)
+    request = {**dataclasses.asdict(Program(_CANARY)), "plan": None}
+    answer = zygote.ask(request, seconds)
     if answer is None or answer["verdict"] != "passed":
         reason = answer["reason"] if answer else zygote.last_words()
         raise SandboxUnavailable(

@@ -1,36 +1,49 @@
-"""The last step inside: this process becomes the program.
+"""The last step inside: this process becomes the Python program.
 
 The source runs as `__main__` of a fresh module, from a file in the scratch folder so
-that tracebacks and `inspect` have its lines. How it ended is marked on a pipe: exit
-code 0 alone would also be a program that left early.
+that tracebacks and `inspect` have its lines. How it ended is marked on a pipe, since exit
+code 0 alone would also be a program that left early. The mark counts only together with
+a secret that was written there before the program began, and from this process: writing
+to every file there is forges nothing, and calling what is in this module does.
 """
 
+import atexit
 import contextlib
 import os
 import sys
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 MARK_ENDED = b"E"
 MARK_MEMORY = b"M"
+SECRET_BYTES = 16
 _OURS = "opencoder_jax"
 
 
-def run_program(source: str, files: Mapping[str, str], scratch: str, mark: int) -> NoReturn:
+def run_program(
+    source: str, files: Mapping[str, str], arguments: Sequence[str], scratch: str, mark: int
+) -> NoReturn:
     """Runs `source` and ends the process.
 
     Args:
       source: a whole Python program.
       files: relative path to content, written into the scratch folder first.
+      arguments: of its command line.
       scratch: the folder to work in.
-      mark: file descriptor that gets `MARK_ENDED` at the program's end.
+      mark: file descriptor that gets a secret first and, together with it, `MARK_ENDED` at
+        the program's end.
     """
     exit_code = 1
     try:
-        _enter(scratch, files)
-        exit_code = _execute(source, os.path.join(scratch, "program.py"), mark)
+        enter(scratch, files)
+        for name in [n for n in sys.modules if n == _OURS or n.startswith(f"{_OURS}.")]:
+            del sys.modules[name]
+        path = os.path.join(scratch, "program.py")
+        sys.path[:] = [scratch, *(folder for folder in sys.path if not folder.startswith("/proc"))]
+        sys.argv = [path, *arguments]
+        exit_code = _execute(source, path, _marker(mark))
     except BaseException:
         # Out of memory or stack even for a traceback: the exit code says enough.
         with contextlib.suppress(BaseException):
@@ -41,9 +54,8 @@ def run_program(source: str, files: Mapping[str, str], scratch: str, mark: int) 
     os._exit(exit_code)
 
 
-def _enter(scratch: str, files: Mapping[str, str]) -> None:
-    for name in [n for n in sys.modules if n == _OURS or n.startswith(f"{_OURS}.")]:
-        del sys.modules[name]
+def enter(scratch: str, files: Mapping[str, str]) -> None:
+    """Makes `scratch` the working folder and home, and writes `files` into it."""
     os.chdir(scratch)
     for variable in ("HOME", "TMPDIR"):
         os.environ[variable] = scratch
@@ -52,31 +64,52 @@ def _enter(scratch: str, files: Mapping[str, str]) -> None:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(content)
-    sys.path[:] = [scratch, *(path for path in sys.path if not path.startswith("/proc"))]
 
 
-def _execute(source: str, path: str, mark: int) -> int:
+def _marker(fd: int) -> Callable[[bytes], None]:
+    """Writes a mark that counts, from this process only."""
+    secret = os.urandom(SECRET_BYTES)
+    pid = os.getpid()
+    os.write(fd, secret)
+
+    def mark(what: bytes) -> None:
+        if os.getpid() == pid:
+            os.write(fd, what + secret)
+
+    return mark
+
+
+def _execute(source: str, path: str, mark: Callable[[bytes], None]) -> int:
     module = types.ModuleType("__main__")
     module.__file__ = path
     sys.modules["__main__"] = module
-    sys.argv = [path]
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(source)
         exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
-        sys.stdout.flush()
+        _finish()
     except SystemExit as error:
         if error.code is None or isinstance(error.code, int):
+            _finish()
             return (error.code or 0) & 0xFF
         print(error.code, file=sys.stderr)
         return 1
     except MemoryError:
-        os.write(mark, MARK_MEMORY)
+        mark(MARK_MEMORY)
         raise
     except BaseException as error:
         # The first frame is this one.
         frames = error.__traceback__.tb_next if error.__traceback__ else None
         traceback.print_exception(type(error), error, frames)
         return 1
-    os.write(mark, MARK_ENDED)
+    mark(MARK_ENDED)
     return 0
+
+
+def _finish() -> None:
+    """What an interpreter does at its end: wait for threads, call exit handlers, flush."""
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+    atexit._run_exitfuncs()
+    if sys.stdout is not None and not sys.stdout.closed:
+        sys.stdout.flush()

@@ -457,7 +457,7 @@ def test_a_machine_without_namespaces_is_refused_and_can_be_waived(tmp_path: Pat
             expected = ["passed", "failed", "memory", "timeout", "output_limit", "passed"]
             assert verdicts == expected, verdicts
             import os
-            zygote = sandbox._idle.get()  # held: it ends with the last reference to it
+            zygote = sandbox._idle[()].get()  # held: it ends with the last reference to it
             pid = zygote._process.pid
             assert open(f"/proc/{pid}/task/{pid}/children").read() == ""
     """)

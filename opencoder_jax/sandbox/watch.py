@@ -1,0 +1,201 @@
+"""One running program as the zygote sees it: its pipes, its time, its memory, its verdict.
+
+`until_end` is the zygote's whole attention while a program runs. What the program itself
+can reach is believed only as far as it goes: output is output, but that it ran to its
+end needs the secret of `program`, and how it ended is told by init, which it cannot touch.
+"""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from opencoder_jax.sandbox.limits import Limits
+from opencoder_jax.sandbox.program import MARK_ENDED, MARK_MEMORY, SECRET_BYTES
+from opencoder_jax.sandbox.resources import resident_bytes
+
+# `compiler` is what the compiler writes, `mark` the Python program's secret, `status` init's.
+PIPES = ("stdout", "stderr", "compiler", "mark", "status")
+_WATCH_SECONDS = 0.02
+
+
+class Watch:
+    """From the fork of init to the verdict."""
+
+    def __init__(
+        self, pipes: Mapping[str, int], limits: Limits, request: Mapping[str, Any]
+    ) -> None:
+        """Args:
+        pipes: the ends to read, by the names in `PIPES`.
+        limits: of the program.
+        request: a `Program` as the caller sends it, with its plan.
+        """
+        self._pipes = pipes
+        self._limits = limits
+        self._request = request
+        self._plan: Mapping[str, Any] = request["plan"] or {}
+        self._compiling = bool(self._plan.get("compile"))
+        self._received = {name: bytearray() for name in pipes}
+        self._stopped: tuple[str, str] | None = None
+        self._started = time.monotonic()
+
+    def until_end(
+        self,
+        init: int,
+        connection: socket.socket,
+        base_resident: int,
+        processes: Callable[[int], Sequence[int]],
+    ) -> None:
+        """Returns when init has ended; kills it at a limit, or when the caller has gone.
+
+        Args:
+          init: its process id.
+          connection: to the caller.
+          base_resident: bytes that a forked process shares with the zygote.
+          processes: those of the program, given init.
+        """
+        names = {fd: name for name, fd in self._pipes.items()}
+        poll = select.poll()
+        for fd in names:
+            os.set_blocking(fd, False)
+            poll.register(fd, select.POLLIN)
+        poll.register(connection, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll(_WATCH_SECONDS * 1000):
+                if fd == connection.fileno():
+                    os.kill(init, signal.SIGKILL)
+                    os._exit(0)
+                if not self._read(names[fd]):
+                    poll.unregister(fd)
+                    if names[fd] == "status":
+                        return
+            if self._compiling and b"\n" in self._received["status"]:
+                # The first line says that the compiler is done.
+                self._compiling = False
+                self._started = time.monotonic()
+            if self._stopped is None:
+                self._stopped = self._limit_reached(init, base_resident, processes)
+                if self._stopped:
+                    os.kill(init, signal.SIGKILL)
+
+    def drain(self) -> None:
+        """Reads what is left in the pipes and closes them."""
+        for name, fd in self._pipes.items():
+            while self._read(name):
+                pass
+            os.close(fd)
+
+    def result(self) -> dict[str, Any]:
+        """The fields of a `Result`; init has ended."""
+        seconds = time.monotonic() - self._started
+        status: dict[str, Any] = {}
+        for line in self._received["status"].splitlines():
+            status |= json.loads(line)
+        exit_code = status.get("exit_code", -signal.SIGKILL)
+        verdict, reason = self._stopped or self._judge(status, exit_code)
+        in_compiler = self._compiling or status.get("stage") == "compile"
+        return {
+            "verdict": verdict,
+            "reason": reason,
+            "exit_code": exit_code,
+            "stdout": self._text("stdout"),
+            "stderr": self._text("compiler" if in_compiler else "stderr"),
+            "seconds": seconds,
+        }
+
+    def _judge(self, status: Mapping[str, Any], exit_code: int) -> tuple[str, str]:
+        limits = self._limits
+        if "exit_code" not in status:
+            return "killed", status.get("error", "its init process was killed")
+        if status.get("stage") == "compile":
+            if exit_code == -signal.SIGXCPU:
+                return "timeout", "its compiler used too much CPU"
+            return "compile_error", _error_line(self._text("compiler")) or f"exit code {exit_code}"
+        if self._output_limit_reached():
+            return "output_limit", f"wrote more than {limits.output_bytes} bytes"
+        mark = self._mark()
+        stderr = self._text("stderr")
+        out_of_memory = self._plan.get("memory_words")
+        if mark == MARK_MEMORY or (
+            exit_code != 0 and out_of_memory and re.search(out_of_memory, stderr)
+        ):
+            return "memory", f"needed more than {limits.memory_bytes} bytes"
+        if exit_code < 0:
+            if exit_code == -signal.SIGXCPU or status["cpu_seconds"] >= limits.cpu_seconds:
+                return "timeout", f"used {limits.cpu_seconds} s of CPU"
+            return "killed", f"ended by {signal.Signals(-exit_code).name}"
+        if exit_code > 0:
+            return "failed", _last_line(stderr) or f"exit code {exit_code}"
+        if self._plan:
+            failure = self._plan["failure_words"]
+            if failure and re.search(failure, stderr, re.M):
+                return "failed", _last_line(stderr)
+        elif mark is None:
+            return "failed", "wrote to the sandbox's own pipe"
+        elif mark != MARK_ENDED and not self._request["exit_passes"]:
+            return "failed", "left before its end"
+        return "passed", ""
+
+    def _mark(self) -> bytes | None:
+        """What the Python program's runner said last; None where somebody else wrote."""
+        received = bytes(self._received["mark"])
+        secret, said = received[:SECRET_BYTES], received[SECRET_BYTES:]
+        if not said:
+            return b""
+        mark = said[:1]
+        return mark if said == mark + secret and mark in (MARK_ENDED, MARK_MEMORY) else None
+
+    def _read(self, name: str) -> bool:
+        """Takes what the pipe holds; False at its end (or, when not blocking, if empty)."""
+        try:
+            piece = os.read(self._pipes[name], 1 << 16)
+        except BlockingIOError:
+            return False
+        if len(self._received[name]) <= self._limits.output_bytes:
+            self._received[name] += piece
+        return bool(piece)
+
+    def _text(self, name: str) -> str:
+        return self._received[name][: self._limits.output_bytes].decode("utf-8", "replace")
+
+    def _output_limit_reached(self) -> bool:
+        longest = max(len(self._received[name]) for name in ("stdout", "stderr"))
+        return longest > self._limits.output_bytes
+
+    def _limit_reached(
+        self, init: int, base_resident: int, processes: Callable[[int], Sequence[int]]
+    ) -> tuple[str, str] | None:
+        limits = self._limits
+        if self._compiling:
+            who, seconds, memory = (
+                "its compiler",
+                limits.compile_seconds,
+                limits.compile_memory_bytes,
+            )
+        else:
+            who, seconds, memory = "it", limits.wall_seconds, limits.memory_bytes
+        if self._output_limit_reached():
+            return "output_limit", f"wrote more than {limits.output_bytes} bytes"
+        if time.monotonic() - self._started > seconds:
+            return "timeout", f"{who} ran longer than {seconds} s"
+        # Forked processes share the zygote's pages: only what they added counts.
+        used = sum(max(0, resident_bytes(pid) - base_resident) for pid in processes(init))
+        if used > memory:
+            return "memory", f"{who} and its children held more than {memory} bytes"
+        return None
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _error_line(text: str) -> str:
+    """The first line of a compiler's output that speaks of an error."""
+    lines = text.strip().splitlines()
+    return next((line.strip() for line in lines if "error" in line.lower()), _last_line(text))
