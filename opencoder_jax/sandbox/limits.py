@@ -58,7 +58,8 @@ class Limits:
     Attributes:
       wall_seconds: from start to end, after which all its processes are killed.
       cpu_seconds: of each process.
-      memory_bytes: address space of each process, and resident memory of all together.
+      memory_bytes: address space of each process, and resident memory of all together; for
+        Python, beyond what the interpreter and preloaded packages have.
       processes: processes and threads at one time, its first included.
       file_bytes: size of one file.
       scratch_bytes: of all its files together; they live in memory.

@@ -11,6 +11,7 @@ Next: `zygote` calls these in order.
 import contextlib
 import ctypes
 import os
+import stat
 import struct
 import sys
 from collections.abc import Sequence
@@ -23,8 +24,13 @@ PROGRAM_UID = 1000
 # Who that is outside when root runs the sandbox. Not root: the kernel counts no processes of root.
 _OUTSIDE_UID = 65534
 
+# Where programs find the caller's packages.
+PACKAGES = "/packages"
 # Debian finds awk, cc and the like through links in /etc/alternatives.
-_SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
+_SYSTEM_PATHS = (
+    *("/usr", "/lib", "/lib64", "/bin"),
+    *("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts"),
+)
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _DEVICE_LINKS = {
     "shm": "/tmp",
@@ -110,28 +116,32 @@ def enter_namespaces() -> None:
     )
 
 
-def build_root(further_paths: Sequence[str] = ()) -> None:
+def build_root(further_paths: Sequence[str] = (), packages: str | None = None) -> None:
     """Replaces the file system by a read-only one of links and read-only binds.
 
     Args:
       further_paths: what programs see beyond Python's installation and the system's.
+      packages: a folder that they see as `PACKAGES`, as its own place may be in `/tmp`.
 
     Raises:
       OSError: a mount was refused.
     """
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
-    sources = {path: os.open(path, os.O_PATH) for path in _visible_paths(further_paths)}
+    visible = {path: path for path in _visible_paths(further_paths)}
+    if packages:
+        visible[PACKAGES] = packages
+    sources = {target: os.open(path, os.O_PATH) for target, path in visible.items()}
     devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in _DEVICES}
     # Any folder that is everywhere will do: sources beneath it were opened before.
     root = "/tmp"
     _mount("sandbox", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=1m")
     for name in ("proc", "tmp", "dev"):
         os.mkdir(f"{root}/{name}")
-    for path, source in sources.items():
-        _bind(source, root + path, is_folder=Path(path).is_dir())
-        _make_read_only(root + path)
+    for target, source in sources.items():
+        _bind(source, root + target)
+        _make_read_only(root + target)
     for name, source in devices.items():
-        _bind(source, f"{root}/dev/{name}", is_folder=False)
+        _bind(source, f"{root}/dev/{name}")
     for name, target in _DEVICE_LINKS.items():
         os.symlink(target, f"{root}/dev/{name}")
     # While the old one is still there: the kernel gives a new /proc only to who sees one.
@@ -144,6 +154,8 @@ def build_root(further_paths: Sequence[str] = ()) -> None:
     check(libc.umount2(b".", _MNT_DETACH), "umount")
     os.chdir("/")
     _mount("none", "/", "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
+    # For what packages write when they are imported; programs get one of their own on top.
+    _mount("preload", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0700,size=64m")
 
 
 def private_mounts(scratch_bytes: int, owner: int) -> None:
@@ -178,7 +190,8 @@ def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -
     check(result, f"mount {kind or source} on {target}")
 
 
-def _bind(source: int, target: str, *, is_folder: bool) -> None:
+def _bind(source: int, target: str) -> None:
+    is_folder = stat.S_ISDIR(os.fstat(source).st_mode)
     os.makedirs(target if is_folder else os.path.dirname(target), exist_ok=True)
     if not is_folder:
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))

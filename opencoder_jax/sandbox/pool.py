@@ -28,6 +28,7 @@ from opencoder_jax.sandbox.limits import Limits, Program, Result, SandboxUnavail
 _PROJECT_FOLDER = Path(__file__).resolve().parents[2]
 _CANARY = Path(__file__).with_name("canary.py").read_text()
 _START_SECONDS = 30.0
+_PRELOAD_SECONDS = 30.0  # of each module
 # Beyond its own limit a zygote gets this long to kill, collect and answer on a busy machine.
 _GRACE_SECONDS = 20.0
 # One that has closed its socket is about to end, and to say why.
@@ -39,6 +40,14 @@ _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "TMPDIR": "/tmp",
     "TZ": "UTC",
+}
+# With packages: no display, and no threads beside the program's own.
+_PACKAGES_ENVIRONMENT = {
+    "MPLBACKEND": "Agg",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
 }
 # Without -E, which would ignore the hash seed; the environment is ours anyway. No site-packages.
 _INTERPRETER_FLAGS = ("-s", "-S", "-P", "-B")
@@ -52,17 +61,34 @@ class Sandbox:
     """
 
     def __init__(
-        self, limits: Limits | None = None, allow_unisolated: bool = False, hash_seed: int = 0
+        self,
+        limits: Limits | None = None,
+        allow_unisolated: bool = False,
+        hash_seed: int = 0,
+        packages: str | Path | None = None,
+        preload: Sequence[str] = (),
     ) -> None:
         """Args:
         limits: for each program.
         allow_unisolated: where the machine cannot isolate, run with limits and a group
           kill only. The program can then read and write whatever this user can.
         hash_seed: of Python's string hashes, which decide the order of sets.
+        packages: a site-packages folder that Python programs can import from, and read;
+          `sysconfig.get_path("purelib")` is that of this environment. None: the standard
+          library only.
+        preload: modules that are imported once instead of by each program.
+
+        Raises:
+        InputError: `packages` is no folder.
         """
+        if packages is not None and not Path(packages).is_dir():
+            raise InputError(f"sandbox packages {packages}: expected a site-packages folder")
         self.limits = limits or Limits()
         self._allow_unisolated = allow_unisolated
         self._hash_seed = hash_seed
+        # What Python programs see beyond the standard library.
+        self._packages = () if packages is None else (os.path.realpath(packages),)
+        self._preload = tuple(preload)
         self._isolate = True
         # By what its programs see: each language sees its own toolchain only.
         self._idle: dict[tuple[str, ...], queue.LifoQueue[_Zygote]] = {}
@@ -77,7 +103,7 @@ class Sandbox:
     @property
     def isolated(self) -> bool:
         """Whether programs are isolated; False only where that was allowed and needed."""
-        self._give_back(self._take())
+        self._give_back(self._take(self._packages))
         return self._isolate
 
     def run(
@@ -153,7 +179,7 @@ class Sandbox:
             **dataclasses.asdict(program),
             "plan": None if plan is None else dataclasses.asdict(plan),
         }
-        paths = () if plan is None else plan.paths
+        paths = self._packages if plan is None else plan.paths
         seconds = self.limits.wall_seconds + _GRACE_SECONDS
         if plan and plan.compile:
             seconds += self.limits.compile_seconds
@@ -168,7 +194,7 @@ class Sandbox:
             zygote.close()
         return Result("killed", -9, "", "", self.limits.wall_seconds, reason)
 
-    def _take(self, paths: tuple[str, ...] = ()) -> "_Zygote":
+    def _take(self, paths: tuple[str, ...]) -> "_Zygote":
         with contextlib.suppress(KeyError, queue.Empty):
             while True:
                 zygote = self._idle[paths].get_nowait()
@@ -186,7 +212,15 @@ class Sandbox:
         return self._start(paths, isolate=False)
 
     def _start(self, paths: tuple[str, ...], *, isolate: bool) -> "_Zygote":
-        zygote = _Zygote(self.limits, self._hash_seed, paths, isolate=isolate)
+        for_python = paths == self._packages
+        zygote = _Zygote(
+            self.limits,
+            self._hash_seed,
+            paths,
+            isolate=isolate,
+            packages=self._packages[0] if for_python and self._packages else None,
+            preload=self._preload if for_python else (),
+        )
         if isolate:
             try:
                 _check_walls(zygote, self.limits)
@@ -204,7 +238,14 @@ class _Zygote:
     """One zygote process and the socket to it."""
 
     def __init__(
-        self, limits: Limits, hash_seed: int, paths: tuple[str, ...], *, isolate: bool
+        self,
+        limits: Limits,
+        hash_seed: int,
+        paths: tuple[str, ...],
+        *,
+        isolate: bool,
+        packages: str | None,
+        preload: Sequence[str],
     ) -> None:
         self.paths = paths
         ours, theirs = socket.socketpair()
@@ -216,8 +257,14 @@ class _Zygote:
             "socket": theirs.fileno(),
             "limits": dataclasses.asdict(limits),
             "isolate": isolate,
-            "paths": paths,
+            # Packages have a place of their own inside.
+            "paths": [path for path in paths if path != packages],
+            "packages": packages,
+            "preload": preload,
         }
+        environment = {**_ENVIRONMENT, "PYTHONHASHSEED": str(hash_seed)}
+        if packages:
+            environment |= _PACKAGES_ENVIRONMENT
         start = (
             "import sys; sys.path.insert(0, sys.argv[1]); "
             "from opencoder_jax.sandbox.zygote import main; del sys.path[0]; main(sys.argv[2:])"
@@ -232,11 +279,14 @@ class _Zygote:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 cwd="/",
-                env={**_ENVIRONMENT, "PYTHONHASHSEED": str(hash_seed)},
+                env=environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        answer = self._receive(_START_SECONDS)
+        answer = self._receive(_START_SECONDS + _PRELOAD_SECONDS * len(preload))
+        if answer and "fault" in answer:
+            self.close()
+            raise InputError(f"sandbox {answer['fault']}")
         if not answer or not answer["ready"]:
             reason = answer["reason"] if answer else self.last_words()
             self.close()

@@ -2,9 +2,10 @@
 
 `give_up_privileges` drops every capability for good (no_new_privs, empty bounding set).
 `filter_system_calls` denies what no honest program needs and what reaches around
-namespaces: kernel keyrings, ptrace, new namespaces and mounts, BPF, io_uring, sockets
-of families that have no network namespace (vsock). The filter is a deny list on top of
-the namespaces, not the wall itself.
+namespaces and limits: kernel keyrings, ptrace, new namespaces and mounts, BPF, io_uring,
+memory that belongs to no process (System V IPC, memfd), sockets of families that have no
+network namespace (vsock). The filter is a deny list on top of the namespaces, not the
+wall itself; calls newer than it do not exist.
 """
 
 import ctypes
@@ -30,10 +31,15 @@ _AUDIT_ARCH = 0xC000003E
 # System call numbers of x86_64 (asm/unistd_64.h).
 _CLONE, _CLONE3, _SOCKET = 56, 435, 41
 _X32_BIT = 0x40000000
+_LAST_KNOWN = 462  # mseal, Linux 6.10
 _DENIED = {
+    "shmget": 29,
+    "semget": 64,
+    "msgget": 68,
     "ptrace": 101,
     "syslog": 103,
     "vhangup": 153,
+    "modify_ldt": 154,
     "pivot_root": 155,
     "adjtimex": 159,
     "chroot": 161,
@@ -51,8 +57,10 @@ _DENIED = {
     "init_module": 175,
     "delete_module": 176,
     "quotactl": 179,
+    "io_setup": 206,  # the number of its contexts is limited for the whole machine
     "lookup_dcookie": 212,
     "clock_settime": 227,
+    "mq_open": 240,
     "kexec_load": 246,
     "add_key": 248,
     "request_key": 249,
@@ -68,6 +76,7 @@ _DENIED = {
     "process_vm_writev": 311,
     "kcmp": 312,
     "finit_module": 313,
+    "memfd_create": 319,
     "kexec_file_load": 320,
     "bpf": 321,
     "userfaultfd": 323,
@@ -82,6 +91,8 @@ _DENIED = {
     "fspick": 433,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
+    "quotactl_fd": 443,
+    "memfd_secret": 447,
 }
 _SOCKET_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6: all inside the network namespace
 # CLONE_NEW{TIME,NS,CGROUP,UTS,IPC,USER,PID,NET}
@@ -129,7 +140,7 @@ def filter_system_calls() -> None:
 
 
 def _filter_program() -> bytes:
-    """The filter: denied calls give EPERM, `clone3` ENOSYS (its flags cannot be read)."""
+    """The filter: denied calls give EPERM, new ones and `clone3` (unreadable flags) ENOSYS."""
     denied = sorted(_DENIED.values())
     deny = _RETURN, 0, 0, _ERRNO | errno.EPERM
     # Offsets of a jump count from the instruction after it.
@@ -140,6 +151,7 @@ def _filter_program() -> bytes:
         (_LOAD, 0, 0, _NUMBER_OFFSET),
         (_AT_LEAST, 0, 1, _X32_BIT),
         deny,
+        (_AT_LEAST, 1, 0, _LAST_KNOWN + 1),
         (_EQUAL, 0, 1, _CLONE3),
         (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
         (_EQUAL, 0, 4, _CLONE),

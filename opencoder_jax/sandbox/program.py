@@ -43,6 +43,9 @@ def run_program(
         path = os.path.join(scratch, "program.py")
         sys.path[:] = [scratch, *(folder for folder in sys.path if not folder.startswith("/proc"))]
         sys.argv = [path, *arguments]
+        if "numpy.random" in sys.modules:
+            # Unlike Python's own, its generator is the same in each fork.
+            sys.modules["numpy.random"].seed()
         exit_code = _execute(source, path, _marker(mark))
     except BaseException:
         # Out of memory or stack even for a traceback: the exit code says enough.
@@ -94,10 +97,9 @@ def _execute(source: str, path: str, mark: Callable[[bytes], None]) -> int:
             return (error.code or 0) & 0xFF
         print(error.code, file=sys.stderr)
         return 1
-    except MemoryError:
-        mark(MARK_MEMORY)
-        raise
     except BaseException as error:
+        if isinstance(error, MemoryError):
+            mark(MARK_MEMORY)
         # The first frame is this one.
         frames = error.__traceback__.tb_next if error.__traceback__ else None
         traceback.print_exception(type(error), error, frames)

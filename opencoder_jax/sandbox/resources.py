@@ -69,8 +69,17 @@ def descendants(pid: int) -> list[int]:
 
 def resident_bytes(pid: int) -> int:
     """What `pid` holds in memory, pages that it shares included; 0 if it has ended."""
+    return _pages(pid, 1) * resource.getpagesize()
+
+
+def address_bytes(pid: int) -> int:
+    """The address space of `pid`; 0 if it has ended."""
+    return _pages(pid, 0) * resource.getpagesize()
+
+
+def _pages(pid: int, column: int) -> int:
     try:
         with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
+            return int(file.read().split()[column])
     except (OSError, ValueError, IndexError):
         return 0

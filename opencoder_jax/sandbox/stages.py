@@ -35,6 +35,8 @@ class Stages:
         pipes: Mapping[str, int],
         limits: Limits,
         scratch: str,
+        *,
+        base_addresses: int,
         other_processes: int | None,
     ) -> None:
         """Args:
@@ -42,6 +44,7 @@ class Stages:
         pipes: the ends to write, by the names in `watch.PIPES`.
         limits: of the program.
         scratch: the folder to work in.
+        base_addresses: bytes of address space that a forked interpreter begins with.
         other_processes: those that count towards the program's limit and are not its own;
           None where processes cannot be counted.
         """
@@ -50,6 +53,7 @@ class Stages:
         self._pipes = pipes
         self._limits = limits
         self._scratch = scratch
+        self._base_addresses = base_addresses
         self._other_processes = other_processes
         self._stdin = _sealed(request["stdin"])
 
@@ -118,7 +122,7 @@ class Stages:
         set_limits(
             Rlimits(
                 limits.cpu_seconds,
-                limits.memory_bytes,
+                self._base_addresses + limits.memory_bytes,
                 self._processes(limits.processes),
                 limits.file_bytes,
             )

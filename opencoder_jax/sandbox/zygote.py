@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from opencoder_jax.sandbox import namespaces, privileges, wire
 from opencoder_jax.sandbox.limits import Limits
-from opencoder_jax.sandbox.resources import descendants, resident_bytes
+from opencoder_jax.sandbox.resources import address_bytes, descendants, resident_bytes
 from opencoder_jax.sandbox.stages import Stages
 from opencoder_jax.sandbox.watch import PIPES, Watch
 
@@ -38,22 +38,28 @@ def main(arguments: list[str]) -> None:
 
     Args:
       arguments: one JSON object: `socket` (file descriptor), `limits`, `isolate`, `paths`
-        (what programs may read beyond Python and the system's folders).
+        (what programs may read beyond Python and the system's folders), `packages` (a
+        folder to import from, or null), `preload` (modules to import once, here).
     """
     settings = json.loads(arguments[0])
     connection = socket.socket(fileno=settings["socket"])
     connection.set_inheritable(False)
     limits = Limits(**settings["limits"])
+    packages = settings["packages"]
     try:
         for name in _PRELOADED.split():
             importlib.import_module(name)
         if settings["isolate"]:
-            zygote = _isolate(connection, limits, settings["paths"])
-        else:
-            zygote = _Zygote(limits)
+            isolation = _isolate(connection, settings["paths"], packages)
+            packages = packages and namespaces.PACKAGES
     except OSError as error:
         wire.send(connection, {"ready": False, "reason": str(error)})
         return
+    # Behind the walls: what packages do when they are imported is not this project's code.
+    if fault := _preload(packages, settings["preload"]):
+        wire.send(connection, {"ready": False, "fault": fault})
+        return
+    zygote = _IsolatedZygote(limits, *isolation) if settings["isolate"] else _Zygote(limits)
     gc.collect()
     gc.freeze()
     wire.send(connection, {"ready": True})
@@ -61,8 +67,14 @@ def main(arguments: list[str]) -> None:
         wire.send(connection, zygote.run(request, connection))
 
 
-def _isolate(connection: socket.socket, limits: Limits, paths: list[str]) -> "_Zygote":
-    """Returns in the isolated child; the process that called waits for it and ends."""
+def _isolate(
+    connection: socket.socket, paths: list[str], packages: str | None
+) -> tuple[int, int, bool]:
+    """Returns in the isolated child; the process that called waits for it and ends.
+
+    Returns:
+      The rest of the arguments of `_IsolatedZygote`.
+    """
     as_root = os.geteuid() == 0
     siblings = namespaces.enter_user_namespace()
     namespaces.enter_namespaces()
@@ -75,9 +87,23 @@ def _isolate(connection: socket.socket, limits: Limits, paths: list[str]) -> "_Z
         privileges.libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PDEATHSIG)"
     )
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    namespaces.build_root(paths)
+    namespaces.build_root(paths, packages)
     socket.sethostname("sandbox")
-    return _IsolatedZygote(limits, own_pids, siblings, as_root)
+    return own_pids, siblings, as_root
+
+
+def _preload(packages: str | None, names: list[str]) -> str | None:
+    """Imports modules that all programs will find loaded; what went wrong, or None."""
+    if packages:
+        sys.path.append(packages)
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            return f"preload={name!r}: {type(error).__name__}: {error}"
+        if len(os.listdir("/proc/self/task")) > 1:
+            return f"preload={name!r} starts threads, which no fork takes along: leave it out"
+    return None
 
 
 class _Zygote:
@@ -86,6 +112,7 @@ class _Zygote:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._base_resident = resident_bytes(os.getpid())
+        self._base_addresses = address_bytes(os.getpid())
         self._scratch = "/tmp"
         # The limit would count every process of this user.
         self._other_processes: int | None = None
@@ -142,10 +169,18 @@ class _Zygote:
     def _become_init(self, request: dict[str, Any], pipes: dict[str, int]) -> NoReturn:
         """Never returns: confines itself, then goes through the program's stages."""
         try:
+            stages = Stages(
+                request,
+                pipes,
+                self._limits,
+                self._scratch,
+                base_addresses=self._base_addresses,
+                other_processes=self._other_processes,
+            )
             self._confine(request)
             privileges.give_up_privileges()
             privileges.filter_system_calls()
-            Stages(request, pipes, self._limits, self._scratch, self._other_processes).run()
+            stages.run()
         except BaseException as error:
             os.write(pipes["status"], json.dumps({"error": repr(error)}).encode() + b"\n")
         os._exit(0)
