@@ -29,7 +29,7 @@ _LAST_POSSIBLE_CAPABILITY = 63
 MACHINE = "x86_64"
 _AUDIT_ARCH = 0xC000003E
 # System call numbers of x86_64 (asm/unistd_64.h).
-_CLONE, _CLONE3, _SOCKET = 56, 435, 41
+_CLONE, _CLONE3, _SOCKET, _PRLIMIT = 56, 435, 41, 302
 _X32_BIT = 0x40000000
 _LAST_KNOWN = 462  # mseal, Linux 6.10
 _DENIED = {
@@ -157,6 +157,12 @@ def _filter_program() -> bytes:
         (_EQUAL, 0, 4, _CLONE),
         (_LOAD, 0, 0, _ARGUMENT_0_OFFSET),
         (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
+        deny,
+        (_RETURN, 0, 0, _ALLOW),
+        # The limits of others, such as init.
+        (_EQUAL, 0, 4, _PRLIMIT),
+        (_LOAD, 0, 0, _ARGUMENT_0_OFFSET),
+        (_EQUAL, 1, 0, 0),
         deny,
         (_RETURN, 0, 0, _ALLOW),
         (_EQUAL, 0, len(_SOCKET_FAMILIES) + 3, _SOCKET),

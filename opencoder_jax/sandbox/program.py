@@ -7,7 +7,9 @@ a secret that was written there before the program began, and from this process:
 to every file there is forges nothing, and calling what is in this module does.
 """
 
+import _sitebuiltins
 import atexit
+import builtins
 import contextlib
 import os
 import sys
@@ -43,6 +45,9 @@ def run_program(
         path = os.path.join(scratch, "program.py")
         sys.path[:] = [scratch, *(folder for folder in sys.path if not folder.startswith("/proc"))]
         sys.argv = [path, *arguments]
+        # Which only `site` would define.
+        for name in ("exit", "quit"):
+            setattr(builtins, name, _sitebuiltins.Quitter(name, "end of file"))
         if "numpy.random" in sys.modules:
             # Unlike Python's own, its generator is the same in each fork.
             sys.modules["numpy.random"].seed()
@@ -65,7 +70,7 @@ def enter(scratch: str, files: Mapping[str, str]) -> None:
     for path, content in files.items():
         if os.path.dirname(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8", newline="") as file:
+        with open(path, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
             file.write(content)
 
 

@@ -22,6 +22,7 @@ from opencoder_jax.sandbox.resources import resident_bytes
 # `compiler` is what the compiler writes, `mark` the Python program's secret, `status` init's.
 PIPES = ("stdout", "stderr", "compiler", "mark", "status")
 _WATCH_SECONDS = 0.02
+_REASON_CHARS = 500
 
 
 class Watch:
@@ -101,7 +102,7 @@ class Watch:
         in_compiler = self._compiling or status.get("stage") == "compile"
         return {
             "verdict": verdict,
-            "reason": reason,
+            "reason": _printable(reason),
             "exit_code": exit_code,
             "stdout": self._text("stdout"),
             "stderr": self._text("compiler" if in_compiler else "stderr"),
@@ -188,6 +189,13 @@ class Watch:
         if used > memory:
             return "memory", f"{who} and its children held more than {memory} bytes"
         return None
+
+
+def _printable(line: str) -> str:
+    """For people's terminals: the program may have chosen the words."""
+    return "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line[:_REASON_CHARS]
+    )
 
 
 def _last_line(text: str) -> str:
