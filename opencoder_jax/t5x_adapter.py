@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from opencoder_jax.decoding.steps import prefill
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.packed import BATCH_KEYS
 from opencoder_jax.model import transformer
@@ -218,7 +217,14 @@ class OpenCoderModel(models.DecoderOnlyModel):
     ) -> tuple[dict[str, Array], Int[Array, "B"]]:
         """All of a prompt but its last token is in the cache, as T5X and we both have it."""
         lengths_B = jnp.sum(inputs[:, 1:] != 0, axis=-1)
-        cache = prefill(self._config, params, inputs, lengths_B, cache_length=inputs.shape[1])
+        positions_BS = jnp.broadcast_to(jnp.arange(inputs.shape[1]), inputs.shape)
+        _, cache = transformer.hidden_states_and_key_values(
+            self._config,
+            params,
+            inputs,
+            (positions_BS < lengths_B[:, None]).astype(jnp.int32),
+            positions_BS,
+        )
         # T5X expands axis 1 of everything in the cache, and of an index by this name.
         return {**cache._asdict(), "cache_index": lengths_B[None]}, lengths_B
 

@@ -1,6 +1,8 @@
-"""Text from a model: KV cache, sampling, and batched generation with stop conditions.
+"""Text from a model: an engine with continuous batching, sampling, and stop conditions.
 
-`cache` and `steps` are the two compiled programs (prefill, decode), `sampling` turns
-logits into a token, `generation` is what callers use: `generate(model, prompts, settings)`.
-A prompt gives the same text alone and in any batch. Imports no tensorflow.
+`generation` continues a list of prompts, `engine` serves requests that come and go, by the
+compiled `programs`. Those are made of `forward` (the model over a `cache`), `sampling`
+(logits to a token) and `weights` (how the model lies in memory), on a CPU with `native`
+kernels; `text` turns tokens into text as they come. A prompt gives the same text alone and
+in any batch. Imports no tensorflow.
 """

@@ -8,9 +8,10 @@ import pytest
 
 from opencoder_jax import configuration
 from opencoder_jax import generate as generate_command
-from opencoder_jax.decoding import steps
-from opencoder_jax.decoding.generation import Generation, bucket_length, cut_at_stop, generate
-from opencoder_jax.decoding.sampling import SamplingSettings, sample
+from opencoder_jax.decoding import native
+from opencoder_jax.decoding.engine import EngineConfig
+from opencoder_jax.decoding.generation import Generation, generate
+from opencoder_jax.decoding.sampling import SamplingSettings
 from opencoder_jax.errors import InputError
 from opencoder_jax.model import transformer
 from tests.opencoder_jax.model.small_models import make_model_directory
@@ -34,9 +35,16 @@ def prompts(model):
     return [model.prompt_ids(text) for text in texts]
 
 
+@pytest.fixture(scope="module", params=["native", "xla"])
+def kernels(request):
+    if request.param == "native" and not native.available():
+        pytest.skip("no C++ compiler")
+    return EngineConfig(kernels=request.param)
+
+
 @pytest.fixture(scope="module")
-def greedy(model, prompts):
-    return generate(model, prompts, SETTINGS)
+def greedy(model, prompts, kernels):
+    return generate(model, prompts, SETTINGS, engine=kernels)
 
 
 def continue_by_full_forward_passes(model, prompt, count) -> list[int]:
@@ -54,7 +62,7 @@ def continue_by_full_forward_passes(model, prompt, count) -> list[int]:
 
 
 def test_decoding_with_a_cache_equals_full_forward_passes(model, prompts, greedy):
-    assert {bucket_length(len(prompt)) for prompt in prompts} == {64, 128}
+    assert max(len(prompt) for prompt in prompts) > 64
     for prompt, generation in zip(prompts, greedy, strict=True):
         expected = continue_by_full_forward_passes(model, prompt, SETTINGS.max_new_tokens)
         assert list(generation.ids) == expected
@@ -63,13 +71,19 @@ def test_decoding_with_a_cache_equals_full_forward_passes(model, prompts, greedy
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_prompt_gives_the_same_text_alone_and_in_a_batch(model, prompts, temperature):
-    settings = SamplingSettings(max_new_tokens=24, batch_size=3, temperature=temperature)
+def test_a_prompt_gives_the_same_text_alone_and_in_a_batch(model, prompts, kernels, temperature):
+    settings = SamplingSettings(
+        max_new_tokens=24, batch_size=3, temperature=temperature, logprobs=2
+    )
 
-    together = generate(model, prompts, settings)
+    together = generate(model, prompts, settings, engine=kernels)
 
-    assert generate(model, prompts[:1], settings) == together[:1]
-    assert generate(model, prompts[:2], settings) == together[:2]
+    # To the last bit of every log-probability, on the native kernels.
+    alone = generate(model, prompts[:1], settings, engine=kernels)
+    two = generate(model, prompts[:2], settings, engine=kernels)
+    if kernels.kernels == "native":
+        assert (alone, two) == (together[:1], together[:2])
+    assert [g.text for g in (*alone, *two)] == [g.text for g in (*together[:1], *together[:2])]
     assert len({result.text for result in together}) == len(prompts)
 
 
@@ -82,15 +96,16 @@ def test_samples_of_one_prompt_differ_and_come_again_with_the_seed(model, prompt
     assert generate(model, [prompts[0]] * 3, settings) == first
 
 
-def test_a_stop_text_that_spans_tokens_ends_the_text_before_it(model, prompts, greedy):
+def test_a_stop_text_that_spans_tokens_ends_the_text_before_it(model, prompts, kernels, greedy):
     result = greedy[0]
     borders = np.cumsum([len(model.tokenizer.decode([i])) for i in result.ids])
-    middle = int(borders[9])
-    stop = result.text[middle - 2 : middle + 2]
+    around = (result.text[max(0, m - 2) : m + 2] for m in borders[4:].tolist())
+    # What may still become a character is no text yet.
+    stop = next(text for text in around if "\ufffd" not in text)
     first = result.text.index(stop)
     settings = SamplingSettings(max_new_tokens=24, batch_size=3, stop=("no such text", stop))
 
-    (stopped,) = generate(model, prompts[:1], settings)
+    (stopped,) = generate(model, prompts[:1], settings, engine=kernels)
 
     assert stopped.finish_reason == "stop"
     assert stopped.text == result.text[:first]
@@ -99,21 +114,11 @@ def test_a_stop_text_that_spans_tokens_ends_the_text_before_it(model, prompts, g
     assert stop not in model.tokenizer.decode(stopped.ids[:-1])
 
 
-def test_the_first_of_several_stop_texts_counts(model):
-    ids = model.tokenizer.encode("abc def ghi")
-
-    cut = cut_at_stop(ids, ("ghi", "c d"), model.tokenizer)
-
-    assert cut is not None
-    assert cut[1] == "ab"
-    assert cut_at_stop(ids, ("xyz",), model.tokenizer) is None
-
-
-def test_a_stop_id_ends_a_row_and_leaves_the_others(model, prompts, greedy):
+def test_a_stop_id_ends_a_row_and_leaves_the_others(model, prompts, kernels, greedy):
     stop_id = greedy[0].ids[5]
     stopping = type(model)(**{**vars(model), "eos_ids": (stop_id, stop_id)})
 
-    stopped = generate(stopping, prompts[:3], SETTINGS)
+    stopped = generate(stopping, prompts[:3], SETTINGS, engine=kernels)
 
     place = greedy[0].ids.index(stop_id)
     assert stopped[0] == Generation(
@@ -134,16 +139,6 @@ def test_the_context_bounds_a_continuation(model):
     assert second == Generation((), "", "prompt_too_long")
 
 
-def test_a_prompt_is_computed_with_the_same_shapes_in_any_company(model, prompts, greedy):
-    before = steps.decode_chunk._cache_size(), steps.prefill._cache_size()
-
-    for company in ([prompts[1]], [prompts[2]], [prompts[3], prompts[0], prompts[2], prompts[1]]):
-        generate(model, company, SETTINGS)
-
-    # Nothing new was compiled.
-    assert (steps.decode_chunk._cache_size(), steps.prefill._cache_size()) == before
-
-
 @pytest.mark.parametrize(
     ("prompt", "message"), [([], "prompt 1 is empty"), ([3, 9999], "prompt 1 has ids .9999.")]
 )
@@ -152,27 +147,7 @@ def test_a_prompt_that_is_no_prompt_is_refused(model, prompt, message):
         generate(model, [[1], prompt], SETTINGS)
 
 
-def test_the_nucleus_holds_only_the_likeliest_tokens():
-    probabilities = jnp.array([0.5, 0.3, 0.15, 0.05])
-    logits = jnp.broadcast_to(jnp.log(probabilities), (2000, 4))
-    keys = jax.random.split(jax.random.key(0), 2000)
-
-    drawn = np.asarray(jax.jit(sample)(logits, keys, 1.0, 0.75))
-
-    assert set(drawn.tolist()) == {0, 1}
-    assert np.mean(drawn == 0) == pytest.approx(0.5 / 0.8, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"stop": ("",)}],
-)
-def test_impossible_settings_are_refused(settings):
-    with pytest.raises(InputError, match=next(iter(settings))):
-        SamplingSettings(**settings)
-
-
-def test_the_command_prints_prompt_and_continuation(model, model_dir, prompts, greedy, capsys):
+def test_the_command_prints_prompt_and_continuation(model, model_dir, prompts, capsys):
     arguments = [f"--gin.MODEL_DIR={model_dir}", "--gin.PROMPT=import os"]
     arguments += ["--gin.SamplingSettings.max_new_tokens=24"]
     arguments += ["--gin.SamplingSettings.batch_size=3"]
@@ -182,7 +157,8 @@ def test_the_command_prints_prompt_and_continuation(model, model_dir, prompts, g
     )
 
     assert status == 0
-    assert capsys.readouterr().out == "import os" + greedy[1].text + "\n"
+    expected = generate(model, prompts[1:2], SETTINGS)[0].text
+    assert capsys.readouterr().out == "import os" + expected + "\n"
 
 
 def test_a_folder_without_a_model_is_one_clear_error(tmp_path, capsys):

@@ -1,0 +1,454 @@
+// What XLA's CPU compiler does badly for decoding, as three foreign functions of JAX.
+//
+//   linear     y[m, n] = sum_d x[m, d] w[n, d]     (w in float32, bfloat16 or int8)
+//   write      keys and values of new tokens into the cache, in place
+//   attend     attention of new tokens over the cache, each over its own past
+//
+// A step of decoding reads every weight once, so `linear` has to read memory as fast as the
+// machine can: rows of weights are contiguous, 16-bit weights are widened in registers, and
+// bfloat16 operands go to the processor's own dot product where it has one.
+//
+// Every number is computed in one order, whatever else is computed beside it: y[m, n] depends
+// on row m of x alone, and a row of `attend` on its own slot alone. That is what makes a text
+// the same alone and in a full batch. Rows that are not `active` are left out, and get zeros.
+//
+// Vectors are GCC's (64 bytes, lowered to what the processor has), so this is one source for
+// AVX-512, AVX2 and NEON. Threads: `Team`, below.
+
+#include <cstdint>
+#include <vector>
+
+#include "numbers.h"
+#include "product.h"
+#include "team.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+// ---------------------------------------------------------------------------------------
+// Products, with types that are known when they are called.
+
+using ColumnsFunction = void (*)(const void* const*, int64_t, const void*, int64_t, const float*,
+                                 float* const*, int64_t, int64_t);
+
+struct Weights {
+  ffi::DataType type;
+  const void* values;
+  const float* scales;  // Or null.
+  int64_t columns, depth;
+};
+
+Weights Read(const ffi::AnyBuffer& values, const ffi::AnyBuffer& scales) {
+  return {values.element_type(), values.untyped_data(),
+          scales.element_count() ? static_cast<const float*>(scales.untyped_data()) : nullptr,
+          values.dimensions()[0], values.dimensions()[1]};
+}
+
+template <typename X>
+ColumnsFunction Choose(ffi::DataType weights) {
+  switch (weights) {
+    case ffi::F32: return Columns<X, float>;
+    case ffi::BF16: return Columns<X, BFloat16>;
+    case ffi::S8: return Columns<X, int8_t>;
+    default: return nullptr;
+  }
+}
+
+ColumnsFunction Choose(bool bfloat16, ffi::DataType weights) {
+  return bfloat16 ? Choose<BFloat16>(weights) : Choose<float>(weights);
+}
+
+// `work(begin, end)` for all columns, shared out in some parts more than there are members: one
+// that was held up does not hold up the others. Parts begin at multiples of four.
+template <typename Work>
+void ShareColumns(int64_t columns, const Work& work) {
+  Team& team = Team::Get();
+  const int64_t quads = (columns + 3) / 4;
+  const int parts = static_cast<int>(std::min<int64_t>(quads, team.members() * 4));
+  team.Run(parts, [&](int part) {
+    work(quads * part / parts * 4, std::min(columns, quads * (part + 1) / parts * 4));
+  });
+}
+
+// Inputs of a product: rows of float32, or rounded to bfloat16.
+class Inputs {
+ public:
+  Inputs(int64_t rows, int64_t depth, bool bfloat16)
+      : depth_(depth), bfloat16_(bfloat16), floats_(bfloat16 ? 0 : rows * depth),
+        halves_(bfloat16 ? rows * depth : 0), rows_(rows) {
+    for (int64_t m = 0; m < rows; ++m) {
+      rows_[m] = bfloat16 ? static_cast<void*>(&halves_[m * depth]) : &floats_[m * depth];
+    }
+  }
+
+  void Put(int64_t row, int64_t begin, const float* x, int64_t count) {
+    if (bfloat16_) {
+      BFloat16* to = &halves_[row * depth_ + begin];
+      for (int64_t i = 0; i < count; ++i) Narrow(x[i], to + i);
+    } else {
+      std::memcpy(&floats_[row * depth_ + begin], x, count * sizeof(float));
+    }
+  }
+
+  const void* const* rows() const { return rows_.data(); }
+
+ private:
+  int64_t depth_;
+  bool bfloat16_;
+  std::vector<float> floats_;
+  std::vector<BFloat16> halves_;
+  std::vector<const void*> rows_;
+};
+
+// Rows of float32.
+class Outputs {
+ public:
+  Outputs(int64_t rows, int64_t depth) : floats_(rows * depth), rows_(rows) {
+    for (int64_t m = 0; m < rows; ++m) rows_[m] = &floats_[m * depth];
+  }
+  float* operator[](int64_t row) { return rows_[row]; }
+  float* const* rows() const { return rows_.data(); }
+
+ private:
+  std::vector<float> floats_;
+  std::vector<float*> rows_;
+};
+
+ffi::Error LinearImpl(ffi::AnyBuffer x, ffi::AnyBuffer values, ffi::AnyBuffer scales,
+                      ffi::Buffer<ffi::PRED> active, ffi::ResultBuffer<ffi::F32> y) {
+  const int64_t rows = x.dimensions()[0], depth = x.dimensions()[1];
+  const Weights w = Read(values, scales);
+  const bool bfloat16 = x.element_type() == ffi::BF16;
+  const ColumnsFunction columns = Choose(bfloat16, w.type);
+  if (w.depth != depth || !columns || (!bfloat16 && x.element_type() != ffi::F32)) {
+    return ffi::Error::InvalidArgument("linear: operands of these shapes or types are not known");
+  }
+  std::vector<const void*> from;
+  std::vector<float*> to;
+  for (int64_t m = 0; m < rows; ++m) {
+    float* out = y->typed_data() + m * w.columns;
+    if (active.typed_data()[m]) {
+      from.push_back(static_cast<const char*>(x.untyped_data()) + m * depth * (bfloat16 ? 2 : 4));
+      to.push_back(out);
+    } else {
+      std::fill_n(out, w.columns, 0.0f);
+    }
+  }
+  ShareColumns(w.columns, [&](int64_t begin, int64_t end) {
+    columns(from.data(), from.size(), w.values, depth, w.scales, to.data(), begin, end);
+  });
+  return ffi::Error::Success();
+}
+
+// ---------------------------------------------------------------------------------------
+// Attention over the cache: [slots, heads, length, depth], with int8 a scale a token.
+
+// Attention of one row's query heads of one key head, over its slot up to its position.
+template <typename C>
+void Attend(const float* q, const void* keys, const void* values, const float* ks, const float* vs,
+            int64_t count, int64_t group, int64_t depth, float* result) {
+  const C* k = static_cast<const C*>(keys);
+  const C* v = static_cast<const C*>(values);
+  const float factor = 1.0f / std::sqrt(static_cast<float>(depth));
+  const int64_t padded = (count + kLanes - 1) / kLanes * kLanes;
+  thread_local std::vector<float> scores;
+  scores.assign(group * padded, -INFINITY);
+  for (int64_t t = 0; t < count; ++t) {
+    const float scale = ks ? factor * ks[t] : factor;
+    for (int64_t g = 0; g < group; ++g) {
+      Floats sum = {};
+      int64_t d = 0;
+      for (; d + kLanes <= depth; d += kLanes) sum += Load(q + g * depth + d) * Load(k + t * depth + d);
+      float rest = 0.0f;
+      for (; d < depth; ++d) rest += q[g * depth + d] * Widen(k[t * depth + d]);
+      scores[g * padded + t] = (Sum(sum) + rest) * scale;
+    }
+  }
+  for (int64_t g = 0; g < group; ++g) {
+    float* row = scores.data() + g * padded;
+    Floats highest = Load(row);
+    for (int64_t t = kLanes; t < padded; t += kLanes) {
+      const Floats next = Load(row + t);
+      highest = next > highest ? next : highest;
+    }
+    const float top = Largest(highest);
+    Floats total = {};
+    for (int64_t t = 0; t < padded; t += kLanes) {
+      Floats weight = Exp(Load(row + t) - top);
+      // What lies behind the last score counts nothing at all.
+      for (int64_t i = std::max<int64_t>(0, count - t); i < kLanes; ++i) weight[i] = 0.0f;
+      total += weight;
+      *reinterpret_cast<LooseFloats*>(row + t) = weight;
+    }
+    const float inverse = 1.0f / Sum(total);
+    for (int64_t t = 0; t < count; ++t) row[t] *= vs ? inverse * vs[t] : inverse;
+  }
+  std::fill_n(result, group * depth, 0.0f);
+  for (int64_t t = 0; t < count; ++t) {
+    for (int64_t g = 0; g < group; ++g) {
+      const float weight = scores[g * padded + t];
+      float* to = result + g * depth;
+      int64_t d = 0;
+      for (; d + kLanes <= depth; d += kLanes) {
+        *reinterpret_cast<LooseFloats*>(to + d) += weight * Load(v + t * depth + d);
+      }
+      for (; d < depth; ++d) to[d] += weight * Widen(v[t * depth + d]);
+    }
+  }
+}
+
+struct Cache {
+  ffi::DataType type;
+  int64_t slots, heads, length, depth;
+  void *keys, *values;
+  float *key_scales, *value_scales;  // Or null.
+
+  int64_t Row(int64_t slot, int64_t head) const { return (slot * heads + head) * length; }
+
+  template <typename C>
+  void StoreAt(int64_t at, const float* key, const float* value) {
+    Store(key, depth, static_cast<C*>(keys) + at * depth, key_scales ? key_scales + at : nullptr);
+    Store(value, depth, static_cast<C*>(values) + at * depth,
+          value_scales ? value_scales + at : nullptr);
+  }
+
+  template <typename C>
+  void AttendTo(int64_t from, const float* q, int64_t count, int64_t group, float* result) const {
+    Attend<C>(q, static_cast<C*>(keys) + from * depth, static_cast<C*>(values) + from * depth,
+              key_scales ? key_scales + from : nullptr, value_scales ? value_scales + from : nullptr,
+              count, group, depth, result);
+  }
+
+  // `function` with a value of the cache's type.
+  template <typename Function>
+  void WithType(const Function& function) {
+    switch (type) {
+      case ffi::F32: return function(float{});
+      case ffi::BF16: return function(BFloat16{});
+      default: return function(int8_t{});
+    }
+  }
+};
+
+// ---------------------------------------------------------------------------------------
+// Layers
+
+struct Layer {
+  const float* attention_norm;
+  Weights query_key_value, attention_out;
+  const float* mlp_norm;
+  Weights gate_up, down;
+  Cache cache;
+};
+
+// One row of new tokens: where it stands, its rotation, and its residual.
+struct Row {
+  int64_t slot, position;
+  const float *sin, *cos;  // [depth / 2]
+  float* x;
+};
+
+void NormInto(Inputs& inputs, int64_t row, const float* x, const float* scale, int64_t depth,
+              float eps) {
+  Floats squares = {};
+  int64_t d = 0;
+  for (; d + kLanes <= depth; d += kLanes) squares += Load(x + d) * Load(x + d);
+  float sum = Sum(squares);
+  for (; d < depth; ++d) sum += x[d] * x[d];
+  const float factor = 1.0f / std::sqrt(sum / depth + eps);
+  thread_local std::vector<float> normed;
+  normed.resize(depth);
+  for (int64_t i = 0; i < depth; ++i) normed[i] = x[i] * factor * scale[i];
+  inputs.Put(row, 0, normed.data(), depth);
+}
+
+// Pairs are dimension i and i + depth / 2.
+void Rotate(float* x, const Row& row, int64_t depth) {
+  const int64_t half = depth / 2;
+  for (int64_t i = 0; i < half; ++i) {
+    const float first = x[i], second = x[i + half];
+    x[i] = first * row.cos[i] - second * row.sin[i];
+    x[i + half] = second * row.cos[i] + first * row.sin[i];
+  }
+}
+
+class Decoder {
+ public:
+  Decoder(std::vector<Row> rows, int64_t width, int64_t group, float eps, bool bfloat16)
+      : rows_(std::move(rows)), width_(width), group_(group), eps_(eps), bfloat16_(bfloat16) {}
+
+  void Run(Layer& layer) {
+    const int64_t count = rows_.size(), K = layer.cache.heads, h = layer.cache.depth;
+    const int64_t per_head = (group_ + 2) * h, mlp = layer.down.depth;
+
+    // Attention: for each key head its query heads, itself and its values lie side by side.
+    Inputs normed(count, width_, bfloat16_);
+    Outputs fused(count, layer.query_key_value.columns);
+    Norm(normed, layer.attention_norm);
+    Product(layer.query_key_value, normed, fused, [](int64_t, int64_t) {});
+    ForItems(count * K, [&](int64_t item) {
+      const Row& row = rows_[item / K];
+      float* head = fused[item / K] + item % K * per_head;
+      for (int64_t n = 0; n <= group_; ++n) Rotate(head + n * h, row, h);
+      const int64_t at = layer.cache.Row(row.slot, item % K) + row.position;
+      layer.cache.WithType([&](auto type) {
+        layer.cache.StoreAt<decltype(type)>(at, head + group_ * h, head + (group_ + 1) * h);
+      });
+    });
+    Inputs mixed(count, K * group_ * h, bfloat16_);
+    Team::Get().Run(static_cast<int>(count * K), [&](int item) {
+      const Row& row = rows_[item / K];
+      const int64_t head = item % K, from = layer.cache.Row(row.slot, head);
+      thread_local std::vector<float> result;
+      result.resize(group_ * h);
+      layer.cache.WithType([&](auto type) {
+        layer.cache.AttendTo<decltype(type)>(from, fused[item / K] + head * per_head,
+                                             row.position + 1, group_, result.data());
+      });
+      mixed.Put(item / K, head * group_ * h, result.data(), group_ * h);
+    });
+    AddProduct(layer.attention_out, mixed);
+
+    // MLP: all gates lie before all ups.
+    Outputs gates(count, layer.gate_up.columns);
+    Inputs activated(count, mlp, bfloat16_);
+    Norm(normed, layer.mlp_norm);
+    const ColumnsFunction columns = Choose(bfloat16_, layer.gate_up.type);
+    ShareColumns(mlp, [&](int64_t begin, int64_t end) {
+      const Weights& w = layer.gate_up;
+      for (const int64_t offset : {int64_t{0}, mlp}) {
+        columns(normed.rows(), count, w.values, w.depth, w.scales, gates.rows(), begin + offset,
+                end + offset);
+      }
+      for (int64_t m = 0; m < count; ++m) {
+        for (int64_t n = begin; n < end; n += kLanes) {
+          const int64_t some = std::min<int64_t>(kLanes, end - n);
+          Floats gate = {}, up = {};
+          std::memcpy(&gate, gates[m] + n, some * sizeof(float));
+          std::memcpy(&up, gates[m] + mlp + n, some * sizeof(float));
+          const Floats result = gate / (1.0f + Exp(-gate)) * up;
+          activated.Put(m, n, reinterpret_cast<const float*>(&result), some);
+        }
+      }
+    });
+    AddProduct(layer.down, activated);
+  }
+
+ private:
+  void Norm(Inputs& inputs, const float* scale) {
+    ForItems(rows_.size(), [&](int64_t m) { NormInto(inputs, m, rows_[m].x, scale, width_, eps_); });
+  }
+
+  // x += inputs * w^T
+  void AddProduct(const Weights& w, const Inputs& inputs) {
+    Outputs product(rows_.size(), w.columns);
+    Product(w, inputs, product, [&](int64_t begin, int64_t end) {
+      for (size_t m = 0; m < rows_.size(); ++m) {
+        for (int64_t n = begin; n < end; ++n) rows_[m].x[n] += product[m][n];
+      }
+    });
+  }
+
+  template <typename After>
+  void Product(const Weights& w, const Inputs& inputs, Outputs& outputs, const After& after) {
+    const ColumnsFunction columns = Choose(bfloat16_, w.type);
+    const int64_t count = rows_.size();
+    ShareColumns(w.columns, [&](int64_t begin, int64_t end) {
+      columns(inputs.rows(), count, w.values, w.depth, w.scales, outputs.rows(), begin, end);
+      after(begin, end);
+    });
+  }
+
+  // Short work, which is shared out only where there is much of it.
+  template <typename Work>
+  void ForItems(int64_t count, const Work& work) {
+    const int parts = static_cast<int>(std::min<int64_t>(count / 16 + 1, Team::Get().members()));
+    Team::Get().Run(parts, [&](int part) {
+      for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) work(i);
+    });
+  }
+
+  std::vector<Row> rows_;
+  int64_t width_, group_;
+  float eps_;
+  bool bfloat16_;
+};
+
+// Of each layer, in the order of `LayerWeights` and `LayerCache`.
+constexpr int64_t kWeights = 10, kCaches = 4;
+
+ffi::Error LayersImpl(ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::S32> slots,
+                      ffi::Buffer<ffi::S32> positions, ffi::Buffer<ffi::PRED> active,
+                      ffi::Buffer<ffi::F32> sin, ffi::Buffer<ffi::F32> cos,
+                      ffi::RemainingArgs arguments, ffi::ResultBuffer<ffi::F32> out,
+                      ffi::RemainingRets results, float eps, bool bfloat16) {
+  const int64_t count = x.dimensions()[0], width = x.dimensions()[1], half = sin.dimensions()[1];
+  const int64_t num_layers = arguments.size() / (kWeights + kCaches);
+  const auto argument = [&](int64_t i) { return arguments.get<ffi::AnyBuffer>(i).value(); };
+  const auto floats = [&](int64_t i) { return static_cast<float*>(argument(i).untyped_data()); };
+  std::vector<Layer> layers;
+  for (int64_t l = 0; l < num_layers; ++l) {
+    const int64_t w = l * kWeights, c = num_layers * kWeights + l * kCaches;
+    for (int64_t i = 0; i < kCaches; ++i) {
+      const auto result = results.get<ffi::AnyBuffer>(l * kCaches + i).value();
+      if (argument(c + i).element_count() &&
+          result->untyped_data() != argument(c + i).untyped_data()) {
+        return ffi::Error::Internal("layers: the cache was copied, it should have been reused");
+      }
+    }
+    const auto keys = argument(c);
+    const auto dims = keys.dimensions();
+    const bool scaled = argument(c + 2).element_count() > 0;
+    const Cache cache{keys.element_type(), dims[0], dims[1], dims[2], dims[3],
+                      keys.untyped_data(), argument(c + 1).untyped_data(),
+                      scaled ? floats(c + 2) : nullptr, scaled ? floats(c + 3) : nullptr};
+    layers.push_back({floats(w), Read(argument(w + 1), argument(w + 2)),
+                      Read(argument(w + 3), argument(w + 4)), floats(w + 5),
+                      Read(argument(w + 6), argument(w + 7)),
+                      Read(argument(w + 8), argument(w + 9)), cache});
+  }
+  if (layers.empty()) return ffi::Error::InvalidArgument("layers: there are none");
+  std::memcpy(out->typed_data(), x.typed_data(), x.size_bytes());
+  std::vector<Row> rows;
+  for (int64_t m = 0; m < count; ++m) {
+    if (!active.typed_data()[m]) continue;
+    const int64_t slot = slots.typed_data()[m], position = positions.typed_data()[m];
+    const Cache& cache = layers[0].cache;
+    if (slot < 0 || slot >= cache.slots || position < 0 || position >= cache.length) {
+      return ffi::Error::InvalidArgument("layers: a row lies outside of the cache");
+    }
+    rows.push_back({slot, position, sin.typed_data() + m * half, cos.typed_data() + m * half,
+                    out->typed_data() + m * width});
+  }
+  if (rows.empty()) return ffi::Error::Success();
+  const int64_t group = layers[0].attention_out.depth / (2 * half) / layers[0].cache.heads;
+  Decoder decoder(std::move(rows), width, group, eps, bfloat16);
+  for (Layer& layer : layers) decoder.Run(layer);
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(OpencoderLinear, LinearImpl,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::Buffer<ffi::PRED>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(OpencoderLayers, LayersImpl,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::PRED>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .RemainingArgs()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .RemainingRets()
+                                  .Attr<float>("eps")
+                                  .Attr<bool>("bfloat16"));
