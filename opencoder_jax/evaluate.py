@@ -52,6 +52,7 @@ def evaluate(
     max_new_tokens: int | None = None,
     seed: int = 0,
     data_dir: str | None = None,
+    packages_dir: str | None = None,
     batch_size: int = 16,
     workers: int = 2,
     allow_unisolated: bool = False,
@@ -78,6 +79,7 @@ def evaluate(
       max_new_tokens: of an answer; None: each benchmark's own.
       seed: of all random draws.
       data_dir: folder with the benchmarks' files.
+      packages_dir: site-packages that programs may import (BigCodeBench); None: this environment's.
       batch_size: answers side by side in this process.
       workers: programs that run side by side.
       allow_unisolated: go on where this machine cannot isolate programs: docs/sandbox.md.
@@ -103,6 +105,7 @@ def evaluate(
         workers=workers,
         allow_unisolated=allow_unisolated,
         data=DataFolder(data_dir),
+        packages=packages_dir,
     )
     model = os.fspath(model)
     names = [task.name for task in tasks]
@@ -214,7 +217,15 @@ def _print_results(
 # What `--name=VALUE` sets, for people who do not know gin.
 _PLAIN_FLAGS = (
     *("step", "output_dir", "prompting", "samples", "temperature", "top_p", "k", "limit"),
-    *("max_new_tokens", "seed", "data_dir", "batch_size", "workers", "allow_unisolated"),
+    *(
+        "max_new_tokens",
+        "seed",
+        "data_dir",
+        "packages_dir",
+        "batch_size",
+        "workers",
+        "allow_unisolated",
+    ),
     *("model_name", "parallel", "api_key_variable"),
 )
 

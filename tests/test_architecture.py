@@ -14,9 +14,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ACCELERATOR = {"jax", "flax", "optax", "orbax", "grain", "tensorflow", "seqio"}
-# The canary is a program that the sandbox runs; the adapter imports T5X, which is no dependency
-# (its test says what happens without). Nobody imports them.
-PROGRAMS = {"opencoder_jax.sandbox.canary", "opencoder_jax.t5x_adapter"}
+# The canary and the drivers are programs that the sandbox runs; the adapter imports T5X, which is
+# no dependency (its test says what happens without). Nobody imports them.
+PROGRAMS = {
+    "opencoder_jax.sandbox.canary",
+    "opencoder_jax.t5x_adapter",
+    "opencoder_jax.evaluation.drivers.evalplus",
+    "opencoder_jax.evaluation.drivers.function_case",
+}
 
 # What carries the project between the two packages: any machine can import it.
 SHARED = ("formats", "sandbox", "configuration", "errors", "progress", "timing")

@@ -62,10 +62,15 @@ class Question:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """One run of a program: `stdin` in, `expected` on stdout (compared line by line)."""
+    """One run of a program.
+
+    Attributes:
+      stdin: what it reads.
+      expected: on stdout, compared line by line; None: it has to run to its end.
+    """
 
     stdin: str
-    expected: str
+    expected: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,14 +82,20 @@ class Program:
       language: as the sandbox names it.
       files: relative path to text of files beside it.
       cases: it has to pass all of them; none: it has to run to its end.
-      packages: whether it imports more than the standard library.
+      exit_passes: Python that leaves through `exit(0)` has run to its end.
+      forbidden: a pattern that its output must not have.
+      unrunnable: why it cannot be run here at all; empty: it can.
+      shown: for people, where `source` is the same for all answers.
     """
 
     source: str
     language: str = "python"
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cases: tuple[Case, ...] = ()
-    packages: bool = False
+    exit_passes: bool = False
+    forbidden: str = ""
+    unrunnable: str = ""
+    shown: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +120,8 @@ class Benchmark:
     limits: Limits
     path: str | None = None
 
+    # Modules that are imported once for all programs, where they are there.
+    preload: ClassVar[tuple[str, ...]] = ()
     # Ways of asking that it has.
     styles: ClassVar[tuple[str, ...]] = ("base", "chat")
 
@@ -141,6 +154,10 @@ class Benchmark:
     def program(self, problem: Problem, answer: str, chat: bool) -> Program:
         """The program that judges an answer."""
         raise NotImplementedError
+
+    def needs(self, problem: Problem) -> tuple[str, ...]:
+        """Modules that a problem is about, beyond the standard library."""
+        return ()
 
     def reference(self, problem: Problem) -> str | None:
         """An answer of a base model that is right, where the benchmark has one."""

@@ -8,6 +8,7 @@ the released evaluator.
 """
 
 import ast
+import builtins
 import re
 import warnings
 from collections.abc import Iterator
@@ -51,6 +52,12 @@ def fenced_code(text: str, wanted: str = "", language: str = "python") -> str:
     return ranked[0][1]
 
 
+def last_fenced_code(text: str) -> str:
+    """The last fenced block of a chat answer, closed or not; nothing without one."""
+    blocks = [match[2] for match in _FENCED.finditer(text)]
+    return blocks[-1] if blocks else ""
+
+
 def parsable_start(before: str, text: str) -> str:
     """The longest run of whole lines from the start of `text` that parses after `before`.
 
@@ -84,19 +91,25 @@ def parsable_part(text: str) -> str:
     return best
 
 
-def sanitized(answer: str, entry_point: str) -> str:
+def sanitized(answer: str, entry_point: str, tests: str = "") -> str:
     """The part of a chat answer that defines `entry_point`, as whole lines.
 
     Imports stay, and every definition and assignment that the entry point reaches through
     names; example calls, prints, assertions and `if __name__` blocks go. Where nothing
     defines the entry point, all that parses stays.
+
+    Args:
+      answer: all that the model wrote.
+      entry_point: the function asked for.
+      tests: code whose names are needed too, such as a class that the tests build.
     """
     code = fenced_code(answer, entry_point)
     code = parsable_part(code) if code == answer else parsable_start("", code)
     tree = parse(code)
     if tree is None:
         return code
-    keep = _reached(tree, entry_point)
+    named = parse(tests) if tests else None
+    keep = _reached(tree, entry_point, _used(named) if named else set())
     if keep is None:
         return code
     lines = code.splitlines(keepends=True)
@@ -120,12 +133,12 @@ def parse(source: str) -> ast.Module | None:
         return None
 
 
-def _reached(tree: ast.Module, entry_point: str) -> list[ast.stmt] | None:
+def _reached(tree: ast.Module, entry_point: str, also: set[str]) -> list[ast.stmt] | None:
     """Statements that stay; None where nothing defines the entry point."""
     bound = [set(_bound(statement)) for statement in tree.body]
     if not any(entry_point in names for names in bound):
         return None
-    names = {entry_point}
+    names = {entry_point} | also
     kept: set[int] = set()
     size = -1
     while len(kept) > size:
@@ -185,8 +198,8 @@ def _root(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def _used(statement: ast.stmt) -> set[str]:
-    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+def _used(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _is_main_block(statement: ast.stmt) -> bool:
@@ -206,3 +219,18 @@ def _with_blank_lines(lines: list[str], chosen: set[int]) -> str:
         if number in chosen or (not line.strip() and out):
             out.append(line)
     return "".join(out).rstrip() + "\n" if out else ""
+
+
+def entry_point_of(assertion: str) -> str:
+    """The function that an assertion is about: `f` in `assert set(f(1)) == {1}`.
+
+    The innermost first call of a bare name that is no builtin; empty where there is none.
+    """
+    tree = parse(assertion)
+    calls = [
+        node.func.id
+        for node in ast.walk(tree or ast.Module([], []))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    own = [name for name in calls if not hasattr(builtins, name)]
+    return (own or calls or [""])[0]

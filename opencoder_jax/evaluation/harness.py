@@ -8,8 +8,10 @@ Next: `benchmark` is what is run, `answerers` whom, `scores` what comes of it.
 """
 
 import dataclasses
+import importlib.machinery
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -45,6 +47,7 @@ class RunSettings:
       workers: programs that run side by side; changes the speed, not the result.
       allow_unisolated: run where this machine cannot isolate programs; see docs/sandbox.md.
       data: where data files lie.
+      packages: site-packages folder for benchmarks about libraries; None: this environment's.
     """
 
     samples: int = 1
@@ -57,6 +60,7 @@ class RunSettings:
     workers: int = 2
     allow_unisolated: bool = False
     data: DataFolder = DataFolder()  # noqa: RUF009  (frozen)
+    packages: str | None = None
 
     def __post_init__(self) -> None:
         require_at_least(1, samples=self.samples, workers=self.workers)
@@ -97,6 +101,7 @@ class CodeTask:
         self.chat = chat
         self.problems = benchmark.problems(run.data)[: run.limit]
         self._run = run
+        self._absent: set[str] = set()
 
     def settings(self) -> dict[str, Any]:
         """What the result depends on, besides the model and the problems."""
@@ -130,7 +135,7 @@ class CodeTask:
         questions = [self._question(problem) for problem in self.problems]
         # Opened first: that the machine cannot isolate should show before the generation.
         with (
-            Sandbox(self.benchmark.limits, allow_unisolated=run.allow_unisolated) as sandbox,
+            self._sandbox() as sandbox,
             KeptRows(folder / ANSWERS_NAME) as answers,
             KeptRows(folder / SAMPLES_NAME) as samples,
         ):
@@ -203,6 +208,22 @@ class CodeTask:
             rows.append(("skipped, not scored", str(skipped)))
         return rows
 
+    def _sandbox(self) -> Sandbox:
+        needed = {name for problem in self.problems for name in self.benchmark.needs(problem)}
+        packages, preload = None, []
+        if needed:
+            packages = self._run.packages or sysconfig.get_path("purelib")
+            find = importlib.machinery.PathFinder.find_spec
+            self._absent = {name for name in needed if find(name, [packages]) is None}
+            there = needed - self._absent
+            preload = [n for n in self.benchmark.preload if n.split(".")[0] in there]
+        return Sandbox(
+            self.benchmark.limits,
+            allow_unisolated=self._run.allow_unisolated,
+            packages=packages,
+            preload=preload,
+        )
+
     @property
     def _max_new_tokens(self) -> int:
         return self._run.max_new_tokens or self.benchmark.max_new_tokens
@@ -227,6 +248,9 @@ class CodeTask:
         advance: Callable[[], object],
     ) -> None:
         program = self.benchmark.program(problem, completion.text, self.chat)
+        lacking = [name for name in self.benchmark.needs(problem) if name in self._absent]
+        if lacking:
+            program = dataclasses.replace(program, unrunnable=f"no {', '.join(lacking)}")
         judgement = judge(sandbox, program)
         samples.append(
             {
@@ -239,7 +263,7 @@ class CodeTask:
                 "completion": completion.text,
                 "finish_reason": completion.finish_reason,
                 "tokens": completion.tokens,
-                "program": program.source,
+                "program": program.shown or program.source,
                 "verdict": judgement.verdict,
                 "reason": judgement.reason,
                 "seconds": round(judgement.seconds, 4),

@@ -4,15 +4,16 @@ A program without cases passes by running to its end. With cases it has to print
 expects, line by line, white space at the ends of lines aside; numbers count as equal where
 they are the same decimal numbers (`1.0` and `1.00`), as LiveCodeBench has it. Cases run one
 after another and the first that fails ends it. Programs that cannot be run here are `skipped`,
-which is no failure.
+which is no failure. A language that the sandbox has no toolchain for is one of them.
 """
 
 import dataclasses
 import decimal
+import re
 
-from opencoder_jax.evaluation.benchmark import Program
+from opencoder_jax.evaluation.benchmark import Case, Program
 from opencoder_jax.evaluation.scores import PASSED, SKIPPED
-from opencoder_jax.sandbox import Result, Sandbox
+from opencoder_jax.sandbox import LANGUAGES, Result, Sandbox
 
 # Of what a program printed and was expected to print, in a reason.
 _SHOWN = 120
@@ -39,24 +40,40 @@ def judge(sandbox: Sandbox, program: Program) -> Judgement:
     Raises:
       SandboxUnavailable: this machine cannot isolate programs.
     """
-    if program.language != "python":
-        return Judgement(SKIPPED, f"skipped: no {program.language}", 0.0)
-    if not program.cases:
-        result = sandbox.run(program.source, files=program.files)
-        return Judgement(result.verdict, _reason(result), result.seconds)
+    if program.unrunnable:
+        return Judgement(SKIPPED, f"skipped: {program.unrunnable}", 0.0)
+    if program.language not in LANGUAGES:
+        return Judgement(SKIPPED, f"skipped: nothing here runs {program.language}", 0.0)
     seconds = 0.0
-    for number, case in enumerate(program.cases, start=1):
-        files = {**program.files, "stdin.txt": case.stdin}
-        result = sandbox.run(program.source, files=files)
+    for number, case in enumerate(program.cases or (Case(""),), start=1):
+        result = sandbox.run(
+            program.source,
+            language=program.language,
+            files=program.files,
+            stdin=case.stdin,
+            exit_passes=program.exit_passes,
+        )
         seconds += result.seconds
-        if result.verdict != PASSED:
-            return Judgement(result.verdict, f"case {number}: {_reason(result)}", seconds)
-        if not same_output(result.stdout, case.expected):
-            reason = (
-                f"case {number}: printed {_short(result.stdout)}, expected {_short(case.expected)}"
+        verdict, reason = _verdict(result, program, case)
+        if verdict == SKIPPED:
+            reason = f"skipped: {reason}"
+        if verdict != PASSED:
+            return Judgement(
+                verdict, f"case {number}: {reason}" if program.cases else reason, seconds
             )
-            return Judgement("failed", reason, seconds)
     return Judgement(PASSED, "", seconds)
+
+
+def _verdict(result: Result, program: Program, case: Case) -> tuple[str, str]:
+    if result.verdict != PASSED:
+        return result.verdict, result.reason
+    if case.expected is not None and not same_output(result.stdout, case.expected):
+        return "failed", f"printed {_short(result.stdout)}, expected {_short(case.expected)}"
+    if program.forbidden:
+        found = re.search(program.forbidden, result.stdout + result.stderr, re.MULTILINE)
+        if found:
+            return "failed", f"printed {_short(found[0])}"
+    return PASSED, ""
 
 
 def same_output(printed: str, expected: str) -> bool:
@@ -76,10 +93,6 @@ def _same_line(line: str, wanted: str) -> bool:
         ]
     except decimal.InvalidOperation:
         return False
-
-
-def _reason(result: Result) -> str:
-    return result.reason
 
 
 def _short(text: str) -> str:

@@ -91,6 +91,8 @@ def _execute(source: str, path: str, mark: Callable[[bytes], None]) -> int:
     module = types.ModuleType("__main__")
     module.__file__ = path
     sys.modules["__main__"] = module
+    # Programs expect them of an interpreter; `site`, which defines them, is not run here.
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(source)
