@@ -160,7 +160,8 @@ def build_root(further_paths: Sequence[str] = (), packages: str | None = None) -
 
 def private_mounts(scratch_bytes: int, owner: int) -> None:
     """For one program: an empty `/tmp` of that size, and a `/proc` of its own processes."""
-    os.unshare(os.CLONE_NEWNS | os.CLONE_NEWIPC)
+    # IPC is the zygote's: the system call filter lets no program make any.
+    os.unshare(os.CLONE_NEWNS)
     _mount_proc("/proc")
     options = f"size={scratch_bytes},nr_inodes=10k,mode=0700,uid={owner},gid={owner}"
     _mount("scratch", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, options)

@@ -50,6 +50,17 @@ _PACKAGES_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 # Without -E, which would ignore the hash seed; the environment is ours anyway. No site-packages.
+# The package is entered without its `__init__`: that imports this side, whose modules and
+# libraries each fork of the zygote would copy.
+_START = """
+import sys, types
+package = sys.modules["opencoder_jax.sandbox"] = types.ModuleType("opencoder_jax.sandbox")
+package.__path__ = [sys.argv[1] + "/opencoder_jax/sandbox"]
+sys.path.insert(0, sys.argv[1])
+from opencoder_jax.sandbox.zygote import main
+del sys.path[0]
+main(sys.argv[2:])
+"""
 _INTERPRETER_FLAGS = ("-s", "-S", "-P", "-B")
 
 
@@ -265,13 +276,9 @@ class _Zygote:
         environment = {**_ENVIRONMENT, "PYTHONHASHSEED": str(hash_seed)}
         if packages:
             environment |= _PACKAGES_ENVIRONMENT
-        start = (
-            "import sys; sys.path.insert(0, sys.argv[1]); "
-            "from opencoder_jax.sandbox.zygote import main; del sys.path[0]; main(sys.argv[2:])"
-        )
         # The interpreter itself, not a virtual environment's link to it: that is not mounted.
         interpreter = os.path.realpath(sys.executable)
-        command = [interpreter, *_INTERPRETER_FLAGS, "-c", start, str(_PROJECT_FOLDER)]
+        command = [interpreter, *_INTERPRETER_FLAGS, "-c", _START, str(_PROJECT_FOLDER)]
         with theirs:
             self._process = subprocess.Popen(
                 [*command, json.dumps(settings)],

@@ -1,11 +1,11 @@
 """What a process gives up before it runs a program: privileges, and system calls.
 
-`give_up_privileges` drops every capability for good (no_new_privs, empty bounding set).
-`filter_system_calls` denies what no honest program needs and what reaches around
-namespaces and limits: kernel keyrings, ptrace, new namespaces and mounts, BPF, io_uring,
-memory that belongs to no process (System V IPC, memfd), sockets of families that have no
-network namespace (vsock). The filter is a deny list on top of the namespaces, not the
-wall itself; calls newer than it do not exist.
+`give_up_privileges` drops every capability for good (no_new_privs, and the zygote's
+bounding set is empty). `SystemCallFilter` denies what no honest program needs and what
+reaches around namespaces and limits: kernel keyrings, ptrace, new namespaces and mounts,
+BPF, io_uring, memory that belongs to no process (System V IPC, memfd), sockets of families
+that have no network namespace (vsock). The filter is a deny list on top of the namespaces,
+not the wall itself; calls newer than it do not exist.
 """
 
 import ctypes
@@ -112,31 +112,46 @@ def check(result: int, call: str) -> int:
     return result
 
 
-def give_up_privileges() -> None:
-    """Drops all capabilities, in a way that no later exec can undo."""
-    check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(NO_NEW_PRIVS)")
+def drop_bounding_set() -> None:
+    """No program that this process or its children execute has a capability."""
     libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     for capability in range(_LAST_POSSIBLE_CAPABILITY + 1):
         # Fails beyond the kernel's last capability, and where it was not held anyway.
         libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def give_up_privileges() -> None:
+    """Drops all capabilities, in a way that no later exec can undo."""
+    check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(NO_NEW_PRIVS)")
     header = struct.pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0)
     check(libc.capset(header, bytes(24)), "capset")
     # Not dumpable: its /proc files belong to the namespace's root, nobody can attach to it.
     check(libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(DUMPABLE)")
 
 
-def filter_system_calls() -> None:
-    """Installs the deny list for this process and everything that it starts.
+class SystemCallFilter:
+    """The deny list, made once and installed by each program's init."""
 
-    Raises:
-      OSError: the kernel has no seccomp filters.
-    """
-    if platform.machine() != MACHINE:
-        raise OSError(errno.ENOSYS, f"no system call table for {platform.machine()}")
-    code = _filter_program()
-    instructions = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(instructions))
-    check(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0), "prctl(SECCOMP)")
+    def __init__(self) -> None:
+        """Raises:
+        OSError: there is no table for this machine's system calls.
+        """
+        if platform.machine() != MACHINE:
+            raise OSError(errno.ENOSYS, f"no system call table for {platform.machine()}")
+        code = _filter_program()
+        self._instructions = ctypes.create_string_buffer(code, len(code))
+        self._program = struct.pack(
+            "HxxxxxxP", len(code) // 8, ctypes.addressof(self._instructions)
+        )
+
+    def install(self) -> None:
+        """For this process and everything that it starts.
+
+        Raises:
+          OSError: the kernel has no seccomp filters.
+        """
+        result = libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._program, 0, 0)
+        check(result, "prctl(SECCOMP)")
 
 
 def _filter_program() -> bytes:

@@ -22,6 +22,18 @@ MARK_ENDED = b"E"
 MARK_MEMORY = b"M"
 SECRET_BYTES = 16
 _OURS = "opencoder_jax"
+# Modules that go on working though nobody can import them again.
+_kept: list[types.ModuleType] = []
+
+
+def prepare_interpreter() -> None:
+    """What programs find or do not find in the interpreter that they are forked from."""
+    for name in [n for n in sys.modules if n == _OURS or n.startswith(f"{_OURS}.")]:
+        _kept.append(sys.modules.pop(name))
+    sys.path[:] = [folder for folder in sys.path if not folder.startswith("/proc")]
+    # Which only `site` would define.
+    for name in ("exit", "quit"):
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "end of file"))
 
 
 def run_program(
@@ -40,14 +52,9 @@ def run_program(
     exit_code = 1
     try:
         enter(scratch, files)
-        for name in [n for n in sys.modules if n == _OURS or n.startswith(f"{_OURS}.")]:
-            del sys.modules[name]
         path = os.path.join(scratch, "program.py")
-        sys.path[:] = [scratch, *(folder for folder in sys.path if not folder.startswith("/proc"))]
+        sys.path.insert(0, scratch)
         sys.argv = [path, *arguments]
-        # Which only `site` would define.
-        for name in ("exit", "quit"):
-            setattr(builtins, name, _sitebuiltins.Quitter(name, "end of file"))
         if "numpy.random" in sys.modules:
             # Unlike Python's own, its generator is the same in each fork.
             sys.modules["numpy.random"].seed()
@@ -65,13 +72,17 @@ def run_program(
 def enter(scratch: str, files: Mapping[str, str]) -> None:
     """Makes `scratch` the working folder and home, and writes `files` into it."""
     os.chdir(scratch)
-    for variable in ("HOME", "TMPDIR"):
-        os.environ[variable] = scratch
+    if os.environ["HOME"] != scratch:
+        os.environ["HOME"] = os.environ["TMPDIR"] = scratch
     for path, content in files.items():
         if os.path.dirname(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-            file.write(content)
+        _write(path, content)
+
+
+def _write(path: str, content: str) -> None:
+    with open(path, "wb", buffering=0) as file:
+        file.write(content.encode("utf-8", "surrogatepass"))
 
 
 def _marker(fd: int) -> Callable[[bytes], None]:
@@ -94,8 +105,7 @@ def _execute(source: str, path: str, mark: Callable[[bytes], None]) -> int:
     # Programs expect them of an interpreter; `site`, which defines them, is not run here.
     builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
     try:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            file.write(source)
+        _write(path, source)
         exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
         _finish()
     except SystemExit as error:

@@ -8,7 +8,7 @@ interpreter (`program`), others are executed.
 """
 
 import fcntl
-import json
+import gc
 import math
 import os
 import resource
@@ -55,10 +55,11 @@ class Stages:
         self._scratch = scratch
         self._base_addresses = base_addresses
         self._other_processes = other_processes
-        self._stdin = _sealed(request["stdin"])
+        self._stdin = _sealed(request["stdin"]) if request["stdin"] else None
 
     def run(self) -> None:
         """Returns when the program has ended; its report is in the status pipe."""
+        gc.disable()
         # Python's handler would let a program interrupt its init.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self._plan:
@@ -66,18 +67,18 @@ class Stages:
             enter(self._scratch, files)
             if self._plan["compile"]:
                 compiler = self._fork(self._become_compiler)
-                report = self._wait(compiler)
+                ended = self._wait(compiler)
                 self._end_all()
-                if report["exit_code"] != 0:
-                    self._report({**report, "stage": "compile"})
+                if ended[0] != 0:
+                    self._report("compile", ended)
                     return
-                self._report({"stage": "run"})
+                self._report("run", None)
             program = self._fork(self._become_command)
         else:
             program = self._fork(self._become_python)
         for name in ("stdout", "stderr", "compiler", "mark"):
             os.close(self._pipes[name])
-        self._report({**self._wait(program), "stage": "run"})
+        self._report("run", self._wait(program))
 
     def _fork(self, become: Any) -> int:
         pid = os.fork()
@@ -89,15 +90,12 @@ class Stages:
                 os._exit(127)
         return pid
 
-    def _wait(self, program: int) -> dict[str, Any]:
-        """How `program` ended; others are reaped on the way."""
+    def _wait(self, program: int) -> tuple[int, float]:
+        """Exit code and CPU seconds of `program`; others are reaped on the way."""
         while True:
             pid, status, usage = os.wait4(-1, 0)
             if pid == program:
-                return {
-                    "exit_code": os.waitstatus_to_exitcode(status),
-                    "cpu_seconds": usage.ru_utime + usage.ru_stime,
-                }
+                return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
     def _end_all(self) -> None:
         """What the compiler left behind does not meet the program."""
@@ -111,10 +109,13 @@ class Stages:
             except ChildProcessError:
                 return
 
-    def _report(self, report: Mapping[str, Any]) -> None:
-        os.write(self._pipes["status"], json.dumps(report).encode() + b"\n")
+    def _report(self, stage: str, status: tuple[int, float] | None) -> None:
+        """A line of JSON, without its module: each page that init touches is copied for it."""
+        ended = f'"exit_code": {status[0]}, "cpu_seconds": {status[1]}, ' if status else ""
+        os.write(self._pipes["status"], f'{{{ended}"stage": "{stage}"}}\n'.encode())
 
     def _become_python(self) -> NoReturn:
+        gc.enable()
         request, scratch = self._request, self._scratch
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._take_files(self._stdin, self._pipes["stdout"], self._pipes["stderr"])
@@ -195,8 +196,8 @@ class Stages:
 def _sealed(text: str) -> int:
     """A file in memory with `text`, which nobody can change any more."""
     fd = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(fd, "w", encoding="utf-8", errors="surrogatepass", newline="", closefd=False) as file:
-        file.write(text)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(text.encode("utf-8", "surrogatepass"))
     os.lseek(fd, 0, os.SEEK_SET)
     seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

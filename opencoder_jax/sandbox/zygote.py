@@ -9,19 +9,19 @@ orphans and kills them itself.
 """
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from typing import Any, NoReturn
 
 from opencoder_jax.sandbox import namespaces, privileges, wire
 from opencoder_jax.sandbox.limits import Limits
+from opencoder_jax.sandbox.program import prepare_interpreter
 from opencoder_jax.sandbox.resources import address_bytes, descendants, resident_bytes
 from opencoder_jax.sandbox.stages import Stages
 from opencoder_jax.sandbox.watch import PIPES, Watch
@@ -30,6 +30,8 @@ from opencoder_jax.sandbox.watch import PIPES, Watch
 _PRELOADED = "collections dataclasses datetime doctest itertools json math random re string typing"
 # Room in the scratch folder for what a compiler writes.
 _BUILD_BYTES = 512 << 20
+# Keeps the interpreter's lock during a call.
+_libc_with_lock = ctypes.PyDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -59,7 +61,9 @@ def main(arguments: list[str]) -> None:
     if fault := _preload(packages, settings["preload"]):
         wire.send(connection, {"ready": False, "fault": fault})
         return
+    prepare_interpreter()
     zygote = _IsolatedZygote(limits, *isolation) if settings["isolate"] else _Zygote(limits)
+    # What forks share stays shared: no collection touches it.
     gc.collect()
     gc.freeze()
     wire.send(connection, {"ready": True})
@@ -88,6 +92,7 @@ def _isolate(
     )
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     namespaces.build_root(paths, packages)
+    privileges.drop_bounding_set()
     socket.sethostname("sandbox")
     return own_pids, siblings, as_root
 
@@ -114,6 +119,7 @@ class _Zygote:
         self._base_resident = resident_bytes(os.getpid())
         self._base_addresses = address_bytes(os.getpid())
         self._scratch = "/tmp"
+        self._filter = privileges.SystemCallFilter()
         # The limit would count every process of this user.
         self._other_processes: int | None = None
         privileges.libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -140,10 +146,14 @@ class _Zygote:
         return watch.result()
 
     def _fork(self) -> int:
-        return os.fork()
+        return _plain_fork()
 
     @contextlib.contextmanager
     def _fresh_scratch(self) -> Any:
+        # Not above: they bring five libraries that each fork of an isolated zygote would copy.
+        import shutil
+        import tempfile
+
         self._scratch = tempfile.mkdtemp(prefix="sandbox-")
         try:
             yield
@@ -179,7 +189,7 @@ class _Zygote:
             )
             self._confine(request)
             privileges.give_up_privileges()
-            privileges.filter_system_calls()
+            self._filter.install()
             stages.run()
         except BaseException as error:
             os.write(pipes["status"], json.dumps({"error": repr(error)}).encode() + b"\n")
@@ -198,7 +208,7 @@ class _IsolatedZygote(_Zygote):
 
     def _fork(self) -> int:
         os.unshare(os.CLONE_NEWPID)
-        pid = os.fork()
+        pid = _plain_fork()
         if pid:
             # A new pid namespace can be asked for only from the own one.
             os.setns(self._own_pids, os.CLONE_NEWPID)
@@ -224,6 +234,11 @@ class _IsolatedZygote(_Zygote):
 
     def _kill_rest(self) -> None:
         """The kernel did, when init ended."""
+
+
+def _plain_fork() -> int:
+    """A fork without what Python does after one for programs: init is none, and has no threads."""
+    return privileges.check(_libc_with_lock.fork(), "fork")
 
 
 if __name__ == "__main__":
