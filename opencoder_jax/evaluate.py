@@ -54,6 +54,7 @@ def evaluate(
     data_dir: str | None = None,
     packages_dir: str | None = None,
     batch_size: int = 16,
+    dtype: str | None = None,
     workers: int = 2,
     allow_unisolated: bool = False,
     model_name: str | None = None,
@@ -81,6 +82,7 @@ def evaluate(
       data_dir: folder with the benchmarks' files.
       packages_dir: site-packages that programs may import (BigCodeBench); None: this environment's.
       batch_size: answers side by side in this process.
+      dtype: `float32` or `bfloat16`; None: what the model computes with.
       workers: programs that run side by side.
       allow_unisolated: go on where this machine cannot isolate programs: docs/sandbox.md.
       model_name: of the endpoint's model.
@@ -121,6 +123,7 @@ def evaluate(
         model,
         step=step,
         batch_size=batch_size,
+        dtype=dtype,
         model_name=model_name,
         parallel=parallel,
         api_key_variable=api_key_variable,
@@ -217,16 +220,8 @@ def _print_results(
 # What `--name=VALUE` sets, for people who do not know gin.
 _PLAIN_FLAGS = (
     *("step", "output_dir", "prompting", "samples", "temperature", "top_p", "k", "limit"),
-    *(
-        "max_new_tokens",
-        "seed",
-        "data_dir",
-        "packages_dir",
-        "batch_size",
-        "workers",
-        "allow_unisolated",
-    ),
-    *("model_name", "parallel", "api_key_variable"),
+    *("max_new_tokens", "seed", "data_dir", "packages_dir", "batch_size", "dtype", "workers"),
+    *("allow_unisolated", "model_name", "parallel", "api_key_variable"),
 )
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def open_answerer(
     *,
     step: int | None,
     batch_size: int,
+    dtype: str | None,
     model_name: str | None,
     parallel: int,
     api_key_variable: str,
@@ -33,9 +34,9 @@ def open_answerer(
     Raises:
       InputError: there is no model, or no server, or a flag is of the other kind.
     """
+    if (is_endpoint(model) or model.startswith(REFERENCE)) and (step, dtype) != (None, None):
+        raise InputError(f"{model}: step and dtype are for models in this process")
     if is_endpoint(model):
-        if step is not None:
-            raise InputError(f"{model} is an endpoint: it has no step {step}")
         from opencoder_jax.evaluation.answerers.endpoint import open_endpoint
 
         return open_endpoint(model, model_name, parallel, api_key_variable)
@@ -47,7 +48,8 @@ def open_answerer(
         return open_reference(model.removeprefix(REFERENCE))
     title = Path(model).resolve().name
     loaded = load_model(model, step=step)
-    return LocalModel(loaded, f"{title}, step {loaded.step}" if loaded.step else title, batch_size)
+    title = f"{title}, step {loaded.step}" if loaded.step else title
+    return LocalModel(loaded, title, batch_size, dtype)
 
 
 def as_chat(model: str, prompting: str) -> bool:

@@ -1,26 +1,27 @@
 """A model in this process answers, through `opencoder_jax.decoding`.
 
-Chat questions are laid out as in training (`opencoder_jax.formats.chat`), gaps to fill as the
-tokenizer's fill-in-the-middle tokens have it. Questions are sorted by length and answered some
-at a time, so what is finished is kept while the rest is still to come.
+Chat questions are laid out as in training (`opencoder_jax.formats.chat`), gaps to fill with the
+tokenizer's fill-in-the-middle tokens. One engine runs them all: an answer that ends makes room
+for the next question, and is given away at once. What is drawn depends on the question's own
+seed, so an answer is the same in a part of a benchmark and after a kill.
 """
 
+import collections
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 
-from opencoder_jax.decoding.generation import generate
+from opencoder_jax.decoding.engine import Engine, EngineConfig
+from opencoder_jax.decoding.requests import Event, Request
 from opencoder_jax.decoding.sampling import SamplingSettings
-from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.answerers.answerer import AnswerSettings, Completion
 from opencoder_jax.evaluation.benchmark import Question
 from opencoder_jax.formats.chat import encode_prompt
-from opencoder_jax.formats.manifest import fingerprint
+from opencoder_jax.formats.infilling import infill_ids
 from opencoder_jax.model.loading import LoadedModel
 from opencoder_jax.training import checkpoints
 
-# Answers that are kept together: so many are lost by a kill at most.
-_AT_ONCE = 64
+# Slots have a multiple of this many positions, so that their programs are few.
+_LENGTHS = 256
 
 
 @dataclasses.dataclass
@@ -30,55 +31,87 @@ class LocalModel:
     Attributes:
       model: the model.
       title: of its folder.
-      batch_size: questions that are answered side by side.
+      batch_size: answers that are written side by side.
+      dtype: what it computes with, `float32` or `bfloat16`; None: its own.
     """
 
     model: LoadedModel
     title: str
     batch_size: int = 16
+    dtype: str | None = None
 
     def identity(self) -> dict[str, str]:
-        """SHA-256 of the parameters, and the tokenizer's fingerprint."""
+        """SHA-256 of the parameters, the tokenizer's fingerprint, and the type where it is said."""
         params = checkpoints.params_sha256(self.model.params)
-        return {"params": params, "tokenizer": self.model.tokenizer.fingerprint}
+        own = {"params": params, "tokenizer": self.model.tokenizer.fingerprint}
+        return own | ({"dtype": self.dtype} if self.dtype else {})
 
     def complete(
         self, questions: Sequence[Question], settings: AnswerSettings
     ) -> Iterator[tuple[int, list[Completion]]]:
+        if not questions:
+            return
         prompts = [self._ids(question) for question in questions]
-        order = sorted(range(len(questions)), key=lambda number: len(prompts[number]))
-        size = max(1, _AT_ONCE // settings.samples)
-        # Stop texts are the whole batch's.
-        groups = itertools.groupby(order, key=lambda number: questions[number].stop)
-        for stop, members in groups:
-            for numbers in itertools.batched(members, size):
-                asked = [prompts[n] for n in numbers for _ in range(settings.samples)]
-                chosen = SamplingSettings(
-                    max_new_tokens=settings.max_new_tokens,
-                    temperature=settings.temperature,
-                    top_p=settings.top_p,
-                    stop=stop,
-                    seed=int(fingerprint([questions[n].seed for n in numbers])[:7], 16),
-                    batch_size=self.batch_size,
-                )
-                generations = generate(self.model, asked, chosen)
-                rows = itertools.batched(generations, settings.samples)
-                for number, row in zip(numbers, rows, strict=True):
-                    yield (
-                        number,
-                        [Completion(g.text, g.finish_reason, len(g.ids)) for g in row],
-                    )
+        engine = self._engine(prompts, settings.max_new_tokens)
+        ended: collections.deque[int] = collections.deque()
+        rows = []
+        for number, (question, prompt) in enumerate(zip(questions, prompts, strict=True)):
+            chosen = SamplingSettings(
+                max_new_tokens=settings.max_new_tokens,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                stop=question.stop,
+                seed=question.seed,
+            )
+            rows.append([_Answer(number, ended) for _ in range(settings.samples)])
+            for sample, answer in enumerate(rows[-1]):
+                engine.submit(Request(tuple(prompt), chosen, sample), answer.add)
+        busy = True
+        while busy:
+            busy = engine.step()
+            while ended:
+                number = ended.popleft()
+                # Of several answers the last one to end gives all of them.
+                if all(answer.ended for answer in rows[number]) and number not in ended:
+                    yield number, [answer.completion() for answer in rows[number]]
+
+    def _engine(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Engine:
+        most = self.model.config.max_length
+        longest = max((len(prompt) for prompt in prompts if len(prompt) < most), default=1)
+        needed = -(-(longest + new_tokens) // _LENGTHS) * _LENGTHS
+        config = EngineConfig(
+            slots=self.batch_size, length=min(needed, most), dtype=self.dtype, weights=self.dtype
+        )
+        return Engine(self.model, config)
 
     def _ids(self, question: Question) -> list[int]:
         if question.messages:
             return encode_prompt(question.messages, self.model.tokenizer)
         if question.suffix is not None:
-            return self._infill_ids(question)
+            return infill_ids(question.text, question.suffix, self.model.tokenizer)
         return self.model.prompt_ids(question.text)
 
-    def _infill_ids(self, question: Question) -> list[int]:
-        """Prefix, suffix, middle (Bavarian et al. 2022, arXiv 2207.14255)."""
-        raise InputError(
-            f"{self.title} cannot fill gaps: its tokenizer has no fill-in-the-middle tokens that "
-            "it was trained with"
+
+class _Answer:
+    """News of one answer, put together."""
+
+    def __init__(self, number: int, ended: "collections.deque[int]") -> None:
+        self._number = number
+        self._ended = ended
+        self._events: list[Event] = []
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._events) and self._events[-1].finish_reason is not None
+
+    def add(self, event: Event) -> None:
+        self._events.append(event)
+        if event.finish_reason:
+            self._ended.append(self._number)
+
+    def completion(self) -> Completion:
+        return Completion(
+            text="".join(event.text for event in self._events),
+            finish_reason=str(self._events[-1].finish_reason),
+            tokens=sum(len(event.ids) for event in self._events),
         )
