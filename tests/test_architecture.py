@@ -35,6 +35,7 @@ INFERENCE = (
     "generate",
     "export_hf",
     "import_hf",
+    "serve",
     "sharding",
 )
 

@@ -53,6 +53,8 @@ class Event:
       finish_reason: None while it runs; then `eos` (a token that ends texts), `stop` (a stop
         text), `length` (as long as asked for, or as the slot), `prompt_too_long` (nothing was
         added), `cancelled`.
+      ending: the token that ended the text, on `eos`, where the settings ask for
+        log-probabilities; it is not among `ids`.
     """
 
     text: str = ""
@@ -60,6 +62,7 @@ class Event:
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[TokenLogprob, ...] | None = None
     finish_reason: str | None = None
+    ending: TokenLogprob | None = None
 
 
 def check_prompt(prompt: Sequence[int], vocab_size: int, name: str = "the prompt") -> None:

@@ -136,6 +136,12 @@ class HuggingFaceTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
 
+    def piece(self, token: int) -> str:
+        piece = self._tokenizer.id_to_token(int(token))
+        if piece is None:
+            raise LookupError(f"{self.path} has no token {token}")
+        return piece
+
     def _keeps(self, text: str, byte_lengths: np.ndarray) -> bool:
         ids = self.encode(text)
         kept = self.decode(ids) == text

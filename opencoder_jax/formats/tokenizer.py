@@ -101,6 +101,13 @@ class Tokenizer(Protocol):
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`; special tokens give no text."""
 
+    def piece(self, token: int) -> str:
+        """How the vocabulary spells a token.
+
+        Raises:
+          LookupError: there is no such token.
+        """
+
 
 def open_tokenizer(folder: str | os.PathLike) -> Tokenizer:
     """The tokenizer in a folder: the project's own, or else a `tokenizer.json`.

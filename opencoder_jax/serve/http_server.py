@@ -1,0 +1,169 @@
+"""uvicorn, with what a server of long answers needs besides.
+
+A connection whose request does not come to its end of headers in time is closed; bytes that
+are no HTTP get an error object too; and SIGTERM or SIGINT end the process with status 0: no new
+connections, running answers may finish for some seconds, the rest get an error.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from opencoder_jax.errors import InputError
+from opencoder_jax.serve.api_error import bad_request, unavailable
+from opencoder_jax.serve.runner import EngineRunner
+
+HEAD_SECONDS = 20.0
+_KEEP_ALIVE_SECONDS = 30
+_HEAD_BYTES = 64 << 10
+# After the grace for answers: for their errors to be sent.
+_LAST_SECONDS = 5
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 of one connection."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_timer()
+        elif self._head_timer is None and self.cycle and self.cycle.response_complete:
+            # Part of a further request's head.
+            self._await_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Also tells what is wrong as an error object."""
+        body = json.dumps(bad_request(f"not HTTP that can be answered: {msg}").body()).encode()
+        head = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+        ]
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            for event in (
+                h11.Response(status_code=400, headers=head, reason=b"Bad Request"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        runner: EngineRunner,
+        grace_seconds: float,
+        on_started: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._runner = runner
+        self._grace_seconds = grace_seconds
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._runner.stopping = True
+        error = unavailable("the server is shutting down")
+        timer = asyncio.get_running_loop().call_later(
+            self._grace_seconds, self._runner.abort, error
+        )
+        await super().shutdown(sockets)
+        timer.cancel()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's would raise the signal again at the end, and so give another status."""
+        before = {one: signal.signal(one, self.handle_exit) for one in _SIGNALS}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # From now on new requests are refused, on connections that are kept too.
+        self._runner.stopping = True
+        super().handle_exit(sig, frame)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+      InputError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"cannot listen on {host} port {port} ({error}): choose others with --host and --port"
+        ) from error
+
+
+def run(
+    app: ASGIApp,
+    runner: EngineRunner,
+    listener: socket.socket,
+    grace_seconds: float,
+    on_started: Callable[[], None],
+) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Args:
+      app: the application.
+      runner: its engine.
+      listener: where to take connections.
+      grace_seconds: how long running answers may go on after the signal.
+      on_started: called when connections are taken.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(grace_seconds) + _LAST_SECONDS,
+        h11_max_incomplete_event_size=_HEAD_BYTES,
+    )
+    _Server(config, runner, grace_seconds, on_started).run(sockets=[listener])
