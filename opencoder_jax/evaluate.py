@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from opencoder_jax import configuration
+from opencoder_jax.compare import write_page
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.answerers.answerer import Answerer
 from opencoder_jax.evaluation.answerers.choice import as_chat, is_endpoint, open_answerer
@@ -32,10 +33,12 @@ from opencoder_jax.evaluation.task import Task
 from opencoder_jax.evaluation.task_names import TASKS_HELP, gin_flags
 from opencoder_jax.formats.manifest import already_done, write_json, write_manifest
 from opencoder_jax.formats.staging import resumable_folder
+from opencoder_jax.report.comparison import read_evaluated
 from opencoder_jax.timing import timed
 
 JOB = "evaluate"
 RESULTS_NAME = "results.json"
+PAGE_NAME = "evaluation.html"
 
 
 def evaluate(
@@ -143,6 +146,8 @@ def evaluate(
         else:
             results[task.name] = _run_task(task, answerer, folder, identity)
     _print_results(answerer, chosen, results, root)
+    if any(isinstance(task, CodeTask) for task in chosen):
+        write_page([read_evaluated(root, answerer.title)], root / PAGE_NAME)
     return results
 
 

@@ -31,6 +31,7 @@ INFERENCE = (
     "evaluation",
     "huggingface",
     "model",
+    "compare",
     "evaluate",
     "generate",
     "export_hf",

@@ -18,7 +18,8 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import read_manifest
 from opencoder_jax.report import formatting
 from opencoder_jax.report.corpus import Corpus, LanguageRow, read_corpus
-from opencoder_jax.report.page import Card, json_for_script
+from opencoder_jax.report.formatting import json_for_script
+from opencoder_jax.report.page import Card
 
 if TYPE_CHECKING:
     from opencoder_jax.report.perplexity import Perplexities

@@ -5,7 +5,9 @@ their tables with them too. Units are decimal, and a number and its unit are nev
 at a line's end (U+202F).
 """
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 
 def count(value: float) -> str:
@@ -52,6 +54,12 @@ def fixed(value: float | None, digits: int = 3) -> str:
 def most_first(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     """(name, count) pairs, the largest count first and equal ones by name."""
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def json_for_script(value: Any) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 FILTERS = {f.__name__: f for f in (count, short_count, size, percent, duration, fixed)}

@@ -6,7 +6,6 @@ value, and JSON inside a script element has its `<` written as an escape.
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from plotly.offline import get_plotlyjs
 from opencoder_jax.report import charts, formatting
 from opencoder_jax.report.collect import Run
 from opencoder_jax.report.evaluation_tables import bits_tables, humaneval_rows, samples_by_prompt
+from opencoder_jax.report.formatting import json_for_script
 from opencoder_jax.report.training_runs import Phase
 
 _FOLDER = Path(__file__).parent
@@ -64,12 +64,6 @@ def render(run: Run) -> str:
         script=(_FOLDER / "charts.js").read_text(),
         plotly=get_plotlyjs(),
     )
-
-
-def json_for_script(value: Any) -> str:
-    """JSON that cannot end the script element that it stands in."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _sections(run: Run) -> list[Section]:

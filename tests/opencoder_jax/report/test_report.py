@@ -10,7 +10,8 @@ import pytest
 from opencoder_jax.errors import InputError
 from opencoder_jax.report.__main__ import report
 from opencoder_jax.report.collect import collect
-from opencoder_jax.report.page import json_for_script, key_figures
+from opencoder_jax.report.formatting import json_for_script
+from opencoder_jax.report.page import key_figures
 from tests.opencoder_jax.report.run_folder import HOSTILE, write_run
 
 SECTIONS = ("training", "evaluation", "corpus", "tokens", "synthesis", "timings", "provenance")

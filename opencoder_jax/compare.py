@@ -1,0 +1,61 @@
+"""Writes one HTML page of what models answered to code benchmarks, side by side.
+
+    python -m opencoder_jax.compare runs/a/sft_stage2 runs/b/evaluation --output=page.html
+
+Each word is a model directory or a folder that `opencoder_jax.evaluate` wrote; `evaluate` itself
+writes such a page of one model. Next: `report/comparison.py`.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from opencoder_jax import configuration
+from opencoder_jax.errors import InputError
+from opencoder_jax.report.comparison import Evaluated, read_evaluated, render_comparison
+
+
+def compare(folders: Sequence[str] = (), output: str = "comparison.html") -> Path:
+    """Writes the page of some evaluations.
+
+    Args:
+      folders: model directories or evaluation folders.
+      output: the file to write; replaced if it is there.
+
+    Returns:
+      The file's path.
+
+    Raises:
+      InputError: a folder has no finished code benchmark.
+    """
+    if not folders:
+        raise InputError("which evaluations? Give one or more folders")
+    titles = _titles([Path(folder) for folder in folders])
+    pairs = zip(folders, titles, strict=True)
+    return write_page([read_evaluated(Path(f), title) for f, title in pairs], Path(output))
+
+
+def write_page(models: Sequence[Evaluated], path: Path) -> Path:
+    """Writes the page whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(render_comparison(models), encoding="utf-8", errors="backslashreplace")
+    temporary.replace(path)
+    print(f"page: {path}")
+    return path
+
+
+def _titles(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    parts = [p[:-1] if p[-1] == "evaluation" and len(p) > 1 else p for p in parts]
+    for length in range(1, max(map(len, parts)) + 1):
+        titles = ["/".join(p[-length:]) for p in parts]
+        if len(set(titles)) == len(titles):
+            return titles
+    return [f"{'/'.join(p)} ({number})" for number, p in enumerate(parts, start=1)]
+
+
+if __name__ == "__main__":
+    sys.exit(configuration.main(compare, flags={"output": "compare.output"}, words="folders"))
