@@ -15,7 +15,6 @@ import queue
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -103,7 +102,6 @@ class Sandbox:
         self._isolate = True
         # By what its programs see: each language sees its own toolchain only.
         self._idle: dict[tuple[str, ...], queue.LifoQueue[_Zygote]] = {}
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -212,14 +210,13 @@ class Sandbox:
                 if zygote.is_alive():
                     return zygote
                 zygote.close()
-        with self._lock:
-            if self._isolate:
-                try:
-                    return self._start(paths, isolate=True)
-                except SandboxUnavailable:
-                    if not self._allow_unisolated:
-                        raise
-                    self._isolate = False
+        if self._isolate:
+            try:
+                return self._start(paths, isolate=True)
+            except SandboxUnavailable:
+                if not self._allow_unisolated:
+                    raise
+                self._isolate = False
         return self._start(paths, isolate=False)
 
     def _start(self, paths: tuple[str, ...], *, isolate: bool) -> "_Zygote":

@@ -1,8 +1,8 @@
 """The isolated process that forks once a program; runs under `pool`, never by hand.
 
 Three generations: the zygote isolates itself once and stays pristine; for each program
-it forks an init, pid 1 of a new pid namespace, which gives up all privileges and starts
-compiler and program (`stages`), while the zygote watches (`watch`). When init ends, the
+it forks an init, pid 1 of a new pid namespace, which makes its room, gives up all privileges
+and starts compiler and program (`stages`), while the zygote watches (`watch`). When init ends, the
 kernel kills whatever is left in the namespace, so nothing survives a program: not a
 daemon, not a process that ignores signals. Where isolation was waived, the zygote adopts
 orphans and kills them itself.
@@ -10,9 +10,11 @@ orphans and kills them itself.
 
 import contextlib
 import ctypes
+import dataclasses
 import gc
 import importlib
 import json
+import marshal
 import os
 import signal
 import socket
@@ -132,18 +134,33 @@ class _Zygote:
           connection: to the caller; when it closes, the program and the zygote end.
         """
         with self._fresh_scratch():
-            pipes = {name: os.pipe() for name in PIPES}
-            watch = Watch({name: read for name, (read, _) in pipes.items()}, self._limits, request)
-            init = self._fork()
-            if init == 0:
-                self._become_init(request, {name: write for name, (_, write) in pipes.items()})
-            for _, write in pipes.values():
-                os.close(write)
-            watch.until_end(init, connection, self._base_resident, self._processes)
-            os.waitpid(init, 0)
+            init, watch = self._begin(request)
+            watch.until_end(init.pid, connection, self._base_resident, self._processes)
+            os.waitpid(init.pid, 0)
             self._kill_rest()
             watch.drain()
         return watch.result()
+
+    def _begin(self, request: dict[str, Any]) -> tuple["_Init", Watch]:
+        init = self._prepare(compiles=_compiles(request))
+        watch = Watch(init.pipes, self._limits, request)
+        init.give(request)
+        return init, watch
+
+    def _prepare(self, *, compiles: bool) -> "_Init":
+        """An init that has confined itself as far as it can without knowing its program."""
+        pipes = {name: os.pipe() for name in PIPES}
+        request_read, request_write = os.pipe()
+        pid = self._fork()
+        if pid == 0:
+            os.close(request_write)
+            writes = {name: write for name, (_, write) in pipes.items()}
+            self._become_init(request_read, writes, compiles=compiles)
+        for _, write in pipes.values():
+            os.close(write)
+        os.close(request_read)
+        reads = {name: read for name, (read, _) in pipes.items()}
+        return _Init(pid, reads, request_write, compiles)
 
     def _fork(self) -> int:
         return _plain_fork()
@@ -160,8 +177,11 @@ class _Zygote:
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _confine(self, request: dict[str, Any]) -> None:
-        """In init: whatever belongs to one program only."""
+    def _make_room(self, *, compiles: bool) -> None:
+        """In init: what belongs to one program only."""
+
+    def _become_user(self) -> None:
+        """In init: whoever programs run as."""
 
     def _processes(self, init: int) -> list[int]:
         return descendants(init)
@@ -176,9 +196,11 @@ class _Zygote:
             except ChildProcessError:
                 return
 
-    def _become_init(self, request: dict[str, Any], pipes: dict[str, int]) -> NoReturn:
-        """Never returns: confines itself, then goes through the program's stages."""
+    def _become_init(self, requests: int, pipes: dict[str, int], *, compiles: bool) -> NoReturn:
+        """Never returns: waits for its program, then goes through the program's stages."""
         try:
+            self._make_room(compiles=compiles)
+            request = _receive(requests)
             stages = Stages(
                 request,
                 pipes,
@@ -187,7 +209,7 @@ class _Zygote:
                 base_addresses=self._base_addresses,
                 other_processes=self._other_processes,
             )
-            self._confine(request)
+            self._become_user()
             privileges.give_up_privileges()
             self._filter.install()
             stages.run()
@@ -197,14 +219,34 @@ class _Zygote:
 
 
 class _IsolatedZygote(_Zygote):
-    """Runs each program in pid, mount and IPC namespaces of its own."""
+    """Runs each program in pid and mount namespaces of its own.
+
+    While one program runs, the init of the next makes its room.
+    """
 
     def __init__(self, limits: Limits, own_pids: int, siblings: int, as_root: bool) -> None:
         super().__init__(limits)
         self._own_pids = own_pids
         self._as_root = as_root
-        # Init is one of them.
-        self._other_processes = 1 + siblings
+        self._next: _Init | None = None
+        # Init is one of them; the next one too, where it is the programs' user from the start.
+        self._other_processes = 1 + siblings + (not as_root)
+
+    def _begin(self, request: dict[str, Any]) -> tuple["_Init", Watch]:
+        compiles = _compiles(request)
+        init, self._next = self._next, None
+        if init and not (init.compiles == compiles and init.is_alive()):
+            init.end()
+            init = None
+        init = init or self._prepare(compiles=compiles)
+        if not self._as_root:
+            # Before the program starts: its limit counts the next init too.
+            self._next = self._prepare(compiles=compiles)
+        watch = Watch(init.pipes, self._limits, request)
+        init.give(request)
+        if self._as_root:
+            self._next = self._prepare(compiles=compiles)
+        return init, watch
 
     def _fork(self) -> int:
         os.unshare(os.CLONE_NEWPID)
@@ -217,23 +259,71 @@ class _IsolatedZygote(_Zygote):
     def _fresh_scratch(self) -> Any:
         return contextlib.nullcontext()
 
-    def _confine(self, request: dict[str, Any]) -> None:
-        user = namespaces.PROGRAM_UID
-        compiled = request["plan"] and request["plan"]["compile"]
-        scratch_bytes = self._limits.scratch_bytes + (_BUILD_BYTES if compiled else 0)
-        namespaces.private_mounts(scratch_bytes, user)
+    def _make_room(self, *, compiles: bool) -> None:
+        scratch_bytes = self._limits.scratch_bytes + (_BUILD_BYTES if compiles else 0)
+        namespaces.private_mounts(scratch_bytes, namespaces.PROGRAM_UID)
+
+    def _become_user(self) -> None:
         if self._as_root:
+            user = namespaces.PROGRAM_UID
             os.setgroups([])
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
 
     def _processes(self, init: int) -> list[int]:
-        # All in this namespace but the zygote; whoever is whose child.
+        # All in this namespace but the zygote and its inits; whoever is whose child.
+        ours = {os.getpid(), init, self._next.pid if self._next else init}
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        return [pid for pid in pids if pid not in (os.getpid(), init)]
+        return [pid for pid in pids if pid not in ours]
 
     def _kill_rest(self) -> None:
         """The kernel did, when init ended."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Init:
+    """An init that waits for its program.
+
+    Attributes:
+      pid: its process id.
+      pipes: the ends to read, by the names in `PIPES`.
+      requests: the pipe that it reads its program from.
+      compiles: whether its room is large enough for a compiler.
+    """
+
+    pid: int
+    pipes: dict[str, int]
+    requests: int
+    compiles: bool
+
+    def give(self, request: dict[str, Any]) -> None:
+        message = marshal.dumps(request)
+        with contextlib.suppress(BrokenPipeError), open(self.requests, "wb") as pipe:
+            pipe.write(len(message).to_bytes(8) + message)
+
+    def is_alive(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def end(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        for fd in (self.requests, *self.pipes.values()):
+            os.close(fd)
+
+
+def _receive(requests: int) -> dict[str, Any]:
+    """What `_Init.give` sent. Ends this process where nobody will send anything."""
+    with open(requests, "rb") as pipe:
+        size = int.from_bytes(pipe.read(8))
+        if not size:
+            os._exit(0)
+        # From the zygote: nothing that a program could have written.
+        request: dict[str, Any] = marshal.loads(pipe.read(size))
+        return request
+
+
+def _compiles(request: dict[str, Any]) -> bool:
+    return bool(request["plan"] and request["plan"]["compile"])
 
 
 def _plain_fork() -> int:
