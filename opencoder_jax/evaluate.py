@@ -27,13 +27,14 @@ from opencoder_jax.evaluation.answerers.answerer import Answerer
 from opencoder_jax.evaluation.answerers.choice import as_chat, is_endpoint, open_answerer
 from opencoder_jax.evaluation.answerers.local import LocalModel
 from opencoder_jax.evaluation.benchmark import Benchmark
+from opencoder_jax.evaluation.contamination import check_training_data
 from opencoder_jax.evaluation.data_files import DataFolder
 from opencoder_jax.evaluation.harness import CodeTask, RunSettings
 from opencoder_jax.evaluation.task import Task
 from opencoder_jax.evaluation.task_names import TASKS_HELP, gin_flags
 from opencoder_jax.formats.manifest import already_done, write_json, write_manifest
 from opencoder_jax.formats.staging import resumable_folder
-from opencoder_jax.report.comparison import read_evaluated
+from opencoder_jax.report.comparison import CONTAMINATION_NAME, read_evaluated
 from opencoder_jax.timing import timed
 
 JOB = "evaluate"
@@ -63,6 +64,7 @@ def evaluate(
     model_name: str | None = None,
     parallel: int = 8,
     api_key_variable: str = "OPENAI_API_KEY",
+    training_data: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Runs tasks on one model and prints a table of the results.
 
@@ -91,6 +93,7 @@ def evaluate(
       model_name: of the endpoint's model.
       parallel: requests to an endpoint at one time.
       api_key_variable: environment variable that holds the endpoint's key.
+      training_data: folders, separated by commas, that are searched for the benchmarks' problems.
 
     Returns:
       Task name to its results.
@@ -145,7 +148,8 @@ def evaluate(
             results[task.name] = read_results(folder)
         else:
             results[task.name] = _run_task(task, answerer, folder, identity)
-    _print_results(answerer, chosen, results, root)
+    found = _check_training_data(chosen, training_data, root)
+    _print_results(answerer, chosen, results, found, root)
     if any(isinstance(task, CodeTask) for task in chosen):
         write_page([read_evaluated(root, answerer.title)], root / PAGE_NAME)
     return results
@@ -205,10 +209,29 @@ def _run_task(
     return results
 
 
+def _check_training_data(
+    tasks: Sequence[Task | CodeTask], training_data: str | None, root: Path
+) -> dict[str, dict[str, Any]]:
+    """Writes and returns what the training data share with the benchmarks."""
+    code = [task for task in tasks if isinstance(task, CodeTask)]
+    path = root / CONTAMINATION_NAME
+    if training_data is None or not code:
+        return {}
+    found = check_training_data(
+        [Path(folder) for folder in training_data.split(",")],
+        [task.texts() for task in code],
+        {task.name: task.benchmark.kept_out_as() for task in code},
+    )
+    before = json.loads(path.read_text()) if path.exists() else {}
+    write_json(path, before | found)
+    return found
+
+
 def _print_results(
     answerer: Answerer,
     tasks: Sequence[Task | CodeTask],
     results: Mapping[str, Mapping[str, Any]],
+    contamination: Mapping[str, Mapping[str, Any]],
     root: Path,
 ) -> None:
     table = Table(title=answerer.title, title_justify="left")
@@ -218,6 +241,8 @@ def _print_results(
     for task in tasks:
         for measure, value in task.rows(results[task.name]):
             table.add_row(task.name, measure, value)
+        if task.name in contamination:
+            table.add_row(task.name, "training data", contamination[task.name]["state"])
     Console().print(table)
     print(f"results in {root}")
 
@@ -226,7 +251,7 @@ def _print_results(
 _PLAIN_FLAGS = (
     *("step", "output_dir", "prompting", "samples", "temperature", "top_p", "k", "limit"),
     *("max_new_tokens", "seed", "data_dir", "packages_dir", "batch_size", "dtype", "workers"),
-    *("allow_unisolated", "model_name", "parallel", "api_key_variable"),
+    *("allow_unisolated", "model_name", "parallel", "api_key_variable", "training_data"),
 )
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import apache_beam as beam
 from beam_pipelines import runner, ticks
 from beam_pipelines.synthesis import sets
 from beam_pipelines.synthesis.doctests import check_sandbox
-from beam_pipelines.transforms.decontamination import benchmarks_fingerprint, load_benchmarks
+from beam_pipelines.transforms.decontamination import load_benchmarks
 from opencoder_jax import configuration
+from opencoder_jax.evaluation.contamination import texts_fingerprint
 from opencoder_jax.formats import shards
 from opencoder_jax.timing import timed
 
@@ -80,7 +81,7 @@ def make_sets(
         "config": configuration.canonical(config),
         "inputs": {
             "corpus": sets.corpus_fingerprint(input_dir),
-            "benchmarks": benchmarks_fingerprint(load_benchmarks(benchmarks)),
+            "benchmarks": texts_fingerprint(load_benchmarks(benchmarks)),
         },
     }
     done = sets.finished_sets(output_dir, job.sets, **identity)

@@ -169,6 +169,10 @@ class Benchmark:
         parts = [self.prompt(problem), self.reference(problem) or "", record.get("test", "")]
         return "\n".join(parts)
 
+    def kept_out_as(self) -> str:
+        """What the data jobs call its problems when they keep them out; empty: they do not."""
+        return ""
+
     def settings(self) -> dict[str, Any]:
         """What a result depends on, as JSON; where the data lie does not matter."""
         fields = (f.name for f in dataclasses.fields(self) if f.name != "path")

@@ -20,6 +20,7 @@ from typing import Any
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.evaluation.answerers.answerer import Answerer, AnswerSettings, Completion
 from opencoder_jax.evaluation.benchmark import Benchmark, Problem, Question
+from opencoder_jax.evaluation.contamination import ProblemTexts
 from opencoder_jax.evaluation.data_files import DataFolder
 from opencoder_jax.evaluation.judging import judge
 from opencoder_jax.evaluation.kept_rows import KeptRows, row_text
@@ -120,6 +121,11 @@ class CodeTask:
     def inputs(self) -> dict[str, str]:
         """Fingerprint of the problems."""
         return {"problems": fingerprint([[p.task_id, p.record] for p in self.problems])}
+
+    def texts(self) -> ProblemTexts:
+        """What training data must not have."""
+        searched = self.benchmark.searched_text
+        return ProblemTexts(self.name, tuple((p.task_id, searched(p)) for p in self.problems))
 
     def run(self, answerer: Answerer, folder: Path) -> dict[str, Any]:
         """Pass rates and verdicts; `samples.jsonl` in `folder` has every answer.

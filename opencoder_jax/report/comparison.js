@@ -116,6 +116,11 @@
         answer.seconds && `ran ${answer.seconds} s`,
       ].filter(Boolean);
       column.append(make("p", "label", facts.join(" · ")));
+      if (answer.trained) {
+        const { documents, example, words } = answer.trained;
+        column.append(make("p", "reason",
+          `In ${documents} training texts, such as ${example}: “${words}”`));
+      }
       if (answer.prompt) {
         const other = make("details", "program");
         other.append(make("summary", "", "Asked otherwise"), make("pre", "", answer.prompt));

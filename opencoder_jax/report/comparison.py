@@ -19,6 +19,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.kept_rows import read_rows
 from opencoder_jax.report import formatting
 
+CONTAMINATION_NAME = "contamination.json"
 _FOLDER = Path(__file__).parent
 _KEYS = ("task_id", "sample", "prompt", "completion", "program", "verdict", "reason")
 
@@ -31,11 +32,13 @@ class Evaluated:
       title: for people, unlike any other's on the page.
       results: task to its `results.json`.
       samples: task to its answers.
+      contamination: task to what its training data share with it, where that was looked for.
     """
 
     title: str
     results: Mapping[str, Mapping[str, Any]]
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    contamination: Mapping[str, Mapping[str, Any]]
 
 
 def read_evaluated(folder: Path, title: str) -> Evaluated:
@@ -60,13 +63,18 @@ def read_evaluated(folder: Path, title: str) -> Evaluated:
                 f"{path} has answers without {lacking[0]}: an older version made it; evaluate again"
             )
         samples[task.name] = rows
-        try:
-            results[task.name] = json.loads((task / "results.json").read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{task / 'results.json'} is damaged ({error})") from error
+        results[task.name] = _read(task / "results.json")
     if not samples:
         raise InputError(f"{folder} has no finished code benchmark (no samples.jsonl)")
-    return Evaluated(title, results, samples)
+    note = folder / CONTAMINATION_NAME
+    return Evaluated(title, results, samples, _read(note) if note.exists() else {})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error})") from error
 
 
 def render_comparison(models: Sequence[Evaluated]) -> str:
@@ -103,7 +111,7 @@ def _rates(task: str, models: Sequence[Evaluated]) -> dict[str, Any]:
         ks = sorted(int(k.removeprefix("pass_at_")) for k in found if _is_rate(k))
         rates = [(k, found[f"pass_at_{k}"], *found[f"pass_at_{k}_interval"]) for k in ks]
         notes = [f"{count} {verdict}" for verdict, count in found["verdicts"].items()]
-        contamination = found.get("contamination", {}).get("state")
+        contamination = model.contamination.get(task, {}).get("state", "not checked")
         cells.append({"rates": rates, "notes": ", ".join(notes), "contamination": contamination})
     return {"task": task, "cells": cells}
 
@@ -150,6 +158,9 @@ def _data(tasks: Sequence[str], models: Sequence[Evaluated]) -> dict[str, Any]:
                     "end": row.get("finish_reason", ""),
                     "tokens": row.get("tokens"),
                     "seconds": row.get("seconds"),
+                    "trained": model.contamination.get(task, {})
+                    .get("problems", {})
+                    .get(row["task_id"]),
                     # Where models were asked in different ways.
                     "prompt": None if row["prompt"] == problem["prompt"] else row["prompt"],
                 }

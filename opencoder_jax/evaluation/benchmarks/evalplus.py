@@ -76,6 +76,9 @@ class EvalPlus(Benchmark):
         }
         return Program(driver("evalplus"), files=files, shown=self.preamble + solution)
 
+    def kept_out_as(self) -> str:
+        return "humaneval" if self.dataset == "humaneval" else ""
+
     def searched_text(self, problem: Problem) -> str:
         # Its inputs are numbers and short texts that stand in any file.
         return problem.record["prompt"] + problem.record["canonical_solution"]

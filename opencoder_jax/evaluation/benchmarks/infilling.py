@@ -37,6 +37,9 @@ class Infilling(Benchmark):
         record = problem.record
         return Question(text=record["prompt"], suffix=record["suffix"], stop=tuple(self.stop))
 
+    def kept_out_as(self) -> str:
+        return "humaneval"
+
     def program(self, problem: Problem, answer: str, chat: bool) -> Program:
         record = problem.record
         gap = answer

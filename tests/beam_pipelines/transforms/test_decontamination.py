@@ -6,14 +6,9 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from beam_pipelines import runner
 from beam_pipelines.accounting import Drop
-from beam_pipelines.transforms.decontamination import (
-    Benchmark,
-    BenchmarkIndex,
-    Decontaminate,
-    load_benchmarks,
-    ngrams,
-)
+from beam_pipelines.transforms.decontamination import Decontaminate, load_benchmarks
 from opencoder_jax.errors import InputError
+from opencoder_jax.evaluation.contamination import BenchmarkIndex, ProblemTexts, ngrams
 from opencoder_jax.evaluation.humaneval_problems import load_problems
 
 INDEX = BenchmarkIndex(load_benchmarks(["humaneval"]))
@@ -37,7 +32,7 @@ def test_layout_case_and_punctuation_hide_nothing() -> None:
 
 def test_nine_shared_words_are_no_hit_and_ten_are() -> None:
     words = [f"w{i}" for i in range(10)]
-    index = BenchmarkIndex([Benchmark("b", (("b/1", " ".join(words)),), ())])
+    index = BenchmarkIndex([ProblemTexts("b", (("b/1", " ".join(words)),), ())])
     assert index.find(" ".join(words[:9])) is None
     assert index.find(" ".join(words)) == ("benchmark_ngram", "b/1", " ".join(words))
 

@@ -9,9 +9,14 @@ import pytest
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluate import evaluate
 from opencoder_jax.evaluation.bits_per_byte import BitsPerByte
+from opencoder_jax.evaluation.humaneval_problems import load_problems
 from opencoder_jax.evaluation.samples import Samples
 from opencoder_jax.evaluation.task_names import gin_flags
-from opencoder_jax.formats.manifest import ManifestError, read_manifest
+from opencoder_jax.formats.document import Document, encode_document
+from opencoder_jax.formats.manifest import ManifestError, read_manifest, write_manifest
+from opencoder_jax.formats.shards import shard_name, write_shard
+from tests.isolation import require_isolation
+from tests.opencoder_jax.evaluation.task_of_gin import benchmark
 from tests.opencoder_jax.evaluation.tiny_model import (
     heldout_sequences,
     write_model_dir,
@@ -93,6 +98,29 @@ def test_tasks_are_named_on_the_command_line(tmp_path, capsys):
     own.mkdir(parents=True)
     (own / "mine.gin").write_text("# My own.\n")
     assert gin_flags(["--tasks=mine", f"--gin_search_paths={tmp_path}"])
+
+
+def test_a_benchmark_leaves_answers_a_page_and_what_training_data_share(model_dir, capsys):
+    require_isolation()
+    corpus = model_dir.parent / "corpus"
+    corpus.mkdir()
+    problem = load_problems()[1]
+    seen = Document(id="0" * 32, text=problem.prompt, repo="r", path="seen.py")
+    write_shard(corpus / shard_name("documents", 0, 1), [encode_document(seen)])
+    write_manifest(corpus, job="refinecode", config={}, inputs={}, counts={})
+    settings = {"limit": 2, "max_new_tokens": 2, "training_data": str(corpus)}
+    results = evaluate(str(model_dir), [benchmark("humaneval")], **settings)
+    folder = model_dir / "evaluation"
+    assert results["humaneval"]["problems"] == 2
+    assert len((folder / "humaneval" / "samples.jsonl").read_text().splitlines()) == 2
+    assert "overlaps: 1 of 2 problems" in (folder / "evaluation.html").read_text()
+    found = json.loads((folder / "contamination.json").read_text())["humaneval"]
+    assert found["problems"]["HumanEval/1"]["example"] == "r/seen.py"
+    assert "overlaps: 1 of 2" in capsys.readouterr().out
+    # Done: nothing is asked again, and the manifest of it holds.
+    assert evaluate(str(model_dir), [benchmark("humaneval")], **settings) == results
+    with pytest.raises(ManifestError, match="max_new_tokens"):
+        evaluate(str(model_dir), [benchmark("humaneval")], limit=2, max_new_tokens=3)
 
 
 def test_an_endpoint_or_settings_of_the_other_kind_are_refused(model_dir):

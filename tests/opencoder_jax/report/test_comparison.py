@@ -44,6 +44,11 @@ def write_evaluation(folder: Path, rows: list[dict[str, Any]], task: str = "huma
     (target / "samples.jsonl").write_text("".join(map(row_text, rows)), encoding="utf-8")
     write_json(target / "results.json", scores(rows, [1]))
     write_manifest(target, job="evaluate", config={}, inputs={}, counts={})
+    seen = {"T/17": {"documents": 2, "example": "r/x.py", "words": "ten words"}}
+    write_json(
+        folder / "contamination.json",
+        {task: {"state": "overlaps: 1 of 9 problems", "why": [], "problems": seen}},
+    )
     return folder
 
 
@@ -64,6 +69,7 @@ def test_rates_and_what_one_model_alone_passes_are_on_the_page(tmp_path: Path) -
     page = compare(two_models(tmp_path, 9), str(tmp_path / "page.html")).read_text()
     assert '<th class="apart">a</th><th class="apart">b</th>' in page
     assert "a 0, b 6" in page
+    assert page.count("training data: overlaps: 1 of 9 problems") == 2
     assert re.search(r"<b>33\.3.%</b>", page)
 
 
@@ -104,6 +110,7 @@ addEventListener("load", () => {
     facts.name = first.querySelector(".name").textContent;
     facts.columns = first.querySelectorAll(".answer").length;
     facts.marked = [...first.querySelectorAll(".differs")].map((line) => line.textContent.trim());
+    facts.trained = first.textContent.includes("In 2 training texts, such as r/x.py");
     facts.hostile = first.querySelector(".answer pre").textContent.includes("onerror");
     facts.loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
     facts.wider = document.documentElement.scrollWidth - document.documentElement.clientWidth;
@@ -150,6 +157,7 @@ def test_two_models_of_two_thousand_answers_are_filtered_and_compared(tmp_path: 
     assert (wide["found"], wide["name"], wide["columns"]) == (1, "T/17", 2)
     assert wide["marked"] == ["x = 17", "y = 17"]
     assert wide["hostile"]
+    assert wide["trained"]
     assert wide["wider"] <= 0
     narrow = facts(page, tmp_path / "narrow", "--blink-settings=preferredColorScheme=0", width=500)
     assert narrow["wider"] <= 0
