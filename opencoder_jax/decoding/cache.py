@@ -38,7 +38,8 @@ class LayerCache(NamedTuple):
     value_scales: Float[Array, "B K T"]
 
 
-Cache = tuple[LayerCache, ...]
+# Of each layer, or of all stacked, with an axis L before (`weights` says why).
+Cache = tuple[LayerCache, ...] | LayerCache
 
 
 class Rows(NamedTuple):
@@ -55,22 +56,27 @@ class Rows(NamedTuple):
     active: Bool[Array, "R"]
 
 
-def make_cache(config: TransformerConfig, slots: int, length: int, dtype: str) -> Cache:
+def make_cache(
+    config: TransformerConfig, slots: int, length: int, dtype: str, *, stack: bool = False
+) -> Cache:
     """Empty slots, of `length` positions each; `dtype` is one of `CACHES`."""
     shape = (slots, config.num_kv_heads, length, config.head_dim)
     scales = shape[:3] if dtype == "int8" else (0,)
-    # Each an array of its own, for all are donated to the next step.
-    return tuple(
-        LayerCache(
-            *(jnp.zeros(shape, dtype) for _ in range(2)),
-            *(jnp.zeros(scales, jnp.float32) for _ in range(2)),
-        )
-        for _ in range(config.num_layers)
-    )
+    before = (config.num_layers,) if stack else ()
+
+    def layer() -> LayerCache:
+        # Each an array of its own, for all are donated to the next step.
+        keys, values = (jnp.zeros((*before, *shape), dtype) for _ in range(2))
+        key_scales, value_scales = (jnp.zeros((*before, *scales), jnp.float32) for _ in range(2))
+        return LayerCache(keys, values, key_scales, value_scales)
+
+    return layer() if stack else tuple(layer() for _ in range(config.num_layers))
 
 
 def copy_slot(cache: Cache, source: Int[Array, ""], target: Int[Array, ""]) -> Cache:
     """`cache` with one slot's content in another too."""
+    if isinstance(cache, LayerCache):
+        return jax.tree.map(lambda x: x.at[:, target].set(x[:, source]) if x.size else x, cache)
     return jax.tree.map(lambda x: x.at[target].set(x[source]) if x.size else x, cache)
 
 

@@ -3,7 +3,7 @@
 Every text has a slot of the cache. A step adds a token to each text that runs; before it,
 waiting requests take free slots and their prompts are put there, in pieces of a few lengths.
 A prompt that begins like what some slot has (samples of one prompt, a conversation that
-goes on) takes that over and computes the rest only. The device is given the next step before
+goes on) takes that over and computes the rest only. An accelerator is given the next step before
 the host looks at the last one's tokens, so that text, stop texts and clients cost it nothing.
 
     engine = Engine(model, EngineConfig(slots=16))
@@ -136,8 +136,9 @@ class Engine:
                 f"{c.mlp_dim} and vocab_size={c.vocab_size}: expected a number that does"
             )
         self._layout = Layout(c.replace(dtype=dtype), kernels, shards)
-        self._weights = make_weights(c, model.params, config.weights or dtype, mesh)
-        cache = make_cache(c, config.slots, self.length, config.cache or dtype)
+        stack = kernels == "native"
+        self._weights = make_weights(c, model.params, config.weights or dtype, mesh, stack=stack)
+        cache = make_cache(c, config.slots, self.length, config.cache or dtype, stack=stack)
         if mesh:
             cache = jax.tree.map(lambda x: jax.device_put(x, _heads_apart(mesh, x)), cache)
         self._state = programs.make_state(cache, config.slots, c.vocab_size)
@@ -150,6 +151,8 @@ class Engine:
         self._numbers = itertools.count()
         self._steps = 0
         self._in_flight: tuple[programs.Added, list[_Running | None]] | None = None
+        # A CPU that decodes has no processor left for the host's work at the same time.
+        self._runs_ahead = kernels != "native"
         # What XLA computes it computes for all rows, whether they run or not.
         sizes = [1 << i for i in range(config.slots.bit_length()) if 1 << i < config.slots]
         self._row_counts = [*sizes, config.slots] if kernels == "native" else [config.slots]
@@ -211,6 +214,8 @@ class Engine:
         with self._lock:
             texts = [slot.owner for slot in self._slots if slot.owner]
         before, self._in_flight = self._in_flight, self._dispatch(texts) if texts else None
+        if self._in_flight and not self._runs_ahead:
+            before, self._in_flight = self._in_flight, None
         if before:
             self._collect(*before)
         with self._lock:
@@ -363,8 +368,8 @@ class Engine:
             self._layout,
             self._weights,
             self._state,
-            jnp.asarray(slots, jnp.int32),
-            jnp.asarray(asked),
+            np.asarray(slots, np.int32),  # Not through `jnp`: each costs time in every step.
+            asked,
             self._eos_array,
         )
         return added, rows

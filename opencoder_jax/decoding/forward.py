@@ -27,7 +27,7 @@ class Layout:
 
     Attributes:
       config: the model's dimensions; inputs of products are rounded to its dtype.
-      kernels: `native` (one CPU) or `xla`.
+      kernels: `native` (one CPU; the layers are stacked) or `xla` (they are not).
       shards: devices that heads and MLP are shared out over.
     """
 
@@ -50,7 +50,7 @@ def forward(
     Args:
       layout: what the program is compiled for.
       weights: the model.
-      cache: with all earlier positions of the rows' slots.
+      cache: with all earlier positions of the rows' slots; stacked as the weights' layers are.
       tokens_R: new tokens; with `one_slot`, of consecutive positions.
       rows: where they belong.
       one_slot: all rows are of one slot; otherwise row r is of slot r.
@@ -61,6 +61,8 @@ def forward(
     if layout.kernels == "native":
         return _native_layers(layout, weights, cache, x_RD, rows, by)
     new_cache = []
+    assert not isinstance(weights.layers, LayerWeights)
+    assert not isinstance(cache, LayerCache)
     for layer, layer_cache in zip(weights.layers, cache, strict=True):
         attended_RD, stored = _attention(layout, layer, layer_cache, x_RD, rows, by, one_slot)
         x_RD = x_RD + attended_RD

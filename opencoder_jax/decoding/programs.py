@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from opencoder_jax.decoding import sampling
 from opencoder_jax.decoding.cache import Cache, Rows, copy_slot
@@ -171,8 +171,8 @@ def decode(
     layout: Layout,
     weights: DecoderWeights,
     state: State,
-    slots_R: Int[Array, "R"],
-    asked_R: Bool[Array, "R"],
+    slots_R: Int[ArrayLike, "R"],
+    asked_R: Bool[ArrayLike, "R"],
     eos_ids: Int[Array, "E"],
 ) -> tuple[State, Added]:
     """Adds a token to each of R slots.
@@ -187,7 +187,7 @@ def decode(
     """
     rows_of = jax.tree.map(lambda x: x[slots_R], state._replace(cache=()))
     active_R = asked_R & rows_of.running
-    rows = Rows(slots_R, rows_of.positions, active_R)
+    rows = Rows(jnp.asarray(slots_R), rows_of.positions, active_R)
     hidden_RD, cache = forward(layout, weights, state.cache, rows_of.tokens, rows, one_slot=False)
     logits_RV = project_to_vocab(layout, weights, hidden_RD, active_R)
     settings = rows_of.settings._replace(

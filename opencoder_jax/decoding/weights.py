@@ -1,12 +1,14 @@
 """A model's parameters as decoding reads them: layer by layer, fused, in one of three types.
 
 Training keeps the layers stacked and scans them. A step of decoding is all reading of
-weights, and a scan would copy each layer's out of the stack first, so here every layer has
-arrays of its own; products with the same input are one matrix (query, key and value; gate
+weights, and a scan would copy each layer's out of the stack first; so for XLA every layer has
+arrays of its own. The native kernels index the stack, and get few arrays, for each costs
+time in every step. Products with the same input are one matrix (query, key and value; gate
 and up). Norms stay float32, and the embedding is never int8: a row of it is all that a
 token knows. Next: `forward`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -46,19 +48,24 @@ class DecoderWeights(NamedTuple):
 
     Attributes:
       embedding: [V, D].
-      layers: from the first to the last.
+      layers: from the first to the last; of one that is stacked, arrays have an axis L before.
       final_norm: scale, [D].
       unembedding: [V, D].
     """
 
     embedding: Float[Array, "V D"]
-    layers: tuple[LayerWeights, ...]
+    layers: tuple[LayerWeights, ...] | LayerWeights
     final_norm: Float[Array, "D"]
     unembedding: Matrix
 
 
 def make_weights(
-    config: TransformerConfig, params: Params, weights: str, mesh: Mesh | None = None
+    config: TransformerConfig,
+    params: Params,
+    weights: str,
+    mesh: Mesh | None = None,
+    *,
+    stack: bool = False,
 ) -> DecoderWeights:
     """Weights for decoding from parameters for training.
 
@@ -67,6 +74,7 @@ def make_weights(
       params: as `transformer.init_params` makes them.
       weights: `float32`, `bfloat16` or `int8`.
       mesh: where to put them: heads and MLP shared out over its axis `tensor`.
+      stack: whether the layers are stacked, as the native kernels have them.
     """
     shards = mesh.shape[TENSOR] if mesh else 1
     put = _Placement(mesh)
@@ -88,7 +96,7 @@ def make_weights(
         unembedding = Matrix(embedding, jnp.zeros(0, jnp.float32))
     return DecoderWeights(
         embedding=put(embedding),
-        layers=layers,
+        layers=_stacked(layers) if stack else layers,
         final_norm=put(params["final_norm"]["scale"].astype(jnp.float32)),
         unembedding=put.rows(unembedding),
     )
@@ -98,6 +106,11 @@ def read_bytes(weights: DecoderWeights) -> int:
     """Bytes of weights that a step of decoding reads, whatever the number of rows."""
     read = jax.tree.leaves((weights.layers, weights.final_norm, weights.unembedding))
     return sum(array.nbytes for array in read)
+
+
+def _stacked(layers: Sequence[LayerWeights]) -> LayerWeights:
+    """One layer whose arrays are those of all, along a new first axis."""
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *layers)
 
 
 def _layer(config: TransformerConfig, params: Params, weights: str, shards: int) -> LayerWeights:

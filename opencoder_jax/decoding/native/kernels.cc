@@ -40,10 +40,17 @@ struct Weights {
   int64_t columns, depth;
 };
 
-Weights Read(const ffi::AnyBuffer& values, const ffi::AnyBuffer& scales) {
-  return {values.element_type(), values.untyped_data(),
-          scales.element_count() ? static_cast<const float*>(scales.untyped_data()) : nullptr,
-          values.dimensions()[0], values.dimensions()[1]};
+int64_t ItemBytes(ffi::DataType type) { return type == ffi::F32 ? 4 : type == ffi::BF16 ? 2 : 1; }
+
+// A matrix, or matrix number `layer` of a stack.
+Weights Read(const ffi::AnyBuffer& values, const ffi::AnyBuffer& scales, int64_t layer = 0) {
+  const auto dims = values.dimensions();
+  const int64_t columns = dims[dims.size() - 2], depth = dims.back();
+  const int64_t bytes = columns * depth * ItemBytes(values.element_type());
+  return {values.element_type(), static_cast<const char*>(values.untyped_data()) + layer * bytes,
+          scales.element_count() ? static_cast<const float*>(scales.untyped_data()) + layer * columns
+                                 : nullptr,
+          columns, depth};
 }
 
 template <typename X>
@@ -66,7 +73,7 @@ template <typename Work>
 void ShareColumns(int64_t columns, const Work& work) {
   Team& team = Team::Get();
   const int64_t quads = (columns + 3) / 4;
-  const int parts = static_cast<int>(std::min<int64_t>(quads, team.members() * 4));
+  const int parts = static_cast<int>(std::min<int64_t>(quads, team.members() * 8));
   team.Run(parts, [&](int part) {
     work(quads * part / parts * 4, std::min(columns, quads * (part + 1) / parts * 4));
   });
@@ -145,57 +152,76 @@ ffi::Error LinearImpl(ffi::AnyBuffer x, ffi::AnyBuffer values, ffi::AnyBuffer sc
 // ---------------------------------------------------------------------------------------
 // Attention over the cache: [slots, heads, length, depth], with int8 a scale a token.
 
+// Scores of sixteen keys from t on, of which `count` exist: q k^T.
+template <typename C>
+inline Floats Scores(const float* q, const C* k, int64_t count, int64_t depth) {
+  Floats sums[kLanes] = {};
+  const int some = static_cast<int>(std::min<int64_t>(kLanes, count));
+  int64_t d = 0;
+  for (; d + kLanes <= depth; d += kLanes) {
+    const Floats part = Load(q + d);
+    if (some == kLanes) {
+      for (int t = 0; t < kLanes; ++t) sums[t] += part * Load(k + t * depth + d);
+    } else {
+      for (int t = 0; t < some; ++t) sums[t] += part * Load(k + t * depth + d);
+    }
+  }
+  Floats result = Sums<kLanes>(sums);
+  for (; d < depth; ++d) {
+    for (int t = 0; t < some; ++t) result[t] += q[d] * Widen(k[t * depth + d]);
+  }
+  return result;
+}
+
+// result = weights v, of `count` values, kVectors vectors of each.
+template <int kVectors, typename C>
+inline void Mix(const float* weights, const C* v, int64_t count, int64_t depth, float* result) {
+  Floats sums[kVectors] = {};
+  for (int64_t t = 0; t < count; ++t) {
+    for (int i = 0; i < kVectors; ++i) sums[i] += weights[t] * Load(v + t * depth + i * kLanes);
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    *reinterpret_cast<LooseFloats*>(result + i * kLanes) = sums[i];
+  }
+}
+
 // Attention of one row's query heads of one key head, over its slot up to its position.
 template <typename C>
-void Attend(const float* q, const void* keys, const void* values, const float* ks, const float* vs,
+void Attend(const float* q, const C* k, const C* v, const float* ks, const float* vs,
             int64_t count, int64_t group, int64_t depth, float* result) {
-  const C* k = static_cast<const C*>(keys);
-  const C* v = static_cast<const C*>(values);
   const float factor = 1.0f / std::sqrt(static_cast<float>(depth));
   const int64_t padded = (count + kLanes - 1) / kLanes * kLanes;
   thread_local std::vector<float> scores;
-  scores.assign(group * padded, -INFINITY);
-  for (int64_t t = 0; t < count; ++t) {
-    const float scale = ks ? factor * ks[t] : factor;
-    for (int64_t g = 0; g < group; ++g) {
-      Floats sum = {};
-      int64_t d = 0;
-      for (; d + kLanes <= depth; d += kLanes) sum += Load(q + g * depth + d) * Load(k + t * depth + d);
-      float rest = 0.0f;
-      for (; d < depth; ++d) rest += q[g * depth + d] * Widen(k[t * depth + d]);
-      scores[g * padded + t] = (Sum(sum) + rest) * scale;
-    }
-  }
+  scores.resize(padded);
   for (int64_t g = 0; g < group; ++g) {
-    float* row = scores.data() + g * padded;
-    Floats highest = Load(row);
-    for (int64_t t = kLanes; t < padded; t += kLanes) {
-      const Floats next = Load(row + t);
-      highest = next > highest ? next : highest;
+    Floats highest = Floats{} - INFINITY;
+    for (int64_t t = 0; t < padded; t += kLanes) {
+      Floats found = Scores(q + g * depth, k + t * depth, count - t, depth) * factor;
+      for (int64_t i = 0; ks && i < std::min<int64_t>(kLanes, count - t); ++i) found[i] *= ks[t + i];
+      for (int64_t i = std::max<int64_t>(0, count - t); i < kLanes; ++i) found[i] = -INFINITY;
+      highest = found > highest ? found : highest;
+      *reinterpret_cast<LooseFloats*>(&scores[t]) = found;
     }
     const float top = Largest(highest);
     Floats total = {};
     for (int64_t t = 0; t < padded; t += kLanes) {
-      Floats weight = Exp(Load(row + t) - top);
+      Floats weight = Exp(Load(&scores[t]) - top);
       // What lies behind the last score counts nothing at all.
       for (int64_t i = std::max<int64_t>(0, count - t); i < kLanes; ++i) weight[i] = 0.0f;
       total += weight;
-      *reinterpret_cast<LooseFloats*>(row + t) = weight;
+      *reinterpret_cast<LooseFloats*>(&scores[t]) = weight;
+    }
+    for (int64_t t = 0; vs && t < count; ++t) scores[t] *= vs[t];
+    float* to = result + g * depth;
+    int64_t d = 0;
+    for (; d + 4 * kLanes <= depth; d += 4 * kLanes) Mix<4>(scores.data(), v + d, count, depth, to + d);
+    for (; d + kLanes <= depth; d += kLanes) Mix<1>(scores.data(), v + d, count, depth, to + d);
+    for (; d < depth; ++d) {
+      to[d] = 0.0f;
+      for (int64_t t = 0; t < count; ++t) to[d] += scores[t] * Widen(v[t * depth + d]);
     }
     const float inverse = 1.0f / Sum(total);
-    for (int64_t t = 0; t < count; ++t) row[t] *= vs ? inverse * vs[t] : inverse;
-  }
-  std::fill_n(result, group * depth, 0.0f);
-  for (int64_t t = 0; t < count; ++t) {
-    for (int64_t g = 0; g < group; ++g) {
-      const float weight = scores[g * padded + t];
-      float* to = result + g * depth;
-      int64_t d = 0;
-      for (; d + kLanes <= depth; d += kLanes) {
-        *reinterpret_cast<LooseFloats*>(to + d) += weight * Load(v + t * depth + d);
-      }
-      for (; d < depth; ++d) to[d] += weight * Widen(v[t * depth + d]);
-    }
+    for (d = 0; d < depth; ++d) to[d] *= inverse;
   }
 }
 
@@ -276,77 +302,78 @@ void Rotate(float* x, const Row& row, int64_t depth) {
 
 class Decoder {
  public:
-  Decoder(std::vector<Row> rows, int64_t width, int64_t group, float eps, bool bfloat16)
-      : rows_(std::move(rows)), width_(width), group_(group), eps_(eps), bfloat16_(bfloat16) {}
+  // `layer`: any, for all have the same dimensions.
+  Decoder(std::vector<Row> rows, const Layer& layer, float eps, bool bfloat16)
+      : rows_(std::move(rows)), width_(layer.attention_out.columns),
+        group_(layer.attention_out.depth / layer.cache.heads / layer.cache.depth), eps_(eps),
+        bfloat16_(bfloat16), normed_(rows_.size(), width_, bfloat16),
+        mixed_(rows_.size(), layer.attention_out.depth, bfloat16),
+        activated_(rows_.size(), layer.down.depth, bfloat16),
+        fused_(rows_.size(), layer.query_key_value.columns),
+        gates_(rows_.size(), layer.gate_up.columns), product_(rows_.size(), width_) {}
 
   void Run(Layer& layer) {
     const int64_t count = rows_.size(), K = layer.cache.heads, h = layer.cache.depth;
     const int64_t per_head = (group_ + 2) * h, mlp = layer.down.depth;
 
     // Attention: for each key head its query heads, itself and its values lie side by side.
-    Inputs normed(count, width_, bfloat16_);
-    Outputs fused(count, layer.query_key_value.columns);
-    Norm(normed, layer.attention_norm);
-    Product(layer.query_key_value, normed, fused, [](int64_t, int64_t) {});
+    Norm(layer.attention_norm);
+    Product(layer.query_key_value, normed_, fused_, [](int64_t, int64_t) {});
     ForItems(count * K, [&](int64_t item) {
       const Row& row = rows_[item / K];
-      float* head = fused[item / K] + item % K * per_head;
+      float* head = fused_[item / K] + item % K * per_head;
       for (int64_t n = 0; n <= group_; ++n) Rotate(head + n * h, row, h);
       const int64_t at = layer.cache.Row(row.slot, item % K) + row.position;
       layer.cache.WithType([&](auto type) {
         layer.cache.StoreAt<decltype(type)>(at, head + group_ * h, head + (group_ + 1) * h);
       });
     });
-    Inputs mixed(count, K * group_ * h, bfloat16_);
     Team::Get().Run(static_cast<int>(count * K), [&](int item) {
       const Row& row = rows_[item / K];
       const int64_t head = item % K, from = layer.cache.Row(row.slot, head);
       thread_local std::vector<float> result;
       result.resize(group_ * h);
       layer.cache.WithType([&](auto type) {
-        layer.cache.AttendTo<decltype(type)>(from, fused[item / K] + head * per_head,
+        layer.cache.AttendTo<decltype(type)>(from, fused_[item / K] + head * per_head,
                                              row.position + 1, group_, result.data());
       });
-      mixed.Put(item / K, head * group_ * h, result.data(), group_ * h);
+      mixed_.Put(item / K, head * group_ * h, result.data(), group_ * h);
     });
-    AddProduct(layer.attention_out, mixed);
+    AddProduct(layer.attention_out, mixed_);
 
     // MLP: all gates lie before all ups.
-    Outputs gates(count, layer.gate_up.columns);
-    Inputs activated(count, mlp, bfloat16_);
-    Norm(normed, layer.mlp_norm);
+    Norm(layer.mlp_norm);
     const ColumnsFunction columns = Choose(bfloat16_, layer.gate_up.type);
     ShareColumns(mlp, [&](int64_t begin, int64_t end) {
       const Weights& w = layer.gate_up;
       for (const int64_t offset : {int64_t{0}, mlp}) {
-        columns(normed.rows(), count, w.values, w.depth, w.scales, gates.rows(), begin + offset,
+        columns(normed_.rows(), count, w.values, w.depth, w.scales, gates_.rows(), begin + offset,
                 end + offset);
       }
       for (int64_t m = 0; m < count; ++m) {
         for (int64_t n = begin; n < end; n += kLanes) {
           const int64_t some = std::min<int64_t>(kLanes, end - n);
           Floats gate = {}, up = {};
-          std::memcpy(&gate, gates[m] + n, some * sizeof(float));
-          std::memcpy(&up, gates[m] + mlp + n, some * sizeof(float));
+          std::memcpy(&gate, gates_[m] + n, some * sizeof(float));
+          std::memcpy(&up, gates_[m] + mlp + n, some * sizeof(float));
           const Floats result = gate / (1.0f + Exp(-gate)) * up;
-          activated.Put(m, n, reinterpret_cast<const float*>(&result), some);
+          activated_.Put(m, n, reinterpret_cast<const float*>(&result), some);
         }
       }
     });
-    AddProduct(layer.down, activated);
+    AddProduct(layer.down, activated_);
   }
 
  private:
-  void Norm(Inputs& inputs, const float* scale) {
-    ForItems(rows_.size(), [&](int64_t m) { NormInto(inputs, m, rows_[m].x, scale, width_, eps_); });
+  void Norm(const float* scale) {
+    ForItems(rows_.size(), [&](int64_t m) { NormInto(normed_, m, rows_[m].x, scale, width_, eps_); });
   }
 
   // x += inputs * w^T
   void AddProduct(const Weights& w, const Inputs& inputs) {
-    Outputs product(rows_.size(), w.columns);
-    Product(w, inputs, product, [&](int64_t begin, int64_t end) {
+    Product(w, inputs, product_, [&](int64_t begin, int64_t end) {
       for (size_t m = 0; m < rows_.size(); ++m) {
-        for (int64_t n = begin; n < end; ++n) rows_[m].x[n] += product[m][n];
+        for (int64_t n = begin; n < end; ++n) rows_[m].x[n] += product_[m][n];
       }
     });
   }
@@ -374,9 +401,11 @@ class Decoder {
   int64_t width_, group_;
   float eps_;
   bool bfloat16_;
+  Inputs normed_, mixed_, activated_;
+  Outputs fused_, gates_, product_;
 };
 
-// Of each layer, in the order of `LayerWeights` and `LayerCache`.
+// The layers lie stacked, in the order of `LayerWeights`, then `LayerCache`.
 constexpr int64_t kWeights = 10, kCaches = 4;
 
 ffi::Error LayersImpl(ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::S32> slots,
@@ -385,29 +414,33 @@ ffi::Error LayersImpl(ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::S32> slots,
                       ffi::RemainingArgs arguments, ffi::ResultBuffer<ffi::F32> out,
                       ffi::RemainingRets results, float eps, bool bfloat16) {
   const int64_t count = x.dimensions()[0], width = x.dimensions()[1], half = sin.dimensions()[1];
-  const int64_t num_layers = arguments.size() / (kWeights + kCaches);
+  if (arguments.size() != kWeights + kCaches || results.size() != kCaches) {
+    return ffi::Error::InvalidArgument("layers: expected ten stacks of weights and four of caches");
+  }
   const auto argument = [&](int64_t i) { return arguments.get<ffi::AnyBuffer>(i).value(); };
   const auto floats = [&](int64_t i) { return static_cast<float*>(argument(i).untyped_data()); };
-  std::vector<Layer> layers;
-  for (int64_t l = 0; l < num_layers; ++l) {
-    const int64_t w = l * kWeights, c = num_layers * kWeights + l * kCaches;
-    for (int64_t i = 0; i < kCaches; ++i) {
-      const auto result = results.get<ffi::AnyBuffer>(l * kCaches + i).value();
-      if (argument(c + i).element_count() &&
-          result->untyped_data() != argument(c + i).untyped_data()) {
-        return ffi::Error::Internal("layers: the cache was copied, it should have been reused");
-      }
+  for (int64_t i = 0; i < kCaches; ++i) {
+    const auto before = argument(kWeights + i);
+    const auto after = results.get<ffi::AnyBuffer>(i).value();
+    if (before.element_count() && before.untyped_data() != after->untyped_data()) {
+      return ffi::Error::Internal("layers: the cache was copied, it should have been reused");
     }
-    const auto keys = argument(c);
-    const auto dims = keys.dimensions();
-    const bool scaled = argument(c + 2).element_count() > 0;
-    const Cache cache{keys.element_type(), dims[0], dims[1], dims[2], dims[3],
-                      keys.untyped_data(), argument(c + 1).untyped_data(),
-                      scaled ? floats(c + 2) : nullptr, scaled ? floats(c + 3) : nullptr};
-    layers.push_back({floats(w), Read(argument(w + 1), argument(w + 2)),
-                      Read(argument(w + 3), argument(w + 4)), floats(w + 5),
-                      Read(argument(w + 6), argument(w + 7)),
-                      Read(argument(w + 8), argument(w + 9)), cache});
+  }
+  const auto keys = argument(kWeights), values = argument(kWeights + 1);
+  const auto dims = keys.dimensions();  // layers, slots, heads, length, depth
+  const bool scaled = argument(kWeights + 2).element_count() > 0;
+  const int64_t places = dims[1] * dims[2] * dims[3];
+  const int64_t bytes = places * dims[4] * ItemBytes(keys.element_type());
+  std::vector<Layer> layers;
+  for (int64_t l = 0; l < dims[0]; ++l) {
+    const auto weights = [&](int64_t i) { return Read(argument(i), argument(i + 1), l); };
+    const Cache cache{keys.element_type(), dims[1], dims[2], dims[3], dims[4],
+                      static_cast<char*>(keys.untyped_data()) + l * bytes,
+                      static_cast<char*>(values.untyped_data()) + l * bytes,
+                      scaled ? floats(kWeights + 2) + l * places : nullptr,
+                      scaled ? floats(kWeights + 3) + l * places : nullptr};
+    layers.push_back({floats(0) + l * width, weights(1), weights(3), floats(5) + l * width,
+                      weights(6), weights(8), cache});
   }
   if (layers.empty()) return ffi::Error::InvalidArgument("layers: there are none");
   std::memcpy(out->typed_data(), x.typed_data(), x.size_bytes());
@@ -423,8 +456,7 @@ ffi::Error LayersImpl(ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::S32> slots,
                     out->typed_data() + m * width});
   }
   if (rows.empty()) return ffi::Error::Success();
-  const int64_t group = layers[0].attention_out.depth / (2 * half) / layers[0].cache.heads;
-  Decoder decoder(std::move(rows), width, group, eps, bfloat16);
+  Decoder decoder(std::move(rows), layers[0], eps, bfloat16);
   for (Layer& layer : layers) decoder.Run(layer);
   return ffi::Error::Success();
 }

@@ -7,11 +7,9 @@
 
 #include "numbers.h"
 
-// How far ahead of its use a weight is asked for, in bytes: a few rows. The processor's own
-// prefetcher starts anew with each row, which costs a quarter of the memory's speed.
-constexpr int64_t kAhead = 8192;
-
-template <typename W>
+// Asks for a weight that lies so many bytes behind one in use. The processor's own prefetcher
+// starts anew with each row, which costs a quarter of the memory's speed.
+template <int64_t kAhead, typename W>
 inline void Prefetch(const W* w) {
   __builtin_prefetch(reinterpret_cast<const char*>(w) + kAhead, 0, 2);
 }
@@ -20,6 +18,8 @@ inline void Prefetch(const W* w) {
 // weights come from memory; otherwise a tile before this one has just read them.
 template <int kRows, int kColumns, bool kFirst, typename X, typename W>
 void Tile(const X* const* x, const W* w, int64_t depth, const float* scales, float* const* y) {
+  // Of one row of weights the next are a little ahead, of four the next four are far.
+  constexpr int64_t kAhead = kColumns == 1 ? 2048 : 8192;
   constexpr int kCount = std::bit_ceil(static_cast<unsigned>(kRows * kColumns));
   Floats sums[kCount] = {};
   int64_t d = 0;
@@ -28,7 +28,7 @@ void Tile(const X* const* x, const W* w, int64_t depth, const float* scales, flo
     for (; d + 2 * kLanes <= depth; d += 2 * kLanes) {
       __m512bh ws[kColumns];
       for (int n = 0; n < kColumns; ++n) {
-        if (kFirst) Prefetch(w + n * depth + d);
+        if (kFirst) Prefetch<kAhead>(w + n * depth + d);
         ws[n] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(w + n * depth + d));
       }
       for (int m = 0; m < kRows; ++m) {
@@ -45,7 +45,7 @@ void Tile(const X* const* x, const W* w, int64_t depth, const float* scales, flo
   for (; d + kLanes <= depth; d += kLanes) {
     Floats ws[kColumns];
     for (int n = 0; n < kColumns; ++n) {
-      if (kFirst) Prefetch(w + n * depth + d);
+      if (kFirst) Prefetch<kAhead>(w + n * depth + d);
       ws[n] = Load(w + n * depth + d);
     }
     for (int m = 0; m < kRows; ++m) {
@@ -100,7 +100,9 @@ void Columns(const void* const* x, int64_t rows, const void* w, int64_t depth, c
   for (int64_t first = 0; first < rows; first += block) {
     const int64_t count = std::min(block, rows - first);
     int64_t n = begin;
-    for (; n + 4 <= end; n += 4) {
+    // Few rows of x wait for memory, which is read fastest in one stream; many rows, or many
+    // numbers a byte, wait for sums, of which a tile of four columns has more at a time.
+    for (; (count > 3 || sizeof(W) == 1) && n + 4 <= end; n += 4) {
       Rows<4>(from + first, count, weights + n * depth, depth, scales ? scales + n : nullptr,
               y + first, n);
     }

@@ -89,8 +89,9 @@ def test_prefill_and_decoding_give_the_models_logits(config, kernels, weights, c
     params = params_of(config)
     tokens = np.random.default_rng(3).integers(0, config.vocab_size, 40)
     layout, slot = Layout(config, kernels), 2
-    matrices = make_weights(config, params, weights)
-    stored = make_cache(config, 3, 48, cache)
+    stack = kernels == "native"
+    matrices = make_weights(config, params, weights, stack=stack)
+    stored = make_cache(config, 3, 48, cache, stack=stack)
     step = jax.jit(forward, static_argnums=0, static_argnames="one_slot", donate_argnums=2)
     # 30 tokens in a piece of 32, then ten steps beside two slots in which nothing runs.
     piece = jnp.zeros(32, jnp.int32).at[:30].set(tokens[:30])
