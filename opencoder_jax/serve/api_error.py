@@ -40,12 +40,17 @@ class ApiError(Exception):
         """The error object."""
         return {
             "error": {
-                "message": str(self),
+                "message": _sayable(str(self)),
                 "type": self.kind,
-                "param": self.param,
+                "param": None if self.param is None else _sayable(self.param),
                 "code": self.code,
             }
         }
+
+
+def _sayable(text: str) -> str:
+    """A text with what UTF-8 cannot say written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:

@@ -35,6 +35,8 @@ from opencoder_jax.serve.served import Served
 
 # As nginx has it: the client left before the answer. Nobody is sent this.
 _CLIENT_LEFT = 499
+# Times the size that is allowed.
+_MOST_THROWN_AWAY = 16
 _SSE_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
@@ -200,31 +202,38 @@ class _Routes:
             raise ApiError(415, f"Content-Type: expected application/json, got {kind[:60]!a}")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(415, "Content-Encoding: a compressed body is not taken")
-        most = self._limits.body_bytes
-        too_large = ApiError(
-            413,
-            f"the body is larger than {most} bytes",
-            code="request_too_large",
-            headers={"Connection": "close"},
-        )
-        length = request.headers.get("content-length", "0")
-        if length.isdecimal() and int(length[:20]) > most:
-            raise too_large
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                async for part in request.stream():
-                    body += part
-                    if len(body) > most:
-                        raise too_large
-        except TimeoutError as error:
-            seconds = self._limits.body_seconds
+        if "transfer-encoding" in request.headers and "content-length" in request.headers:
+            # A proxy before this server may go by the other, and see other requests.
             raise ApiError(
-                408,
-                f"the body did not arrive in {seconds:g} seconds",
-                code="request_timeout",
+                400, "both Content-Length and Transfer-Encoding", headers={"Connection": "close"}
+            )
+        most, seconds = self._limits.body_bytes, self._limits.body_seconds
+        body, size = bytearray(), 0
+        try:
+            async with asyncio.timeout(seconds):
+                async for part in request.stream():
+                    size += len(part)
+                    # A client that is still sending would not read the answer: to a point the
+                    # rest is taken and thrown away.
+                    if size > _MOST_THROWN_AWAY * most:
+                        break
+                    if size <= most:
+                        body += part
+        except TimeoutError as error:
+            if size <= most:
+                raise ApiError(
+                    408,
+                    f"the body did not arrive in {seconds:g} seconds",
+                    code="request_timeout",
+                    headers={"Connection": "close"},
+                ) from error
+        if size > most:
+            raise ApiError(
+                413,
+                f"the body is larger than {most} bytes",
+                code="request_too_large",
                 headers={"Connection": "close"},
-            ) from error
+            )
         return bytes(body)
 
 

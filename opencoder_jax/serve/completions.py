@@ -167,11 +167,7 @@ async def begin(served: Served, runner: EngineRunner, body: dict[str, Any]) -> C
     request = schemas.parse_completion(body, runner.queue)
     common = request.common
     served.check_name(common.model)
-    if request.suffix is not None:
-        raise bad_request(
-            "suffix: this model's tokenizer has no tokens for filling in the middle", "suffix"
-        )
-    prompts = [await served.encode(one, request.add_special_tokens) for one in request.prompts]
+    prompts = [await _encode(served, one, request) for one in request.prompts]
     for ids in prompts:
         served.check_length(len(ids), common.max_tokens)
     settings = dataclasses.replace(common.settings, max_new_tokens=max(common.max_tokens or 0, 1))
@@ -186,3 +182,13 @@ async def begin(served: Served, runner: EngineRunner, body: dict[str, Any]) -> C
     job = runner.submit(requests)
     runner.metrics.prompt.inc(sum(map(len, prompts)))
     return Completion(served, request, prompts, job)
+
+
+async def _encode(
+    served: Served, prompt: str | list[int], request: schemas.CompletionRequest
+) -> list[int]:
+    if request.suffix is None:
+        return await served.encode(prompt, request.add_special_tokens)
+    if not isinstance(prompt, str):
+        raise bad_request("suffix: expected text before the gap too, not token ids", "prompt")
+    return await served.encode_gap(prompt, request.suffix)

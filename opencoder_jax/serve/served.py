@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from opencoder_jax.decoding.requests import check_prompt
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.chat import encode_prompt
+from opencoder_jax.formats.infilling import infill_ids
 from opencoder_jax.formats.tokenizer import Tokenizer
 from opencoder_jax.serve.api_error import ApiError, bad_request
 from opencoder_jax.serve.token_text import TokenText
@@ -80,6 +81,20 @@ class Served:
         except InputError as error:
             raise bad_request(str(error), "prompt") from error
         return prompt
+
+    async def encode_gap(self, prefix: str, suffix: str) -> list[int]:
+        """Token ids of what stands before a gap and after it, for the model to fill.
+
+        Raises:
+          ApiError: the tokenizer has no tokens for it, or it is too long.
+        """
+        self._check_characters([prefix, suffix])
+        try:
+            ids = await asyncio.to_thread(infill_ids, prefix, suffix, self.tokenizer)
+        except InputError as error:
+            raise bad_request(f"suffix: {error}", "suffix") from error
+        self.check_length(len(ids), 0)
+        return ids
 
     async def encode_chat(self, messages: list[tuple[str, str]]) -> list[int]:
         """Token ids of a conversation with the assistant's turn opened.

@@ -9,6 +9,7 @@ import pytest
 from opencoder_jax.decoding.generation import generate
 from opencoder_jax.decoding.sampling import SamplingSettings
 from opencoder_jax.formats.chat import encode_prompt
+from opencoder_jax.formats.infilling import infill_ids
 from opencoder_jax.model import transformer
 
 PROMPTS = ["def f(x):\n    return", "import os", "é漢😀 = 1\nprint("]
@@ -221,3 +222,14 @@ def test_the_model_is_listed_and_its_state_told(server):
         f"{server.url} serves tiny without API key: 4 slots of 192 tokens, 8 may wait; "
         "Ctrl-C ends it"
     )
+
+
+def test_a_gap_is_filled_between_prompt_and_suffix(server, model):
+    ids = infill_ids("def f(x):\n    ", "\n    return y", model.tokenizer)
+    settings = SamplingSettings(max_new_tokens=TOKENS)
+    expected = generate(model, [ids], settings)[0].text
+
+    answer = server.complete(prompt="def f(x):\n    ", suffix="\n    return y", max_tokens=TOKENS)
+
+    assert answer["choices"][0]["text"] == expected
+    assert answer["usage"]["prompt_tokens"] == len(ids)
