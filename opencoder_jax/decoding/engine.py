@@ -400,14 +400,16 @@ class Engine:
                 # The text held back may have had the stop text in it.
                 reason = "stop" if text.text.stopped else reason
             alternatives = text.request.settings.logprobs
+            found: list[TokenLogprob] = []
+            if logprobs is not None and alternatives is not None:
+                found = token_logprobs(logprobs, [row], [token], alternatives)
             event = Event(
                 text=text.text.take(),
                 ids=() if ended else (token,),
-                logprobs=tuple(token_logprobs(logprobs, [row], [token], alternatives))
-                if logprobs is not None and alternatives is not None and not ended
-                else (),
+                logprobs=() if ended else tuple(found),
                 prompt_logprobs=text.prompt_logprobs,
                 finish_reason=reason,
+                ending=found[0] if found and ended else None,
             )
             text.prompt_logprobs = None
             if reason:

@@ -289,3 +289,18 @@ def test_shared_out_over_devices_it_writes_the_same(model_dir):
         [sys.executable, "-c", SHARDED, str(model_dir)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_token_that_ends_a_text_is_told_with_its_log_probability(model, engine):
+    ids = alone(engine, [5, 6, 7])
+    ending = Engine(
+        type(model)(**{**vars(model), "eos_ids": (ids[3],)}), EngineConfig(slots=1, length=128)
+    )
+    client = Client(ending, [5, 6, 7], ignore_eos=False, logprobs=1)
+    ending.run()
+
+    last = client.events[-1]
+    assert (client.ids, last.ids, client.reason) == (ids[: ids.index(ids[3])], (), "eos")
+    assert last.ending.token == ids[3]
+    assert last.ending.top == {ids[3]: last.ending.logprob}
+    assert all(event.ending is None for event in client.events[:-1])
