@@ -10,7 +10,6 @@ it is an error. A task is a gin file in `gin_configs/evaluate/tasks/` that names
 `opencoder_jax/evaluation`; docs/evaluation.md explains the numbers.
 """
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -34,7 +33,7 @@ from opencoder_jax.evaluation.task import Task
 from opencoder_jax.evaluation.task_names import TASKS_HELP, gin_flags
 from opencoder_jax.formats.manifest import already_done, write_json, write_manifest
 from opencoder_jax.formats.staging import resumable_folder
-from opencoder_jax.report.comparison import CONTAMINATION_NAME, read_evaluated
+from opencoder_jax.report.comparison import CONTAMINATION_NAME, read_evaluated, read_json
 from opencoder_jax.timing import timed
 
 JOB = "evaluate"
@@ -161,11 +160,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     Raises:
       InputError: it is damaged.
     """
-    path = folder / RESULTS_NAME
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); remove {folder} and run again") from error
+    return read_json(folder / RESULTS_NAME)
 
 
 def _numbers(k: str | Sequence[int]) -> tuple[int, ...]:
@@ -222,7 +217,7 @@ def _check_training_data(
         [task.texts() for task in code],
         {task.name: task.benchmark.kept_out_as() for task in code},
     )
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = read_json(path) if path.exists() else {}
     write_json(path, before | found)
     return found
 

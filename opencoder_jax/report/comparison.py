@@ -63,18 +63,25 @@ def read_evaluated(folder: Path, title: str) -> Evaluated:
                 f"{path} has answers without {lacking[0]}: an older version made it; evaluate again"
             )
         samples[task.name] = rows
-        results[task.name] = _read(task / "results.json")
+        results[task.name] = read_json(task / "results.json")
     if not samples:
         raise InputError(f"{folder} has no finished code benchmark (no samples.jsonl)")
     note = folder / CONTAMINATION_NAME
-    return Evaluated(title, results, samples, _read(note) if note.exists() else {})
+    return Evaluated(title, results, samples, read_json(note) if note.exists() else {})
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """An object that evaluation wrote.
+
+    Raises:
+      InputError: it is damaged.
+    """
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error})") from error
+        raise InputError(
+            f"{path} is damaged ({error}); remove {path.parent} and evaluate again"
+        ) from error
 
 
 def render_comparison(models: Sequence[Evaluated]) -> str:

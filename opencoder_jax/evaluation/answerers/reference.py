@@ -68,25 +68,32 @@ class Reference:
         if settings.temperature > 0:
             sampling |= {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
             torch.manual_seed(question.seed)
+
+        # Its own `stop_strings` also sees those that begin in the prompt.
+        def stopped(rows: Any, scores: Any, **others: Any) -> Any:
+            texts = [self._text(row[ids.shape[1] :].tolist()) for row in rows]
+            return torch.tensor([cut_at_stop(text, question.stop)[1] for text in texts])
+
         with torch.inference_mode():
             rows = self.model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=min(settings.max_new_tokens, room),
                 num_return_sequences=settings.samples,
-                stop_strings=list(question.stop) or None,
-                tokenizer=self.tokenizer,
+                stopping_criteria=[stopped] if question.stop else None,
                 pad_token_id=self.tokenizer.eos_token_id,
                 **sampling,
             )
         return [self._completion(row[ids.shape[1] :].tolist(), question) for row in rows]
 
+    def _text(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
     def _completion(self, ids: list[int], question: Question) -> Completion:
         ends = self.model.generation_config.eos_token_id
         ends = set(ends) if isinstance(ends, list) else {ends}
         place = next((n for n, token in enumerate(ids) if token in ends), None)
-        text = self.tokenizer.decode(ids[:place], skip_special_tokens=True)
-        text, stopped = cut_at_stop(text, question.stop)
+        text, stopped = cut_at_stop(self._text(ids[:place]), question.stop)
         reason = "stop" if stopped else "length" if place is None else "eos"
         return Completion(text, reason, len(ids) if place is None else place)
 
