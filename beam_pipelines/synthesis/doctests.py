@@ -115,7 +115,12 @@ class _RunDoctests(beam.DoFn):
 
     def setup(self) -> None:
         self._sandboxes = [
-            Sandbox(LIMITS, allow_unisolated=self._allow_unisolated, hash_seed=seed)
+            Sandbox(
+                LIMITS,
+                allow_unisolated=self._allow_unisolated,
+                hash_seed=seed,
+                preload=("doctest",),
+            )
             for seed in (0, 1)
         ]
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from opencoder_jax.errors import InputError
+from opencoder_jax.sandbox import go_library
 
 _PROBE_SECONDS = 30
 _USUAL_FOLDERS = (
@@ -80,7 +81,11 @@ def plan(language: str, source: str) -> Plan:
         raise InputError(
             f"sandbox language {language!r}: expected one of {', '.join(sorted(LANGUAGES))}"
         )
-    return _PLANNERS[language](source)
+    planned = _PLANNERS[language](source)
+    for path in planned.paths:
+        if path.startswith("/tmp/"):
+            raise MissingToolchain(f"{path} lies in /tmp, which programs do not see")
+    return planned
 
 
 def _c(source: str) -> Plan:
@@ -177,6 +182,7 @@ def _node(file: str) -> Plan:
 
 def _go(source: str) -> Plan:
     root = _go_root()
+    library = go_library.folder(root)
     is_test = re.search(r"^func Test\w*\(", source, re.M) and not re.search(
         r"^func main\(\)", source, re.M
     )
@@ -185,14 +191,11 @@ def _go(source: str) -> Plan:
         file,
         compile=(f"{root}/bin/go", *command, "-o", "program", file),
         run=(_PROGRAM,),
-        paths=(root,),
+        paths=(root, library) if library else (root,),
         environment={
-            "GOROOT": root,
-            "GOCACHE": "{scratch}/.cache",
+            **go_library.environment(root),
+            "GOCACHE": library or "{scratch}/.cache",
             "GOPATH": "{scratch}/.go",
-            "GO111MODULE": "off",
-            "GOTOOLCHAIN": "local",
-            "CGO_ENABLED": "0",
         },
         threads=32,
         reserves_addresses=True,

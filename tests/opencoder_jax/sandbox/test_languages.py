@@ -188,7 +188,7 @@ def test_a_compiler_has_its_own_limits() -> None:
         if result.verdict == "skipped":
             pytest.skip(f"sandbox: {result.reason}")
         assert (result.verdict, result.reason) == ("timeout", "its compiler ran longer than 1.0 s")
-        assert sandbox.run("int main() {}", language="c").verdict == "passed"
+        assert sandbox.run("pass").verdict == "passed"
 
 
 def test_what_a_compiler_leaves_running_does_not_meet_the_program(
