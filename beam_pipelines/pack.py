@@ -25,12 +25,14 @@ import apache_beam as beam
 
 from beam_pipelines import accounting, runner, sinks, ticks
 from beam_pipelines.packing import heldout
+from beam_pipelines.packing.infilling import InfillSettings, RearrangeToInfill
 from beam_pipelines.packing.items import Item
 from beam_pipelines.packing.sequences import Counts, Vocabulary, item_counts, pack, sequence_counts
 from beam_pipelines.packing.tokenize import DROPPED, TokenizeRecords
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats import chat, shards
+from opencoder_jax.formats.infilling import infill_tokens
 from opencoder_jax.formats.manifest import already_done, fingerprint, read_manifest, write_manifest
 from opencoder_jax.formats.packed import encode_packed
 from opencoder_jax.formats.sentencepiece_tokenizer import SentencePieceTokenizer
@@ -83,6 +85,9 @@ def pack_set(
     heldout_fraction: float,
     heldout_seed: int = 0,
     shuffle_seed: int = 0,
+    fim_rate: float = 0.0,
+    fim_suffix_first: float = 0.5,
+    fim_seed: int = 0,
     pipeline_args: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Packs one set of documents or conversations.
@@ -99,6 +104,10 @@ def pack_set(
       heldout_fraction: share of repositories held out; the same for all sets of a run.
       heldout_seed: chooses them; the same for all sets of a run.
       shuffle_seed: orders the sequences.
+      fim_rate: share of training documents that are rearranged for fill-in-the-middle; the
+        paper's models have none.
+      fim_suffix_first: share of those with the suffix before the prefix.
+      fim_seed: chooses them, and where they are cut.
       pipeline_args: Beam's own flags.
 
     Returns:
@@ -106,18 +115,26 @@ def pack_set(
 
     Raises:
       InputError: an input folder is missing, unfinished or damaged, the output was made
-        with other settings or another tokenizer.
+        with other settings or another tokenizer, or fill-in-the-middle is asked for of a
+        tokenizer without tokens for it, or of conversations.
     """
+    infilling = InfillSettings(fim_rate, fim_suffix_first, fim_seed)
     settings = Settings(sequence_length, num_shards, heldout_fraction, heldout_seed, shuffle_seed)
     kind = input_kind(input_dir)
     tokenizer = open_tokenizer(tokenizer_dir)
     vocabulary = Vocabulary(tokenizer.byte_lengths, tokenizer.pad)
+    if fim_rate:
+        infill_tokens(tokenizer)
+        if kind != "documents":
+            raise InputError(f"fim_rate is {fim_rate}, but {input_dir} holds {kind}, no documents")
     inputs = {
         "set": read_manifest(input_dir)["fingerprint"],
         "tokenizer": tokenizer.fingerprint,
         **layout_fingerprint(tokenizer, kind),
     }
     config = dataclasses.asdict(settings)
+    if fim_rate:
+        config |= {"infilling": dataclasses.asdict(infilling)}
     manifest = already_done(output_dir, job=JOB, config=config, inputs=inputs)
     if manifest is not None:
         print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
@@ -134,7 +151,12 @@ def pack_set(
                     | "Tick" >> ticks.Tick(ticking, "tokenized")
                 )
                 tokenize = TokenizeRecords(kind, os.fspath(tokenizer_dir), sequence_length)
-                _build(records, tokenize, settings, vocabulary, work)
+                infill = (
+                    RearrangeToInfill(infilling, os.fspath(tokenizer_dir), sequence_length)
+                    if fim_rate
+                    else None
+                )
+                _build(records, tokenize, infill, settings, vocabulary, work)
             summary = checked_counts(work, input_count)
         configuration.write_config_gin(work)
         manifest = write_manifest(work, job=JOB, config=config, inputs=inputs, counts=summary)
@@ -145,6 +167,7 @@ def pack_set(
 def _build(
     records: beam.PCollection,
     tokenize: TokenizeRecords,
+    infill: RearrangeToInfill | None,
     settings: Settings,
     vocabulary: Vocabulary,
     work: Path,
@@ -155,10 +178,9 @@ def _build(
         settings.heldout_fraction, settings.heldout_seed
     )
     counts: list[beam.PCollection] = []
-    for side in SIDES:
-        counts += getattr(split, side) | f"Pack {side}" >> PackSide(
-            work, side, settings, vocabulary
-        )
+    train = split.train | "Infill" >> beam.ParDo(infill) if infill else split.train
+    for side, items in ((TRAIN, train), (HELDOUT, split.heldout)):
+        counts += items | f"Pack {side}" >> PackSide(work, side, settings, vocabulary)
     _ = counts | "Counts" >> beam.Flatten() | sinks.WriteJson(work / COUNTS_NAME)
     _ = (
         (tokenized[DROPPED], split.dropped)
@@ -333,7 +355,7 @@ def _side_summary(wanted: Counts, found: Counts) -> dict[str, Any]:
     tokens = found.get("tokens", 0)
     return {
         **{name: found.get(name, 0) for name in names},
-        "split_documents": wanted.get("split_documents", 0),
+        **{name: wanted.get(name, 0) for name in ("split_documents", "infilling_documents")},
         "padding_share": round(found.get("padding_tokens", 0) / tokens, 6) if tokens else 0.0,
         "languages": dict(languages),
     }
@@ -366,6 +388,7 @@ def _print_summary(output_dir: str, summary: dict[str, Any]) -> None:
         f"{output_dir}: {summary['accounting']['input']} texts in, {train['documents']} packed "
         f"into {train['sequences']} sequences ({train['padding_share']:.2%} padding), "
         f"{held['documents']} held out in {held['sequences']}, {dropped} dropped"
+        + (f", {train['infilling_documents']} to fill gaps" * bool(train["infilling_documents"]))
     )
 
 

@@ -33,6 +33,7 @@ from opencoder_jax.evaluation.task import Task
 from opencoder_jax.evaluation.task_names import TASKS_HELP, gin_flags
 from opencoder_jax.formats.manifest import already_done, write_json, write_manifest
 from opencoder_jax.formats.staging import resumable_folder
+from opencoder_jax.host_memory import keep_heap
 from opencoder_jax.report.comparison import CONTAMINATION_NAME, read_evaluated, read_json
 from opencoder_jax.timing import timed
 
@@ -250,6 +251,7 @@ _PLAIN_FLAGS = (
 )
 
 if __name__ == "__main__":
+    keep_heap()
     sys.exit(
         configuration.main(
             evaluate,

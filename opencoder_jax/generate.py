@@ -11,6 +11,7 @@ from opencoder_jax.decoding.generation import generate as continue_prompts
 from opencoder_jax.decoding.sampling import SamplingSettings
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.formats.chat import encode_prompt
+from opencoder_jax.host_memory import keep_heap
 from opencoder_jax.model.loading import load_model
 
 
@@ -42,4 +43,5 @@ def generate(
 
 
 if __name__ == "__main__":
+    keep_heap()
     sys.exit(configuration.main(generate, default_gin_files=["generate/greedy.gin"]))

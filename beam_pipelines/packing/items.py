@@ -27,6 +27,7 @@ class Item:
       token_data: little-endian int32[n].
       weight_data: int8[n], 1 where the token is to be predicted.
       splittable: whether it may be cut where it is longer than a sequence.
+      infilling: whether it is rearranged to a gap and its filling.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Item:
     token_data: bytes
     weight_data: bytes
     splittable: bool
+    infilling: bool = False
 
     @property
     def tokens(self) -> np.ndarray:

@@ -105,6 +105,7 @@ def item_counts(item: Item, sequence_length: int) -> Counts:
     counts: Counts = {
         "documents": 1,
         "split_documents": int(length > sequence_length + 1),
+        "infilling_documents": int(item.infilling),
         "predicted_tokens": int(item.weights[1:].sum()),
         "text_bytes": item.text_bytes,
     }
