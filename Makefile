@@ -77,6 +77,7 @@ endef
 
 test: env lint
 	@.ci/browser
+	@.ci/clients
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(if $(QUICK),-m "not slow")
 
 lint: env

@@ -92,7 +92,7 @@ class Served:
         try:
             ids = await asyncio.to_thread(infill_ids, prefix, suffix, self.tokenizer)
         except InputError as error:
-            raise bad_request(f"suffix: {error}", "suffix") from error
+            raise bad_request(f"suffix: {self._told(error)}", "suffix") from error
         self.check_length(len(ids), 0)
         return ids
 
@@ -107,9 +107,13 @@ class Served:
         try:
             ids = await asyncio.to_thread(encode_prompt, messages, self.tokenizer)
         except InputError as error:
-            raise bad_request(str(error), "messages") from error
+            raise bad_request(self._told(error), "messages") from error
         self.check_length(len(ids), 0, "messages")
         return ids
+
+    def _told(self, error: InputError) -> str:
+        """The message, without this machine's folders."""
+        return str(error).replace(f"{self.tokenizer.path.parent}/", "")
 
     def _check_characters(self, texts: Sequence[str]) -> None:
         """Refuses what cannot fit however it is encoded, for encoding it would take long."""
