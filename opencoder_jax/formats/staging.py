@@ -7,6 +7,7 @@ evaluation keeps what it has (`resumable_folder`).
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -46,7 +47,8 @@ def resumable_folder(folder: str | os.PathLike, work: Mapping[str, Any]) -> Iter
       work: `job`, `config` and `inputs` of what is done, as in its manifest.
 
     Raises:
-      InputError: `folder` is not ours to overwrite, or what was left there is of other work.
+      InputError: `folder` is not ours to overwrite, what was left there is of other work, or
+        another process is at it.
     """
     staging = _staging(folder)
     note = staging / _WORK_NAME
@@ -63,9 +65,14 @@ def resumable_folder(folder: str | os.PathLike, work: Mapping[str, Any]) -> Iter
         staging.mkdir(parents=True)
         # As it will be read: tuples are lists then.
         write_json(note, work)
-    yield staging
-    note.unlink()
-    _put_in_place(staging, Path(folder))
+    with note.open() as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{staging}: another command is at this work now") from error
+        yield staging
+        note.unlink()
+        _put_in_place(staging, Path(folder))
 
 
 def _staging(folder: str | os.PathLike) -> Path:

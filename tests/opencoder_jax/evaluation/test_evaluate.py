@@ -15,6 +15,7 @@ from opencoder_jax.evaluation.task_names import gin_flags
 from opencoder_jax.formats.document import Document, encode_document
 from opencoder_jax.formats.manifest import ManifestError, read_manifest, write_manifest
 from opencoder_jax.formats.shards import shard_name, write_shard
+from opencoder_jax.formats.staging import resumable_folder
 from tests.isolation import require_isolation
 from tests.opencoder_jax.evaluation.task_of_gin import benchmark
 from tests.opencoder_jax.evaluation.tiny_model import (
@@ -85,6 +86,16 @@ def test_unfinished_work_of_another_checkpoint_is_not_gone_on_with(model_dir):
     write_model_dir(model_dir, seed=1)
     with pytest.raises(ManifestError, match="params"):
         evaluate(model_dir, [task])
+
+
+def test_two_commands_do_not_do_the_same_work_at_once(tmp_path):
+    work = {"job": "evaluate", "config": {}, "inputs": {}}
+    with (
+        resumable_folder(tmp_path / "task", work),
+        pytest.raises(InputError, match="another command is at this work now"),
+        resumable_folder(tmp_path / "task", work),
+    ):
+        pass
 
 
 def test_tasks_are_named_on_the_command_line(tmp_path, capsys):
