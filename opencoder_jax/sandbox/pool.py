@@ -60,7 +60,7 @@ from opencoder_jax.sandbox.zygote import main
 del sys.path[0]
 main(sys.argv[2:])
 """
-_INTERPRETER_FLAGS = ("-s", "-S", "-P", "-B")
+_INTERPRETER_FLAGS = ("-s", "-S", "-P")
 
 
 class Sandbox:
