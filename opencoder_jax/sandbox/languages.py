@@ -316,12 +316,17 @@ def _node_version() -> tuple[int, ...]:
 
 def _ask(*command: str) -> str:
     """What a toolchain says about itself."""
+    name = os.path.basename(command[0])
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=True, cwd="/"
+            command, capture_output=True, text=True, timeout=_PROBE_SECONDS, cwd="/"
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise MissingToolchain(f"no working {os.path.basename(command[0])}: {error}") from error
+        raise MissingToolchain(f"no working {name}: {error}") from error
+    if done.returncode != 0:
+        # A link of rustup's, say, for a user who has no toolchain.
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise MissingToolchain(f"no working {name}: {said[0]}")
     return done.stdout.strip()
 
 

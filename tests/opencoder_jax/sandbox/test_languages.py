@@ -248,6 +248,28 @@ def test_a_missing_toolchain_is_skipped_with_its_name(
     ]
 
 
+def test_a_toolchain_that_does_not_work_is_skipped_with_its_words(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "go"
+    broken.write_text("#!/bin/sh\necho no toolchain chosen >&2; exit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(toolchains, "_locate", lambda name, folders: str(broken))
+    toolchains._go_root.cache_clear()
+    result = sandbox.run("package main", language="go")
+    toolchains._go_root.cache_clear()
+    assert (result.verdict, result.reason) == ("skipped", "no working go: no toolchain chosen")
+
+
+def test_a_toolchain_in_tmp_is_not_seen_by_programs(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = toolchains.Plan("program.php", run=("/tmp/php/php",), paths=("/tmp/php",))
+    monkeypatch.setitem(toolchains._PLANNERS, "php", lambda source: plan)
+    result = sandbox.run("<?php", language="php")
+    assert result.reason == "/tmp/php lies in /tmp, which programs do not see"
+
+
 def test_an_unknown_language_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(InputError, match="'cobol': expected one of bash, c, cpp"):
         sandbox.run("", language="cobol")
