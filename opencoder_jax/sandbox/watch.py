@@ -23,6 +23,11 @@ from opencoder_jax.sandbox.resources import resident_bytes
 PIPES = ("stdout", "stderr", "compiler", "mark", "status")
 _WATCH_SECONDS = 0.02
 _REASON_CHARS = 500
+_FAILURE = re.compile(
+    r"^\s*([\w.]*(Error|Exception)\b|panic: |thread '.*' .*panicked|fatal error: |"
+    r"(PHP )?Fatal error: |Fail:|---- DEBUG ASSERTION).*",
+    re.MULTILINE,
+)
 
 
 class Watch:
@@ -131,11 +136,12 @@ class Watch:
                 return "timeout", f"used {limits.cpu_seconds} s of CPU"
             return "killed", f"ended by {signal.Signals(-exit_code).name}"
         if exit_code > 0:
-            return "failed", _last_line(stderr) or f"exit code {exit_code}"
+            line = _failure_line(stderr) if self._plan else _last_line(stderr)
+            return "failed", line or f"exit code {exit_code}"
         if self._plan:
             failure = self._plan["failure_words"]
             if failure and re.search(failure, stderr, re.M):
-                return "failed", _last_line(stderr)
+                return "failed", _failure_line(stderr)
         elif mark is None:
             return "failed", "wrote to the sandbox's own pipe"
         elif mark != MARK_ENDED and not self._request["exit_passes"]:
@@ -201,6 +207,12 @@ def _printable(line: str) -> str:
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else ""
+
+
+def _failure_line(text: str) -> str:
+    """The line that names the failure; most languages write a stack below it."""
+    found = _FAILURE.search(text)
+    return found[0].strip() if found else _last_line(text)
 
 
 def _error_line(text: str) -> str:
