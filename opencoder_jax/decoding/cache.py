@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 from opencoder_jax.model.config import TransformerConfig
 
 CACHES = ("float32", "bfloat16", "int8")
+# Behind the end of each slot, for padding to be written to: a piece of a prompt at most.
+SPARE_POSITIONS = 256
 _BLOCK = 256
 # Finite, so that a row that sees nothing gives numbers (that nobody reads), not NaN.
 _MASKED = -2.0e38
@@ -26,16 +28,17 @@ class LayerCache(NamedTuple):
     """Of one layer: B slots of T positions.
 
     Attributes:
-      keys: rotated, [B, K, T, h].
-      values: [B, K, T, h].
-      key_scales: what an int8 key is to be multiplied with, [B, K, T]; [0] for other types.
+      keys: rotated, [B, T, K, h]; positions come before heads, or the TPU's compiler turns the
+        whole cache around for each token that it writes.
+      values: [B, T, K, h].
+      key_scales: what an int8 key is to be multiplied with, [B, T, K]; [0] for other types.
       value_scales: the same of values.
     """
 
-    keys: Float[Array, "B K T h"]
-    values: Float[Array, "B K T h"]
-    key_scales: Float[Array, "B K T"]
-    value_scales: Float[Array, "B K T"]
+    keys: Float[Array, "B T K h"]
+    values: Float[Array, "B T K h"]
+    key_scales: Float[Array, "B T K"]
+    value_scales: Float[Array, "B T K"]
 
 
 # Of each layer, or of all stacked, with an axis L before (`weights` says why).
@@ -59,8 +62,8 @@ class Rows(NamedTuple):
 def make_cache(
     config: TransformerConfig, slots: int, length: int, dtype: str, *, stack: bool = False
 ) -> Cache:
-    """Empty slots, of `length` positions each; `dtype` is one of `CACHES`."""
-    shape = (slots, config.num_kv_heads, length, config.head_dim)
+    """Empty slots of `length` positions, and spare ones; `dtype` is one of `CACHES`."""
+    shape = (slots, length + SPARE_POSITIONS, config.num_kv_heads, config.head_dim)
     scales = shape[:3] if dtype == "int8" else (0,)
     before = (config.num_layers,) if stack else ()
 
@@ -99,7 +102,7 @@ def attend(
       rows: where the R tokens belong.
       one_slot: whether all rows are of one slot (prefill); otherwise row r is of slot r.
     """
-    cache = _store(cache, keys_RKh, values_RKh, rows)
+    cache = _store(cache, keys_RKh, values_RKh, rows, one_slot=one_slot)
     if one_slot:
         # One text of R tokens; the slot is taken out of the cache, never the cache as a whole.
         seen = LayerCache(
@@ -111,24 +114,41 @@ def attend(
     return out[:, 0], cache
 
 
-def _store(cache: LayerCache, keys_RKh: Array, values_RKh: Array, rows: Rows) -> LayerCache:
-    length = cache.keys.shape[2]
-    # Padding is written behind the end, which is nowhere.
-    places = jnp.where(rows.active, rows.positions, length)
-
-    def put(stored: Array, new: Array) -> Array:
-        return stored.at[rows.slots, :, places].set(new.astype(stored.dtype), mode="drop")
-
+def _store(
+    cache: LayerCache, keys_RKh: Array, values_RKh: Array, rows: Rows, *, one_slot: bool
+) -> LayerCache:
+    put = _put_in_one_slot if one_slot else _put_in_every_slot
     keys, key_scales = _rounded(keys_RKh, cache.keys.dtype)
     values, value_scales = _rounded(values_RKh, cache.values.dtype)
     if key_scales is None or value_scales is None:
-        return cache._replace(keys=put(cache.keys, keys), values=put(cache.values, values))
+        return cache._replace(
+            keys=put(cache.keys, keys, rows), values=put(cache.values, values, rows)
+        )
     return LayerCache(
-        put(cache.keys, keys),
-        put(cache.values, values),
-        put(cache.key_scales, key_scales),
-        put(cache.value_scales, value_scales),
+        put(cache.keys, keys, rows),
+        put(cache.values, values, rows),
+        put(cache.key_scales, key_scales, rows),
+        put(cache.value_scales, value_scales, rows),
     )
+
+
+def _put_in_every_slot(stored: Array, new_BK: Array, rows: Rows) -> Array:
+    """A position of each slot, one after the other: XLA copies a cache that it scatters to."""
+    places_B = jnp.where(rows.active, rows.positions, stored.shape[1] - 1)
+    zeros = (0,) * (stored.ndim - 2)
+
+    def put(slot: Array, stored: Array) -> Array:
+        new = new_BK[slot][None, None].astype(stored.dtype)
+        return jax.lax.dynamic_update_slice(stored, new, (slot, places_B[slot], *zeros))
+
+    return jax.lax.fori_loop(0, stored.shape[0], put, stored)
+
+
+def _put_in_one_slot(stored: Array, new_SK: Array, rows: Rows) -> Array:
+    """Consecutive positions of a slot; padding behind them too, which later tokens overwrite."""
+    zeros = (0,) * (stored.ndim - 2)
+    start = (rows.slots[0], rows.positions[0], *zeros)
+    return jax.lax.dynamic_update_slice(stored, new_SK[None].astype(stored.dtype), start)
 
 
 def _rounded(x_RKh: Array, dtype: jnp.dtype) -> tuple[Array, Array | None]:
@@ -141,7 +161,7 @@ def _rounded(x_RKh: Array, dtype: jnp.dtype) -> tuple[Array, Array | None]:
 def _attend_in_blocks(
     queries_BSKGh: Float[Array, "B S K G h"], cache: LayerCache, rows_BS: Rows
 ) -> Float[Array, "B S K G h"]:
-    length, h = cache.keys.shape[2:]
+    length, h = cache.keys.shape[1], cache.keys.shape[3]
     block = min(_BLOCK, length)
     queries = queries_BSKGh * h**-0.5
     shape = queries.shape[:-1]
@@ -157,14 +177,14 @@ def _attend_in_blocks(
         )
         places = start + jnp.arange(block)
         visible_BSt = (places <= rows_BS.positions[..., None]) & (places >= number * block)
-        scores = jnp.einsum("BSKGh,BKth->BSKGt", queries, keys)
+        scores = jnp.einsum("BSKGh,BtKh->BSKGt", queries, keys)
         scores = jnp.where(visible_BSt[:, :, None, None], scores, _MASKED)
         new_highest = jnp.maximum(highest, scores.max(-1))
         weights = jnp.where(
             visible_BSt[:, :, None, None], jnp.exp(scores - new_highest[..., None]), 0
         )
         kept = jnp.exp(highest - new_highest)
-        out = out * kept[..., None] + jnp.einsum("BSKGt,BKth->BSKGh", weights, values)
+        out = out * kept[..., None] + jnp.einsum("BSKGt,BtKh->BSKGh", weights, values)
         return new_highest, total * kept + weights.sum(-1), out
 
     start = (jnp.full(shape, _MASKED), jnp.zeros(shape), jnp.zeros_like(queries))
@@ -173,7 +193,7 @@ def _attend_in_blocks(
 
 
 def _widened(stored: Array, scales: Array, start: Array, block: int) -> Array:
-    part = jax.lax.dynamic_slice_in_dim(stored, start, block, axis=2).astype(jnp.float32)
+    part = jax.lax.dynamic_slice_in_dim(stored, start, block, axis=1).astype(jnp.float32)
     if not scales.size:
         return part
-    return part * jax.lax.dynamic_slice_in_dim(scales, start, block, axis=2)[..., None]
+    return part * jax.lax.dynamic_slice_in_dim(scales, start, block, axis=1)[..., None]

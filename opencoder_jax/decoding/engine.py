@@ -432,7 +432,7 @@ def _choose_kernels(kernels: str, mesh: Mesh | None) -> str:
 
 
 def _heads_apart(mesh: Mesh, array: jax.Array) -> NamedSharding:
-    axes = (None, TENSOR) if array.size else ()
+    axes = (None, None, TENSOR) if array.size else ()
     return NamedSharding(mesh, PartitionSpec(*axes))
 
 

@@ -150,45 +150,47 @@ ffi::Error LinearImpl(ffi::AnyBuffer x, ffi::AnyBuffer values, ffi::AnyBuffer sc
 }
 
 // ---------------------------------------------------------------------------------------
-// Attention over the cache: [slots, heads, length, depth], with int8 a scale a token.
+// Attention over the cache: [slots, length, heads, depth], with int8 a scale a token and head.
 
-// Scores of sixteen keys from t on, of which `count` exist: q k^T.
+// Scores of sixteen keys, of which `count` exist, so far apart: q k^T.
 template <typename C>
-inline Floats Scores(const float* q, const C* k, int64_t count, int64_t depth) {
+inline Floats Scores(const float* q, const C* k, int64_t count, int64_t stride, int64_t depth) {
   Floats sums[kLanes] = {};
   const int some = static_cast<int>(std::min<int64_t>(kLanes, count));
   int64_t d = 0;
   for (; d + kLanes <= depth; d += kLanes) {
     const Floats part = Load(q + d);
     if (some == kLanes) {
-      for (int t = 0; t < kLanes; ++t) sums[t] += part * Load(k + t * depth + d);
+      for (int t = 0; t < kLanes; ++t) sums[t] += part * Load(k + t * stride + d);
     } else {
-      for (int t = 0; t < some; ++t) sums[t] += part * Load(k + t * depth + d);
+      for (int t = 0; t < some; ++t) sums[t] += part * Load(k + t * stride + d);
     }
   }
   Floats result = Sums<kLanes>(sums);
   for (; d < depth; ++d) {
-    for (int t = 0; t < some; ++t) result[t] += q[d] * Widen(k[t * depth + d]);
+    for (int t = 0; t < some; ++t) result[t] += q[d] * Widen(k[t * stride + d]);
   }
   return result;
 }
 
 // result = weights v, of `count` values, kVectors vectors of each.
 template <int kVectors, typename C>
-inline void Mix(const float* weights, const C* v, int64_t count, int64_t depth, float* result) {
+inline void Mix(const float* weights, const C* v, int64_t count, int64_t stride, float* result) {
   Floats sums[kVectors] = {};
   for (int64_t t = 0; t < count; ++t) {
-    for (int i = 0; i < kVectors; ++i) sums[i] += weights[t] * Load(v + t * depth + i * kLanes);
+    for (int i = 0; i < kVectors; ++i) sums[i] += weights[t] * Load(v + t * stride + i * kLanes);
   }
   for (int i = 0; i < kVectors; ++i) {
     *reinterpret_cast<LooseFloats*>(result + i * kLanes) = sums[i];
   }
 }
 
-// Attention of one row's query heads of one key head, over its slot up to its position.
+// Attention of one row's query heads of one key head, over its slot up to its position. A
+// position's keys lie `heads` vectors before the next one's, and its scales `heads` numbers.
 template <typename C>
 void Attend(const float* q, const C* k, const C* v, const float* ks, const float* vs,
-            int64_t count, int64_t group, int64_t depth, float* result) {
+            int64_t count, int64_t heads, int64_t group, int64_t depth, float* result) {
+  const int64_t stride = heads * depth;
   const float factor = 1.0f / std::sqrt(static_cast<float>(depth));
   const int64_t padded = (count + kLanes - 1) / kLanes * kLanes;
   thread_local std::vector<float> scores;
@@ -196,8 +198,8 @@ void Attend(const float* q, const C* k, const C* v, const float* ks, const float
   for (int64_t g = 0; g < group; ++g) {
     Floats highest = Floats{} - INFINITY;
     for (int64_t t = 0; t < padded; t += kLanes) {
-      Floats found = Scores(q + g * depth, k + t * depth, count - t, depth) * factor;
-      for (int64_t i = 0; ks && i < std::min<int64_t>(kLanes, count - t); ++i) found[i] *= ks[t + i];
+      Floats found = Scores(q + g * depth, k + t * stride, count - t, stride, depth) * factor;
+      for (int64_t i = 0; ks && i < std::min<int64_t>(kLanes, count - t); ++i) found[i] *= ks[(t + i) * heads];
       for (int64_t i = std::max<int64_t>(0, count - t); i < kLanes; ++i) found[i] = -INFINITY;
       highest = found > highest ? found : highest;
       *reinterpret_cast<LooseFloats*>(&scores[t]) = found;
@@ -211,14 +213,14 @@ void Attend(const float* q, const C* k, const C* v, const float* ks, const float
       total += weight;
       *reinterpret_cast<LooseFloats*>(&scores[t]) = weight;
     }
-    for (int64_t t = 0; vs && t < count; ++t) scores[t] *= vs[t];
+    for (int64_t t = 0; vs && t < count; ++t) scores[t] *= vs[t * heads];
     float* to = result + g * depth;
     int64_t d = 0;
-    for (; d + 4 * kLanes <= depth; d += 4 * kLanes) Mix<4>(scores.data(), v + d, count, depth, to + d);
-    for (; d + kLanes <= depth; d += kLanes) Mix<1>(scores.data(), v + d, count, depth, to + d);
+    for (; d + 4 * kLanes <= depth; d += 4 * kLanes) Mix<4>(scores.data(), v + d, count, stride, to + d);
+    for (; d + kLanes <= depth; d += kLanes) Mix<1>(scores.data(), v + d, count, stride, to + d);
     for (; d < depth; ++d) {
       to[d] = 0.0f;
-      for (int64_t t = 0; t < count; ++t) to[d] += scores[t] * Widen(v[t * depth + d]);
+      for (int64_t t = 0; t < count; ++t) to[d] += scores[t] * Widen(v[t * stride + d]);
     }
     const float inverse = 1.0f / Sum(total);
     for (d = 0; d < depth; ++d) to[d] *= inverse;
@@ -227,11 +229,14 @@ void Attend(const float* q, const C* k, const C* v, const float* ks, const float
 
 struct Cache {
   ffi::DataType type;
-  int64_t slots, heads, length, depth;
+  int64_t slots, length, heads, depth;
   void *keys, *values;
   float *key_scales, *value_scales;  // Or null.
 
-  int64_t Row(int64_t slot, int64_t head) const { return (slot * heads + head) * length; }
+  // The place of a slot's position and head.
+  int64_t At(int64_t slot, int64_t position, int64_t head) const {
+    return (slot * length + position) * heads + head;
+  }
 
   template <typename C>
   void StoreAt(int64_t at, const float* key, const float* value) {
@@ -244,7 +249,7 @@ struct Cache {
   void AttendTo(int64_t from, const float* q, int64_t count, int64_t group, float* result) const {
     Attend<C>(q, static_cast<C*>(keys) + from * depth, static_cast<C*>(values) + from * depth,
               key_scales ? key_scales + from : nullptr, value_scales ? value_scales + from : nullptr,
-              count, group, depth, result);
+              count, heads, group, depth, result);
   }
 
   // `function` with a value of the cache's type.
@@ -323,14 +328,14 @@ class Decoder {
       const Row& row = rows_[item / K];
       float* head = fused_[item / K] + item % K * per_head;
       for (int64_t n = 0; n <= group_; ++n) Rotate(head + n * h, row, h);
-      const int64_t at = layer.cache.Row(row.slot, item % K) + row.position;
+      const int64_t at = layer.cache.At(row.slot, row.position, item % K);
       layer.cache.WithType([&](auto type) {
         layer.cache.StoreAt<decltype(type)>(at, head + group_ * h, head + (group_ + 1) * h);
       });
     });
     Team::Get().Run(static_cast<int>(count * K), [&](int item) {
       const Row& row = rows_[item / K];
-      const int64_t head = item % K, from = layer.cache.Row(row.slot, head);
+      const int64_t head = item % K, from = layer.cache.At(row.slot, 0, head);
       thread_local std::vector<float> result;
       result.resize(group_ * h);
       layer.cache.WithType([&](auto type) {
@@ -427,7 +432,7 @@ ffi::Error LayersImpl(ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::S32> slots,
     }
   }
   const auto keys = argument(kWeights), values = argument(kWeights + 1);
-  const auto dims = keys.dimensions();  // layers, slots, heads, length, depth
+  const auto dims = keys.dimensions();  // layers, slots, length, heads, depth
   const bool scaled = argument(kWeights + 2).element_count() > 0;
   const int64_t places = dims[1] * dims[2] * dims[3];
   const int64_t bytes = places * dims[4] * ItemBytes(keys.element_type());
