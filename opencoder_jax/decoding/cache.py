@@ -146,8 +146,7 @@ def _put_in_every_slot(stored: Array, new_BK: Array, rows: Rows) -> Array:
 
 def _put_in_one_slot(stored: Array, new_SK: Array, rows: Rows) -> Array:
     """Consecutive positions of a slot; padding behind them too, which later tokens overwrite."""
-    zeros = (0,) * (stored.ndim - 2)
-    start = (rows.slots[0], rows.positions[0], *zeros)
+    start: list[Array | int] = [rows.slots[0], rows.positions[0], *[0] * (stored.ndim - 2)]
     return jax.lax.dynamic_update_slice(stored, new_SK[None].astype(stored.dtype), start)
 
 
