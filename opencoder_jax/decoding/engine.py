@@ -47,6 +47,9 @@ from opencoder_jax.model.loading import LoadedModel
 # Lengths of the pieces that prompts are computed in; each is a program.
 _PIECES = (16, 64, 256)
 _SCORED_PIECES = (16, 64)
+# Of prompts before each step, but at least one prompt: a running text's next token does not wait
+# for all that have come, nor the first of them for the last.
+_ADMITTED_TOKENS = 256
 # A shorter common beginning is not worth a copy of a slot.
 _SHORTEST_SHARED = 16
 _NO_TOKEN = -1
@@ -243,7 +246,8 @@ class Engine:
     # --- Prompts -----------------------------------------------------------------------
 
     def _admit(self) -> None:
-        while True:
+        computed = 0
+        while computed < _ADMITTED_TOKENS:
             with self._lock:
                 free = [number for number, slot in enumerate(self._slots) if not slot.owner]
                 if not free or not self._waiting:
@@ -258,6 +262,7 @@ class Engine:
                 self._finish(running, Event(finish_reason="prompt_too_long"))
                 continue
             self._prepare(running, source, shared)
+            computed += len(running.request.prompt) - shared
 
     def _place(self, request: Request, free: Sequence[int]) -> tuple[int, int, int]:
         """The slot for a request, the slot to take a beginning over from, and its length."""

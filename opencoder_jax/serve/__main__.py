@@ -35,7 +35,7 @@ def serve(
     kernels: str = "auto",
     queue: int = 256,
     max_body_mib: int = 8,
-    body_seconds: float = 30.0,
+    request_seconds: float = 30.0,
     grace_seconds: float = 30.0,
     api_key_file: str | None = None,
     api_key_variable: str = "OPENCODER_API_KEY",
@@ -59,7 +59,7 @@ def serve(
       queue: texts that may wait for a slot, and texts that one request may ask for; further
         requests are told to come again (429).
       max_body_mib: MiB of a request's body.
-      body_seconds: for a body to arrive.
+      request_seconds: for a request's head to arrive, and as many for its body.
       grace_seconds: how long running answers may go on after SIGTERM.
       api_key_file: file with accepted keys, one a line.
       api_key_variable: environment variable with a further accepted key.
@@ -71,11 +71,11 @@ def serve(
     """
     require_at_least(1, queue=queue, max_body_mib=max_body_mib)
     require_at_least(0, grace_seconds=grace_seconds)
-    require_positive(body_seconds=body_seconds)
+    require_positive(request_seconds=request_seconds)
     config = EngineConfig(slots, length, weights, cache, dtype, kernels)
     limits = Limits(
         body_bytes=max_body_mib << 20,
-        body_seconds=body_seconds,
+        request_seconds=request_seconds,
         keys=_read_keys(api_key_file, api_key_variable),
         origins=[origin.strip() for origin in allow_origins.split(",") if origin.strip()],
     )
@@ -104,7 +104,15 @@ def serve(
             flush=True,
         )
 
-    http_server.run(make_app(served, runner, limits), runner, listener, grace_seconds, say)
+    app = make_app(served, runner, limits)
+    http_server.run(
+        app,
+        runner,
+        listener,
+        head_seconds=request_seconds,
+        grace_seconds=grace_seconds,
+        on_started=say,
+    )
 
 
 def _read_keys(file: str | None, variable: str) -> list[str]:
@@ -124,7 +132,7 @@ def _read_keys(file: str | None, variable: str) -> list[str]:
 
 _PLAIN_FLAGS = (
     *("step", "served_name", "host", "port", "slots", "length", "weights", "cache", "dtype"),
-    *("kernels", "queue", "max_body_mib", "body_seconds", "grace_seconds", "api_key_file"),
+    *("kernels", "queue", "max_body_mib", "request_seconds", "grace_seconds", "api_key_file"),
     *("api_key_variable", "allow_origins", "skip_warm_up"),
 )
 

@@ -56,13 +56,13 @@ class Limits:
 
     Attributes:
       body_bytes: of a request, at most.
-      body_seconds: for a request's body to arrive.
+      request_seconds: for a request's body to arrive.
       keys: accepted as `Authorization: Bearer KEY`; empty: no key is needed.
       origins: whose pages may ask from a browser; `*` is all, empty: only this server's own.
     """
 
     body_bytes: int = 8 << 20
-    body_seconds: float = 30.0
+    request_seconds: float = 30.0
     keys: Sequence[str] = ()
     origins: Sequence[str] = ()
 
@@ -207,7 +207,7 @@ class _Routes:
             raise ApiError(
                 400, "both Content-Length and Transfer-Encoding", headers={"Connection": "close"}
             )
-        most, seconds = self._limits.body_bytes, self._limits.body_seconds
+        most, seconds = self._limits.body_bytes, self._limits.request_seconds
         body, size = bytearray(), 0
         try:
             async with asyncio.timeout(seconds):

@@ -22,7 +22,6 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.serve.api_error import bad_request, unavailable
 from opencoder_jax.serve.runner import EngineRunner
 
-HEAD_SECONDS = 20.0
 _KEEP_ALIVE_SECONDS = 30
 _HEAD_BYTES = 64 << 10
 # After the grace for answers: for their errors to be sent.
@@ -32,6 +31,7 @@ _LAST_SECONDS = 5
 class _Protocol(H11Protocol):
     """HTTP/1.1 of one connection."""
 
+    head_seconds: float
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -48,6 +48,12 @@ class _Protocol(H11Protocol):
             self._stop_timer()
         elif self._head_timer is None and self.cycle and self.cycle.response_complete:
             # Part of a further request's head.
+            self._await_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            # A further request's head has begun behind the last request.
             self._await_head()
 
     def send_400_response(self, msg: str) -> None:
@@ -68,7 +74,8 @@ class _Protocol(H11Protocol):
         self.transport.close()
 
     def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._stop_timer()
+        self._head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._head_timer:
@@ -140,6 +147,8 @@ def run(
     app: ASGIApp,
     runner: EngineRunner,
     listener: socket.socket,
+    *,
+    head_seconds: float,
     grace_seconds: float,
     on_started: Callable[[], None],
 ) -> None:
@@ -149,12 +158,13 @@ def run(
       app: the application.
       runner: its engine.
       listener: where to take connections.
+      head_seconds: for the head of a connection's next request to arrive, once it has begun.
       grace_seconds: how long running answers may go on after the signal.
       on_started: called when connections are taken.
     """
     config = uvicorn.Config(
         app,
-        http=_Protocol,
+        http=type("Protocol", (_Protocol,), {"head_seconds": head_seconds}),
         ws="none",
         loop="asyncio",
         lifespan="on",

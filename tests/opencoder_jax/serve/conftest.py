@@ -20,6 +20,6 @@ def model(model_dir):
 def server(model, model_dir):
     """One for all tests of this worker: each leaves it idle."""
     with ServerProcess.start(
-        model_dir, f"--slots={SLOTS}", "--queue=8", "--max_body_mib=1", "--body_seconds=1"
+        model_dir, f"--slots={SLOTS}", "--queue=8", "--max_body_mib=1", "--request_seconds=1"
     ) as running:
         yield running

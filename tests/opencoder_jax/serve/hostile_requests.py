@@ -276,6 +276,13 @@ RAW = [
         True,
     ),
     Raw("a head without an end", (b"GET /health HTTP/1.1\r\nHost: x\r\n",), (None,), True),
+    Raw("a head that goes no further", (b"GET /health HTTP/1.1\r\nHost: x\r\n",), (None,)),
+    Raw(
+        "a second head that goes no further",
+        (b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /"),
+        (404,),
+    ),
+    Raw("a silent connection", (b"",), (None,)),
     Raw("a socket that is closed at once", (b"",), (None,), True),
 ]
 OVER_HTTP = [*NO_JSON, *PROMPTS, *SETTINGS, *CHATS, *PROTOCOL]

@@ -171,14 +171,14 @@ def test_an_engine_that_fails_is_told_to_everybody(model):
         (["--port=99999"], "port 99999"),
         (["--host=no.such.host.invalid"], "cannot listen on no.such.host.invalid"),
         (["--api_key_file=/nowhere"], "/nowhere"),
-        (["--body_seconds=0"], "body_seconds is 0"),
+        (["--request_seconds=0"], "request_seconds is 0"),
         (["--port=http"], "invalid int value: 'http'"),
     ],
 )
 def test_settings_that_cannot_be_are_one_line(flags, complaint, capsys):
     flags = [*flags, "--port=0"] if not any("port" in flag for flag in flags) else flags
     flags = ["--model=/nowhere", *flags] if flags and complaint != "MODEL_DIR" else flags
-    names = ("slots", "queue", "weights", "port", "host", "api_key_file", "body_seconds")
+    names = ("slots", "queue", "weights", "port", "host", "api_key_file", "request_seconds")
     status = configuration.main(
         serve,
         [flag for flag in flags if flag != "--port=0" or complaint != "MODEL_DIR"],
