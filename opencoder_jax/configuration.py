@@ -13,14 +13,11 @@ Gin binds only the function of the command and what its gin file imports; the li
 below takes plain arguments and imports no gin.
 """
 
-import argparse
-import ast
 import contextlib
 import dataclasses
 import inspect
 import logging
 import os
-import re
 import sys
 import types
 import typing
@@ -31,6 +28,8 @@ from typing import Any
 
 import gin
 
+from opencoder_jax import command_flags
+from opencoder_jax.command_flags import ConfigurationError
 from opencoder_jax.errors import (
     INTERRUPTED_EXIT_STATUS,
     STORAGE_EXIT_STATUS,
@@ -39,15 +38,9 @@ from opencoder_jax.errors import (
 )
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "gin_configs"
-# A path or word; or a text that starts as none of gin's own values does.
-_PLAIN_TEXT = re.compile(r"[\w./~:@=+,*?-]+|[A-Za-z#][^@%]*", re.DOTALL)
 # Commands that were configured in this process.
 _COMMANDS: list[Any] = []
 _GIN_RAISES_WITH = gin.utils.augment_exception_message_and_reraise.__qualname__
-
-
-class ConfigurationError(InputError):
-    """A gin file, binding or flag that cannot be used."""
 
 
 def main(
@@ -83,14 +76,16 @@ def main(
       interrupt.
     """
     short = dict(flags or {})
-    parser = _argument_parser(function, default_gin_files, base_gin_files, pass_through, words)
+    parser = command_flags.argument_parser(
+        function, default_gin_files, base_gin_files, pass_through, words
+    )
     parser.epilog = "\n\n".join(filter(None, (parser.epilog, notes)))
-    _add_flags(parser, function, short)
+    command_flags.add_flags(parser, function, short)
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         # Intermixed: words may stand before, between and after flags.
         parse = parser.parse_known_intermixed_args if words else parser.parse_known_args
-        options, unknown = parse(_as_gin_bindings(arguments))
+        options, unknown = parse(command_flags.as_gin_bindings(arguments))
         if unknown and pass_through is None:
             parser.error(f"unknown flags: {' '.join(unknown)} (bindings are written --gin.X=Y)")
         given = {name: getattr(options, name) for name in short}
@@ -277,105 +272,6 @@ def _without_gin[E: Exception](error: E) -> E:
     while type(error).__init__.__qualname__.startswith(_GIN_RAISES_WITH):
         error = typing.cast(E, error.__context__)
     return error
-
-
-class _Parser(argparse.ArgumentParser):
-    """Tells of a wrong flag as of any other bad input, in one line."""
-
-    def error(self, message: str) -> typing.NoReturn:
-        raise ConfigurationError(f"{message}; see --help")
-
-
-def _argument_parser(
-    function: Callable[..., Any],
-    default_gin_files: Sequence[str],
-    base_gin_files: Sequence[str],
-    pass_through: str | None,
-    words: str | None,
-) -> argparse.ArgumentParser:
-    module = function.__module__
-    if module == "__main__":
-        spec = getattr(sys.modules["__main__"], "__spec__", None)
-        module = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
-    parameters = "\n".join(
-        f"  {function.__name__}.{p}"
-        for p in inspect.signature(function).parameters.values()
-        if p.name not in (pass_through, words)
-    )
-    parser = _Parser(
-        prog=f"python -m {module}",
-        description=inspect.getdoc(function),
-        epilog=f"what --gin.X=Y can bind:\n{parameters}\nand every macro of the gin files.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--gin_file",
-        action="append",
-        metavar="FILE",
-        help="gin file, by path or relative to a search path; may be repeated"
-        + (f" (default: {', '.join(default_gin_files)})" if default_gin_files else "")
-        + (f" (read over {', '.join(base_gin_files)})" if base_gin_files else ""),
-    )
-    parser.add_argument(
-        "--gin_bindings",
-        action="append",
-        default=[],
-        metavar="X=Y",
-        help="one binding over the files; --gin.X=Y is the same",
-    )
-    parser.add_argument(
-        "--gin_search_paths",
-        type=lambda text: text.split(","),
-        default=[],
-        metavar="DIRS",
-        help="comma-separated folders tried before the project's gin_configs",
-    )
-    parser.add_argument(
-        "--dry_run", action="store_true", help="check and print the configuration, run nothing"
-    )
-    if words:
-        parser.add_argument(words, nargs="*", metavar=words.removesuffix("s").upper())
-    return parser
-
-
-def _add_flags(
-    parser: argparse.ArgumentParser, function: Callable[..., Any], flags: Mapping[str, str]
-) -> None:
-    """`--name` for each of the parameters `flags`, typed as the parameter is."""
-    hints = typing.get_type_hints(function)
-    for name, binding in flags.items():
-        text = f"the same as --gin.{binding}"
-        if hints[name] is bool:
-            parser.add_argument(f"--{name}", action="store_true", default=None, help=f"{text}=True")
-        else:
-            kinds = typing.get_args(hints[name]) or (hints[name],)
-            kind = next((number for number in (int, float) if number in kinds), str)
-            parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=text)
-
-
-def _as_gin_bindings(argv: Sequence[str]) -> list[str]:
-    """`--gin.X=Y` as `--gin_bindings=X=Y`; a bare word, path or sentence becomes a string."""
-    rewritten = []
-    for argument in argv:
-        if not argument.startswith("--gin."):
-            rewritten.append(argument)
-            continue
-        name, separator, value = argument.removeprefix("--gin.").partition("=")
-        if not separator:
-            raise ConfigurationError(f"{argument}: write --gin.NAME=VALUE")
-        rewritten.append(f"--gin_bindings={name}={_quoted_if_plain(value)}")
-    return rewritten
-
-
-def _quoted_if_plain(value: str) -> str:
-    if value.startswith(("@", "%")) or not _PLAIN_TEXT.fullmatch(value):
-        return value
-    try:
-        ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return repr(value)
-    return value
 
 
 @contextlib.contextmanager

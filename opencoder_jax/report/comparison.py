@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.kept_rows import read_rows
 from opencoder_jax.report import formatting
+from opencoder_jax.report.environment import template
 
 CONTAMINATION_NAME = "contamination.json"
 _FOLDER = Path(__file__).parent
@@ -86,16 +85,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def render_comparison(models: Sequence[Evaluated]) -> str:
     """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(formatting.FILTERS)
     tasks = list(dict.fromkeys(task for model in models for task in model.results))
-    return environment.get_template("comparison.html.j2").render(
+    return template("comparison.html.j2").render(
         models=models,
         tasks=tasks,
         rates=[_rates(task, models) for task in tasks],

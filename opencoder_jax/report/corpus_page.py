@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import read_manifest
 from opencoder_jax.report import formatting
 from opencoder_jax.report.corpus import Corpus, LanguageRow, read_corpus
+from opencoder_jax.report.environment import template
 from opencoder_jax.report.formatting import json_for_script
 from opencoder_jax.report.page import Card
 
@@ -94,16 +93,8 @@ def read_cleaning_job(folder: Path) -> CleaningJob:
 
 def render_corpus(job: CleaningJob, perplexities: "Perplexities | None") -> str:
     """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(formatting.FILTERS)
     corpus = job.corpus
-    return environment.get_template("corpus_page.html.j2").render(
+    return template("corpus_page.html.j2").render(
         job=job,
         corpus=corpus,
         cards=list(key_figures(corpus)),

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from plotly.offline import get_plotlyjs
 
 from opencoder_jax.report import charts, formatting
 from opencoder_jax.report.collect import Run
+from opencoder_jax.report.environment import template
 from opencoder_jax.report.evaluation_tables import bits_tables, humaneval_rows, samples_by_prompt
 from opencoder_jax.report.formatting import json_for_script
 from opencoder_jax.report.training_runs import Phase
@@ -43,16 +43,8 @@ class Section:
 
 def render(run: Run) -> str:
     """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(formatting.FILTERS)
     tables = bits_tables(run.evaluations)
-    return environment.get_template("template.html.j2").render(
+    return template("template.html.j2").render(
         run=run,
         cards=list(key_figures(run)),
         sections=_sections(run),

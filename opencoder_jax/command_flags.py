@@ -1,0 +1,122 @@
+"""The flags of a command: T5X's, and for people who do not know gin one for some bindings.
+
+Everything here is argparse and text; what the bindings do is `configuration`'s.
+"""
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opencoder_jax.errors import InputError
+
+# A path or word; or a text that starts as none of gin's own values does.
+_PLAIN_TEXT = re.compile(r"[\w./~:@=+,*?-]+|[A-Za-z#][^@%]*", re.DOTALL)
+
+
+class ConfigurationError(InputError):
+    """A gin file, binding or flag that cannot be used."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of a wrong flag as of any other bad input, in one line."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise ConfigurationError(f"{message}; see --help")
+
+
+def argument_parser(
+    function: Callable[..., Any],
+    default_gin_files: Sequence[str],
+    base_gin_files: Sequence[str],
+    pass_through: str | None,
+    words: str | None,
+) -> argparse.ArgumentParser:
+    module = function.__module__
+    if module == "__main__":
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        module = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
+    parameters = "\n".join(
+        f"  {function.__name__}.{p}"
+        for p in inspect.signature(function).parameters.values()
+        if p.name not in (pass_through, words)
+    )
+    parser = _Parser(
+        prog=f"python -m {module}",
+        description=inspect.getdoc(function),
+        epilog=f"what --gin.X=Y can bind:\n{parameters}\nand every macro of the gin files.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--gin_file",
+        action="append",
+        metavar="FILE",
+        help="gin file, by path or relative to a search path; may be repeated"
+        + (f" (default: {', '.join(default_gin_files)})" if default_gin_files else "")
+        + (f" (read over {', '.join(base_gin_files)})" if base_gin_files else ""),
+    )
+    parser.add_argument(
+        "--gin_bindings",
+        action="append",
+        default=[],
+        metavar="X=Y",
+        help="one binding over the files; --gin.X=Y is the same",
+    )
+    parser.add_argument(
+        "--gin_search_paths",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="DIRS",
+        help="comma-separated folders tried before the project's gin_configs",
+    )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="check and print the configuration, run nothing"
+    )
+    if words:
+        parser.add_argument(words, nargs="*", metavar=words.removesuffix("s").upper())
+    return parser
+
+
+def add_flags(
+    parser: argparse.ArgumentParser, function: Callable[..., Any], flags: Mapping[str, str]
+) -> None:
+    """`--name` for each of the parameters `flags`, typed as the parameter is."""
+    hints = typing.get_type_hints(function)
+    for name, binding in flags.items():
+        text = f"the same as --gin.{binding}"
+        if hints[name] is bool:
+            parser.add_argument(f"--{name}", action="store_true", default=None, help=f"{text}=True")
+        else:
+            kinds = typing.get_args(hints[name]) or (hints[name],)
+            kind = next((number for number in (int, float) if number in kinds), str)
+            parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=text)
+
+
+def as_gin_bindings(argv: Sequence[str]) -> list[str]:
+    """`--gin.X=Y` as `--gin_bindings=X=Y`; a bare word, path or sentence becomes a string."""
+    rewritten = []
+    for argument in argv:
+        if not argument.startswith("--gin."):
+            rewritten.append(argument)
+            continue
+        name, separator, value = argument.removeprefix("--gin.").partition("=")
+        if not separator:
+            raise ConfigurationError(f"{argument}: write --gin.NAME=VALUE")
+        rewritten.append(f"--gin_bindings={name}={_quoted_if_plain(value)}")
+    return rewritten
+
+
+def _quoted_if_plain(value: str) -> str:
+    if value.startswith(("@", "%")) or not _PLAIN_TEXT.fullmatch(value):
+        return value
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return repr(value)
+    return value
