@@ -49,6 +49,7 @@ def main(arguments: list[str]) -> None:
         (what programs may read beyond Python and the system's folders), `packages` (a
         folder to import from, or null), `preload` (modules to import once, here).
     """
+    _default_signals()
     settings = json.loads(arguments[0])
     connection = socket.socket(fileno=settings["socket"])
     connection.set_inheritable(False)
@@ -75,6 +76,15 @@ def main(arguments: list[str]) -> None:
     wire.send(connection, {"ready": True})
     while (request := wire.receive(connection)) is not None:
         wire.send(connection, zygote.run(request, connection))
+
+
+def _default_signals() -> None:
+    """What the caller ignores or blocks, under nohup or in a shell's background, programs meet."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # These two Python itself ignores; a program that is no Python gets them back when it starts.
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _isolate(

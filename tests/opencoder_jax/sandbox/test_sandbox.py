@@ -73,6 +73,23 @@ def test_a_program_that_does_not_compile_fails(sandbox: Sandbox, source: str) ->
     assert sandbox.run(source).verdict == "failed"
 
 
+@pytest.mark.parametrize("language", ["python", "bash"])
+def test_signals_that_the_caller_ignores_end_a_program(language):
+    # As under nohup, or in the background of a shell without job control.
+    require_isolation()
+    sources = {
+        "python": "import os, signal\nos.kill(os.getpid(), signal.SIGHUP)",
+        "bash": "kill -HUP $BASHPID; sleep 1",
+    }
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Sandbox() as ours:
+            result = ours.run(sources[language], language=language)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result.verdict, result.reason) == ("killed", "ended by SIGHUP")
+
+
 @pytest.mark.parametrize("leave", ["import sys; sys.exit(0)", "import os; os._exit(0)", "exit()"])
 def test_leaving_before_the_end_is_no_pass(sandbox: Sandbox, leave: str) -> None:
     assert sandbox.run(leave + "\nassert False").verdict == "failed"
