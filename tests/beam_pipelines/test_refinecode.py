@@ -303,6 +303,7 @@ def killed_when(command: list[str], happened: Iterator[bool]) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_job_killed_while_it_writes_is_done_again_with_the_same_result(
     corpus: Path, repositories: Path, tmp_path: Path
 ) -> None:

@@ -116,6 +116,7 @@ def test_sigterm_while_it_compiles_and_again_while_it_saves_ends_with_143(peace,
     assert_ends_as_in_peace(model_dir, peace)
 
 
+@pytest.mark.slow
 def test_sigterm_while_it_evaluates_saves_the_step_and_its_figures_are_whole(peace, tmp_path):
     model_dir = tmp_path / "run"
     evaluated = model_dir / "heldout"
@@ -170,6 +171,7 @@ def bytes_on_disk(*folders: Path) -> int:
     return sum(-(-size // 4096) * 4096 for size in sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="no user namespaces: nobody may mount a small disk")
 def test_a_full_disk_ends_it_with_74_and_the_last_checkpoint_is_good(peaceful, peace, tmp_path):
     disk, kept = tmp_path / "disk", tmp_path / "kept"

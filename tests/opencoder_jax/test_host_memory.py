@@ -40,6 +40,7 @@ def _printed(program: str, **environment: str) -> str:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
 class TestKeepHeap:
+    @pytest.mark.slow
     @pytest.mark.skipif(
         _LARGE_PAGES.exists() and "[always]" in _LARGE_PAGES.read_text(),
         reason="the system gives large pages unasked",

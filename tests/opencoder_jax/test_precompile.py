@@ -17,6 +17,7 @@ def run(*arguments: str) -> int:
     return precompile.main([*SMALL, *arguments])
 
 
+@pytest.mark.slow
 def test_a_step_that_fits(tmp_path, capsys):
     pytest.importorskip("libtpu")
     file = tmp_path / "report.json"

@@ -23,6 +23,7 @@ def files_of(source: Source, options: Sequence[str]) -> list[RawFile]:
     return sorted(found, key=lambda file: (file.id, file.content))
 
 
+@pytest.mark.slow
 def test_a_store_gives_the_same_files_and_the_same_damage_as_a_disk(
     store: Store, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ _UNITS = (
 _KEY = "api_key = 'a8f5f167f44f4964e6c998dee82711{:02d}'\n"
 
 
+@pytest.mark.slow
 def test_no_text_takes_much_more_memory_than_itself():
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

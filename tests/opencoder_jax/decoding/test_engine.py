@@ -284,6 +284,7 @@ def model_dir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_shared_out_over_devices_it_writes_the_same(model_dir):
     done = subprocess.run(
         [sys.executable, "-c", SHARDED, str(model_dir)], capture_output=True, text=True

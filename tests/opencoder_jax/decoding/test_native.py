@@ -78,6 +78,7 @@ def test_without_a_compiler_it_says_so_once_and_xla_decodes(tmp_path):
     assert "apt install g++" in done.stderr
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_what_was_compiled_is_kept_for_the_next_start(tmp_path):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
