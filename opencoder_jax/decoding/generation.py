@@ -65,15 +65,10 @@ def generate(
         check_prompt(prompt, model.config.vocab_size, f"prompt {number}")
     if not prompts:
         return []
-    longest = max(
-        (len(prompt) for prompt in prompts if len(prompt) < model.config.max_length), default=1
-    )
-    # No sequence outgrows the model, so no cache needs to.
-    needed = -(-(longest + settings.max_new_tokens) // _LENGTHS) * _LENGTHS
     config = dataclasses.replace(
         engine or EngineConfig(),
         slots=settings.batch_size,
-        length=min(needed, model.config.max_length),
+        length=slot_length(prompts, settings.max_new_tokens, model.config.max_length),
     )
     running = Engine(model, config)
     collectors = [_Collector(on_finished) for _ in prompts]
@@ -81,6 +76,15 @@ def generate(
         running.submit(Request(tuple(prompt), settings, number), collector.add)
     running.run()
     return [collector.result() for collector in collectors]
+
+
+def slot_length(prompts: Sequence[Sequence[int]], new_tokens: int, most: int) -> int:
+    """Positions of a slot that any of `prompts` and its text fit in, at most the model's `most`.
+
+    Prompts that fill the model's context do not count: nothing is added to them.
+    """
+    longest = max((len(prompt) for prompt in prompts if len(prompt) < most), default=1)
+    return min(-(-(longest + new_tokens) // _LENGTHS) * _LENGTHS, most)
 
 
 class _Collector:

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from opencoder_jax.decoding.engine import Engine, EngineConfig
+from opencoder_jax.decoding.generation import slot_length
 from opencoder_jax.decoding.requests import Event, Request
 from opencoder_jax.decoding.sampling import SamplingSettings
 from opencoder_jax.evaluation.answerers.answerer import AnswerSettings, Completion
@@ -19,9 +20,6 @@ from opencoder_jax.formats.chat import encode_prompt
 from opencoder_jax.formats.infilling import infill_ids
 from opencoder_jax.model.loading import LoadedModel
 from opencoder_jax.training import checkpoints
-
-# Slots have a multiple of this many positions, so that their programs are few.
-_LENGTHS = 256
 
 
 @dataclasses.dataclass
@@ -76,11 +74,11 @@ class LocalModel:
                     yield number, [answer.completion() for answer in rows[number]]
 
     def _engine(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Engine:
-        most = self.model.config.max_length
-        longest = max((len(prompt) for prompt in prompts if len(prompt) < most), default=1)
-        needed = -(-(longest + new_tokens) // _LENGTHS) * _LENGTHS
         config = EngineConfig(
-            slots=self.batch_size, length=min(needed, most), dtype=self.dtype, weights=self.dtype
+            slots=self.batch_size,
+            length=slot_length(prompts, new_tokens, self.model.config.max_length),
+            dtype=self.dtype,
+            weights=self.dtype,
         )
         return Engine(self.model, config)
 
