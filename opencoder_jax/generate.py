@@ -7,6 +7,7 @@ Reads a model directory of this project or a Hugging Face folder. The work is do
 import sys
 
 from opencoder_jax import configuration
+from opencoder_jax.decoding.engine import EngineConfig
 from opencoder_jax.decoding.generation import generate as continue_prompts
 from opencoder_jax.decoding.sampling import SamplingSettings
 from opencoder_jax.errors import require_at_least
@@ -21,6 +22,7 @@ def generate(
     settings: SamplingSettings | None = None,
     chat: bool = False,
     samples: int = 1,
+    slots: int = 16,
     step: int | None = None,
 ) -> None:
     """Prints what the model writes after `prompt`, and why it stopped.
@@ -32,12 +34,15 @@ def generate(
       chat: ask in the layout that the instruction phases train: ChatML, or the chat template of
         the model's own tokenizer.
       samples: how many continuations; more than one differ only at a temperature above 0.
+      slots: continuations that are written side by side, at most; changes the speed, not the text.
       step: which checkpoint; None takes the latest.
     """
-    require_at_least(1, samples=samples)
+    require_at_least(1, samples=samples, slots=slots)
     model = load_model(model_dir, step)
     ids = encode_prompt([("user", prompt)], model.tokenizer) if chat else model.prompt_ids(prompt)
-    for result in continue_prompts(model, [ids] * samples, settings or SamplingSettings()):
+    engine = EngineConfig(slots=min(slots, samples))
+    prompts = [ids] * samples
+    for result in continue_prompts(model, prompts, settings or SamplingSettings(), engine=engine):
         print(result.text if chat else prompt + result.text)
         print(f"[{len(result.ids)} tokens, ended by: {result.finish_reason}]", file=sys.stderr)
 

@@ -1,6 +1,6 @@
 """Continuations of a list of prompts: token ids in, ids and text out.
 
-An engine of its own runs them, as many side by side as the settings say. A prompt's
+An engine of its own runs them, as many side by side as it has slots. A prompt's
 continuation depends on the prompt, its number and the settings, never on the others.
 Next: `engine`.
 """
@@ -40,7 +40,6 @@ def generate(
     model: LoadedModel,
     prompts: Sequence[Sequence[int]],
     settings: SamplingSettings,
-    on_finished: Callable[[int], object] = lambda count: None,
     engine: EngineConfig | None = None,
 ) -> list[Generation]:
     """Continues each prompt.
@@ -49,9 +48,8 @@ def generate(
       model: an opened model.
       prompts: token ids, at least one each.
       settings: how to choose tokens and when to stop.
-      on_finished: called with the number of prompts finished, for a progress bar.
-      engine: how to run the model; its slots are `settings.batch_size`, and its length is
-        what the prompts need.
+      engine: how to run the model, and how many prompts side by side; its length is what the
+        prompts need, whatever is said here.
 
     Returns:
       A continuation for each prompt, in order; the same for a prompt whatever else is
@@ -67,11 +65,10 @@ def generate(
         return []
     config = dataclasses.replace(
         engine or EngineConfig(),
-        slots=settings.batch_size,
         length=slot_length(prompts, settings.max_new_tokens, model.config.max_length),
     )
     running = Engine(model, config)
-    collectors = [_Collector(on_finished) for _ in prompts]
+    collectors = [Collector() for _ in prompts]
     for number, (prompt, collector) in enumerate(zip(prompts, collectors, strict=True)):
         running.submit(Request(tuple(prompt), settings, number), collector.add)
     running.run()
@@ -87,19 +84,27 @@ def slot_length(prompts: Sequence[Sequence[int]], new_tokens: int, most: int) ->
     return min(-(-(longest + new_tokens) // _LENGTHS) * _LENGTHS, most)
 
 
-class _Collector:
+class Collector:
     """Events of one request, put together."""
 
-    def __init__(self, on_finished: Callable[[int], object]) -> None:
-        self._on_finished = on_finished
+    def __init__(self, on_end: Callable[[], object] = lambda: None) -> None:
+        """`on_end` is called when the last event has come."""
+        self._on_end = on_end
         self._events: list[Event] = []
 
+    @property
+    def ended(self) -> bool:
+        """Whether the last event has come."""
+        return bool(self._events) and self._events[-1].finish_reason is not None
+
     def add(self, event: Event) -> None:
+        """Takes the next event."""
         self._events.append(event)
-        if event.finish_reason:
-            self._on_finished(1)
+        if self.ended:
+            self._on_end()
 
     def result(self) -> Generation:
+        """The continuation, once ended."""
         reason = self._events[-1].finish_reason
         assert reason is not None
         return Generation(

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 
 MAX_ALTERNATIVES = 20
 _BLOCK = 256
@@ -40,7 +40,6 @@ class SamplingSettings:
       ignore_eos: go on after a token that ends a text.
       logprobs: None, or how many likeliest alternatives to tell of beside each token's own
         log-probability, 0 to 20: the model's own, before any of the settings above.
-      batch_size: prompts that run side by side.
     """
 
     max_new_tokens: int = 128
@@ -55,12 +54,9 @@ class SamplingSettings:
     seed: int = 0
     ignore_eos: bool = False
     logprobs: int | None = None
-    batch_size: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: expected at least 1")
+        require_at_least(1, max_new_tokens=self.max_new_tokens)
         if not self.temperature >= 0:
             raise InputError(f"temperature={self.temperature}: expected 0 (greedy) or more")
         if not 0 < self.top_p <= 1:

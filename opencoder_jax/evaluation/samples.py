@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from opencoder_jax.decoding.engine import EngineConfig
 from opencoder_jax.decoding.generation import generate
 from opencoder_jax.decoding.sampling import SamplingSettings
 from opencoder_jax.errors import InputError, require_at_least
@@ -50,8 +51,13 @@ class Samples:
         asked += [
             (title, text + "\n", chat_ids(model, text)) for title, text in self.instructions.items()
         ]
-        settings = SamplingSettings(max_new_tokens=self.max_new_tokens, batch_size=len(asked))
-        generations = generate(model, [ids for _, _, ids in asked], settings)
+        settings = SamplingSettings(max_new_tokens=self.max_new_tokens)
+        generations = generate(
+            model,
+            [ids for _, _, ids in asked],
+            settings,
+            engine=EngineConfig(slots=len(asked)),
+        )
         return {
             "samples": [
                 {

@@ -272,7 +272,7 @@ def test_t5x_decodes_to_the_tokens_of_our_own_generation(run: Path) -> None:
     loaded = LoadedModel(CONFIG, params, tokenizer, STEPS, (BOS,), (EOS,))
     starts = [[BOS, *prompt] for prompt in prompts]
     for row, prompt in enumerate(prompts):
-        settings = SamplingSettings(max_new_tokens=length + new - len(prompt), batch_size=1)
+        settings = SamplingSettings(max_new_tokens=length + new - len(prompt))
         (expected,) = generate(loaded, [starts[row]], settings)
         got = np.asarray(decoded[row])[: len(expected.ids)].tolist()
         assert got == list(expected.ids)

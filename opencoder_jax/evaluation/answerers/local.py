@@ -8,11 +8,12 @@ seed, so an answer is the same in a part of a benchmark and after a kill.
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 from opencoder_jax.decoding.engine import Engine, EngineConfig
-from opencoder_jax.decoding.generation import slot_length
-from opencoder_jax.decoding.requests import Event, Request
+from opencoder_jax.decoding.generation import Collector, Generation, slot_length
+from opencoder_jax.decoding.requests import Request
 from opencoder_jax.decoding.sampling import SamplingSettings
 from opencoder_jax.evaluation.answerers.answerer import AnswerSettings, Completion
 from opencoder_jax.evaluation.benchmark import Question
@@ -61,7 +62,8 @@ class LocalModel:
                 stop=question.stop,
                 seed=question.seed,
             )
-            rows.append([_Answer(number, ended) for _ in range(settings.samples)])
+            on_end = functools.partial(ended.append, number)
+            rows.append([Collector(on_end) for _ in range(settings.samples)])
             for sample, answer in enumerate(rows[-1]):
                 engine.submit(Request(tuple(prompt), chosen, sample), answer.add)
         busy = True
@@ -71,7 +73,7 @@ class LocalModel:
                 number = ended.popleft()
                 # Of several answers the last one to end gives all of them.
                 if all(answer.ended for answer in rows[number]) and number not in ended:
-                    yield number, [answer.completion() for answer in rows[number]]
+                    yield number, [_completion(answer.result()) for answer in rows[number]]
 
     def _engine(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Engine:
         config = EngineConfig(
@@ -90,26 +92,5 @@ class LocalModel:
         return self.model.prompt_ids(question.text)
 
 
-class _Answer:
-    """News of one answer, put together."""
-
-    def __init__(self, number: int, ended: "collections.deque[int]") -> None:
-        self._number = number
-        self._ended = ended
-        self._events: list[Event] = []
-
-    @property
-    def ended(self) -> bool:
-        return bool(self._events) and self._events[-1].finish_reason is not None
-
-    def add(self, event: Event) -> None:
-        self._events.append(event)
-        if event.finish_reason:
-            self._ended.append(self._number)
-
-    def completion(self) -> Completion:
-        return Completion(
-            text="".join(event.text for event in self._events),
-            finish_reason=str(self._events[-1].finish_reason),
-            tokens=sum(len(event.ids) for event in self._events),
-        )
+def _completion(answer: Generation) -> Completion:
+    return Completion(answer.text, answer.finish_reason, len(answer.ids))

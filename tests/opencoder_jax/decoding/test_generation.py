@@ -16,7 +16,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.model import transformer
 from tests.opencoder_jax.model.small_models import make_model_directory
 
-SETTINGS = SamplingSettings(max_new_tokens=24, batch_size=3)
+SETTINGS = SamplingSettings(max_new_tokens=24)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def prompts(model):
 def kernels(request):
     if request.param == "native" and not native.available():
         pytest.skip("no C++ compiler")
-    return EngineConfig(kernels=request.param)
+    return EngineConfig(slots=3, kernels=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,7 @@ def test_decoding_with_a_cache_equals_full_forward_passes(model, prompts, greedy
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_prompt_gives_the_same_text_alone_and_in_a_batch(model, prompts, kernels, temperature):
-    settings = SamplingSettings(
-        max_new_tokens=24, batch_size=3, temperature=temperature, logprobs=2
-    )
+    settings = SamplingSettings(max_new_tokens=24, temperature=temperature, logprobs=2)
 
     together = generate(model, prompts, settings, engine=kernels)
 
@@ -88,12 +86,12 @@ def test_a_prompt_gives_the_same_text_alone_and_in_a_batch(model, prompts, kerne
 
 
 def test_samples_of_one_prompt_differ_and_come_again_with_the_seed(model, prompts):
-    settings = SamplingSettings(max_new_tokens=24, batch_size=3, temperature=1.0, seed=5)
+    settings = SamplingSettings(max_new_tokens=24, temperature=1.0, seed=5)
 
-    first = generate(model, [prompts[0]] * 3, settings)
+    first = generate(model, [prompts[0]] * 3, settings, engine=EngineConfig(slots=3))
 
     assert len({result.ids for result in first}) == 3
-    assert generate(model, [prompts[0]] * 3, settings) == first
+    assert generate(model, [prompts[0]] * 3, settings, engine=EngineConfig(slots=3)) == first
 
 
 def test_a_stop_text_that_spans_tokens_ends_the_text_before_it(model, prompts, kernels, greedy):
@@ -103,7 +101,7 @@ def test_a_stop_text_that_spans_tokens_ends_the_text_before_it(model, prompts, k
     # What may still become a character is no text yet.
     stop = next(text for text in around if "\ufffd" not in text)
     first = result.text.index(stop)
-    settings = SamplingSettings(max_new_tokens=24, batch_size=3, stop=("no such text", stop))
+    settings = SamplingSettings(max_new_tokens=24, stop=("no such text", stop))
 
     (stopped,) = generate(model, prompts[:1], settings, engine=kernels)
 
@@ -150,7 +148,7 @@ def test_a_prompt_that_is_no_prompt_is_refused(model, prompt, message):
 def test_the_command_prints_prompt_and_continuation(model, model_dir, prompts, capsys):
     arguments = [f"--gin.MODEL_DIR={model_dir}", "--gin.PROMPT=import os"]
     arguments += ["--gin.SamplingSettings.max_new_tokens=24"]
-    arguments += ["--gin.SamplingSettings.batch_size=3"]
+    arguments += ["--gin.generate.slots=3"]
 
     status = configuration.main(
         generate_command.generate, arguments, default_gin_files=["generate/greedy.gin"]

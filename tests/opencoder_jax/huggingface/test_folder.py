@@ -127,7 +127,7 @@ def test_transformers_gives_the_same_logits_and_greedy_text(model, exported):
     ours = logits(
         model.config, model.params, tokens, np.ones_like(tokens), np.arange(len(prompt))[None]
     )
-    (generation,) = generate(model, [prompt], SamplingSettings(max_new_tokens=20, batch_size=1))
+    (generation,) = generate(model, [prompt], SamplingSettings(max_new_tokens=20))
 
     np.testing.assert_allclose(ours, expected, atol=5e-5)
     added = [i for i in continued[0, len(prompt) :].tolist() if i not in model.eos_ids]

@@ -69,7 +69,7 @@ def check_transformers_agrees(folder, model):
     assert prompts[len(TEXTS)] == tokenizer.apply_chat_template(
         chat, add_generation_prompt=True, return_dict=False
     )
-    ours = generate(model, prompts, SamplingSettings(max_new_tokens=NEW_TOKENS, batch_size=1))
+    ours = generate(model, prompts, SamplingSettings(max_new_tokens=NEW_TOKENS))
     config = model.config.replace(dtype="float32")
     for prompt, generation in zip(prompts, ours, strict=True):
         tokens = np.array([prompt])
