@@ -1,10 +1,9 @@
 """Continuous batching: requests join and leave the running batch at any step.
 
 Every text has a slot of the cache. A step adds a token to each text that runs; before it,
-waiting requests take free slots and their prompts are put there, in pieces of a few lengths.
-A prompt that begins like what some slot has (samples of one prompt, a conversation that
-goes on) takes that over and computes the rest only. An accelerator is given the next step before
-the host looks at the last one's tokens, so that text, stop texts and clients cost it nothing.
+waiting requests take free slots, and some tokens of their prompts are put there: few enough
+that a long prompt holds nobody up. An accelerator is given the next step before the host looks
+at the last one's tokens, so that text, stop texts and clients cost it nothing.
 
     engine = Engine(model, EngineConfig(slots=16))
     engine.submit(Request(prompt_ids, SamplingSettings(temperature=0.8)), on_event)
@@ -12,14 +11,14 @@ the host looks at the last one's tokens, so that text, stop texts and clients co
         ...
 
 `submit` and `cancel` may be called from any thread, `step` from one. `generation` runs
-an engine for a list of prompts, `opencoder_jax.serve` for clients. Next: `programs`.
+an engine for a list of prompts, `opencoder_jax.serve` for clients. Next: `prefill`, `programs`.
 """
 
 import collections
 import dataclasses
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from opencoder_jax.decoding import native, programs
 from opencoder_jax.decoding.cache import CACHES, make_cache
 from opencoder_jax.decoding.forward import Layout
+from opencoder_jax.decoding.prefill import Prefill, Running, Slot
 from opencoder_jax.decoding.products import WEIGHTS
 from opencoder_jax.decoding.requests import (
     Event,
@@ -37,21 +37,14 @@ from opencoder_jax.decoding.requests import (
     check_prompt,
     token_logprobs,
 )
-from opencoder_jax.decoding.sampling import RowSettings
 from opencoder_jax.decoding.text import TextStream
 from opencoder_jax.decoding.weights import TENSOR, make_weights, read_bytes
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.model.config import DTYPES
 from opencoder_jax.model.loading import LoadedModel
 
-# Lengths of the pieces that prompts are computed in; each is a program.
-_PIECES = (16, 64, 256)
-_SCORED_PIECES = (16, 64)
-# Of prompts before each step, but at least one prompt: a running text's next token does not wait
-# for all that have come, nor the first of them for the last.
-_ADMITTED_TOKENS = 256
-# A shorter common beginning is not worth a copy of a slot.
-_SHORTEST_SHARED = 16
+# Of prompts between two steps: what a running text's next token waits for at most, besides a step.
+PROMPT_TOKENS = 256
 _NO_TOKEN = -1
 
 
@@ -85,29 +78,6 @@ class EngineConfig:
                 raise InputError(f"{name}={value!r}: expected one of {', '.join(choices)}")
         if self.kernels not in ("auto", "native", "xla"):
             raise InputError(f"kernels={self.kernels!r}: expected auto, native or xla")
-
-
-@dataclasses.dataclass(eq=False)
-class _Running:
-    """A request in the engine."""
-
-    identity: int
-    request: Request
-    on_event: Callable[[Event], object]
-    text: TextStream
-    slot: int = -1
-    limit: int = 0
-    finished: bool = False
-    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
-
-
-@dataclasses.dataclass
-class _Slot:
-    """What the host knows of a slot: whose it is, and the tokens whose keys it holds."""
-
-    owner: _Running | None = None
-    held: list[int] = dataclasses.field(default_factory=list)
-    last_used: int = 0
 
 
 class Engine:
@@ -146,14 +116,13 @@ class Engine:
             cache = jax.tree.map(lambda x: jax.device_put(x, _heads_apart(mesh, x)), cache)
         self._state = programs.make_state(cache, config.slots, c.vocab_size)
         self._eos_array = jnp.asarray(model.eos_ids or (_NO_TOKEN,), jnp.int32)
-        self._no_prompt = jnp.zeros(c.vocab_size, jnp.bool)
-        self._slots = [_Slot() for _ in range(config.slots)]
+        self._slots = [Slot() for _ in range(config.slots)]
+        self._prefill = Prefill(self._layout, self._weights, self._slots, c.vocab_size)
         self._lock = threading.Lock()
-        self._waiting: collections.deque[_Running] = collections.deque()
-        self._requests: dict[int, _Running] = {}
+        self._waiting: collections.deque[Running] = collections.deque()
+        self._requests: dict[int, Running] = {}
         self._numbers = itertools.count()
-        self._steps = 0
-        self._in_flight: tuple[programs.Added, list[_Running | None]] | None = None
+        self._in_flight: tuple[programs.Added, list[Running | None]] | None = None
         # A CPU that decodes has no processor left for the host's work at the same time.
         self._runs_ahead = kernels != "native"
         # What XLA computes it computes for all rows, whether they run or not.
@@ -190,7 +159,7 @@ class Engine:
         """
         check_prompt(request.prompt, self.vocab_size)
         stream = TextStream(self._tokenizer, request.settings.stop)
-        running = _Running(next(self._numbers), request, on_event, stream)
+        running = Running(next(self._numbers), request, on_event, stream)
         with self._lock:
             self._requests[running.identity] = running
             self._waiting.append(running)
@@ -208,14 +177,15 @@ class Engine:
         running.on_event(Event(finish_reason="cancelled"))
 
     def step(self) -> bool:
-        """Lets waiting requests in and adds a token to each running text.
+        """Lets waiting requests in, computes a part of their prompts, adds a token to each text.
 
         Returns:
           Whether there is more to do.
         """
         self._admit()
+        self._state = self._prefill.advance(self._state, PROMPT_TOKENS)
         with self._lock:
-            texts = [slot.owner for slot in self._slots if slot.owner]
+            texts = [slot.owner for slot in self._slots if slot.owner and slot.owner.decodes]
         before, self._in_flight = self._in_flight, self._dispatch(texts) if texts else None
         if self._in_flight and not self._runs_ahead:
             before, self._in_flight = self._in_flight, None
@@ -229,135 +199,38 @@ class Engine:
         while self.step():
             pass
 
-    def _end(self, running: _Running) -> None:
+    def _end(self, running: Running) -> None:
         """With the lock held."""
         running.finished = True
         self._requests.pop(running.identity, None)
         if running.slot >= 0 and self._slots[running.slot].owner is running:
             self._slots[running.slot].owner = None
 
-    def _finish(self, running: _Running, event: Event) -> None:
+    def _finish(self, running: Running, event: Event) -> None:
         with self._lock:
             if running.finished:
                 return
             self._end(running)
         running.on_event(event)
 
-    # --- Prompts -----------------------------------------------------------------------
-
     def _admit(self) -> None:
-        computed = 0
-        while computed < _ADMITTED_TOKENS:
+        """Gives free slots to those who wait for one."""
+        while True:
             with self._lock:
                 free = [number for number, slot in enumerate(self._slots) if not slot.owner]
                 if not free or not self._waiting:
                     return
                 running = self._waiting.popleft()
                 room = self.length - len(running.request.prompt)
+                running.limit = min(running.request.settings.max_new_tokens, room)
                 if room > 0:
-                    running.limit = min(running.request.settings.max_new_tokens, room)
-                    running.slot, source, shared = self._place(running.request, free)
-                    self._slots[running.slot].owner = running
+                    self._prefill.add(running, free)
             if room <= 0:
                 self._finish(running, Event(finish_reason="prompt_too_long"))
-                continue
-            self._prepare(running, source, shared)
-            computed += len(running.request.prompt) - shared
 
-    def _place(self, request: Request, free: Sequence[int]) -> tuple[int, int, int]:
-        """The slot for a request, the slot to take a beginning over from, and its length."""
-        prompt = request.prompt
-        source, shared = -1, 0
-        for number, slot in enumerate(self._slots):
-            # The last token is read by the first step of decoding, which begins the text.
-            common = min(_common(slot.held, prompt), len(prompt) - 1)
-            if common > shared or (common == shared and source not in free and number in free):
-                source, shared = number, common
-        whole = shared == len(prompt) - 1
-        # XLA's numbers depend on the pieces that a prompt was computed in.
-        exact = self._layout.kernels == "native" or whole
-        if shared < min(_SHORTEST_SHARED, len(prompt) - 1) or not exact or request.score_prompt:
-            shared = 0
-        if shared and source in free:
-            return source, source, shared
-        return min(free, key=lambda number: self._slots[number].last_used), source, shared
-
-    def _prepare(self, running: _Running, source: int, shared: int) -> None:
-        request, slot = running.request, self._slots[running.slot]
-        prompt = list(request.prompt)
-        number = jnp.int32(running.slot)
-        if shared and source != running.slot:
-            self._state = programs.fork(self._state, jnp.int32(source), number)
-        scores = []
-        counts = []
-        pieces = _SCORED_PIECES if request.score_prompt else _PIECES
-        place = shared
-        while place < len(prompt) - 1:
-            left = len(prompt) - 1 - place
-            size = next((piece for piece in pieces if piece >= left), pieces[-1])
-            count = min(size, left)
-            tokens, targets = np.zeros((2, size), np.int32)
-            tokens[:count] = prompt[place : place + count]
-            targets[:count] = prompt[place + 1 : place + count + 1]
-            self._state, scored = programs.extend(
-                self._layout,
-                self._weights,
-                self._state,
-                number,
-                jnp.int32(place),
-                jnp.int32(count),
-                jnp.asarray(tokens),
-                jnp.asarray(targets),
-                score=request.score_prompt,
-            )
-            if scored is not None:
-                scores.append(scored)
-                counts.append(count)
-            place += count
-        self._state = programs.start(self._state, number, self._begin(running))
-        self._steps += 1
-        # The last token's keys come with the first step of decoding.
-        slot.held, slot.last_used = prompt[:-1], self._steps
-        if request.score_prompt:
-            alternatives = request.settings.logprobs or 0
-            found = [TokenLogprob(prompt[0], None, {})]
-            for scored, count in zip(scores, counts, strict=True):
-                ids = prompt[len(found) : len(found) + count]
-                found += token_logprobs(scored, range(count), ids, alternatives)
-            running.prompt_logprobs = tuple(found)
-
-    def _begin(self, running: _Running) -> programs.Start:
-        request, s = running.request, running.request.settings
-        in_prompt = self._no_prompt
-        if s.repetition_penalty != 1:
-            marks = np.zeros(self.vocab_size, bool)
-            marks[list(request.prompt)] = True
-            in_prompt = jnp.asarray(marks)
-        key = np.random.SeedSequence((s.seed % 2**64, request.number)).generate_state(2)
-        return programs.Start(
-            token=jnp.int32(request.prompt[-1]),
-            position=jnp.int32(len(request.prompt) - 1),
-            limit=jnp.int32(running.limit),
-            stops_at_eos=jnp.bool(not s.ignore_eos),
-            key=jnp.asarray(key),
-            settings=RowSettings(
-                temperature=jnp.float32(s.temperature),
-                top_p=jnp.float32(s.top_p),
-                top_k=jnp.int32(s.top_k),
-                min_p=jnp.float32(s.min_p),
-                repetition_penalty=jnp.float32(s.repetition_penalty),
-                presence_penalty=jnp.float32(s.presence_penalty),
-                frequency_penalty=jnp.float32(s.frequency_penalty),
-                wants_logprobs=jnp.bool(s.logprobs is not None),
-            ),
-            in_prompt=in_prompt,
-        )
-
-    # --- Steps -------------------------------------------------------------------------
-
-    def _dispatch(self, texts: list[_Running]) -> tuple[programs.Added, list[_Running | None]]:
+    def _dispatch(self, texts: list[Running]) -> tuple[programs.Added, list[Running | None]]:
         size = next(count for count in self._row_counts if count >= len(texts))
-        rows: list[_Running | None] = [*texts, *[None] * (size - len(texts))]
+        rows: list[Running | None] = [*texts, *[None] * (size - len(texts))]
         if self._layout.kernels == "native":
             # Rows that are not asked for may be of any slot that has none.
             taken = {text.slot for text in texts}
@@ -379,7 +252,7 @@ class Engine:
         )
         return added, rows
 
-    def _collect(self, added: programs.Added, rows: list[_Running | None]) -> None:
+    def _collect(self, added: programs.Added, rows: list[Running | None]) -> None:
         """Tells the requests of a step's tokens, and frees the slots of those that end."""
         tokens = np.asarray(added.tokens)
         wanted = any(text and text.request.settings.logprobs is not None for text in rows)
@@ -422,7 +295,7 @@ class Engine:
             else:
                 text.on_event(event)
 
-    def _last_token(self, text: _Running) -> int:
+    def _last_token(self, text: Running) -> int:
         """The token that the step read, whose keys are in the slot now."""
         return text.text.ids[-1] if text.text.ids else text.request.prompt[-1]
 
@@ -439,11 +312,3 @@ def _choose_kernels(kernels: str, mesh: Mesh | None) -> str:
 def _heads_apart(mesh: Mesh, array: jax.Array) -> NamedSharding:
     axes = (None, None, TENSOR) if array.size else ()
     return NamedSharding(mesh, PartitionSpec(*axes))
-
-
-def _common(held: Sequence[int], prompt: Sequence[int]) -> int:
-    """How many tokens two texts begin with alike."""
-    for place, (one, other) in enumerate(zip(held, prompt, strict=False)):
-        if one != other:
-            return place
-    return min(len(held), len(prompt))

@@ -305,19 +305,3 @@ def test_the_token_that_ends_a_text_is_told_with_its_log_probability(model, engi
     assert last.ending.token == ids[3]
     assert last.ending.top == {ids[3]: last.ending.logprob}
     assert all(event.ending is None for event in client.events[:-1])
-
-
-def test_the_first_of_many_prompts_does_not_wait_for_the_last(model):
-    engine = Engine(model, EngineConfig(slots=3, length=192))
-    # Two of them are more than one step takes in; they have nothing in common.
-    prompts = [[5 + number] * 150 for number in range(4)]
-    clients = [Client(engine, prompt, max_new_tokens=3) for prompt in prompts]
-    began = []
-    while engine.step():
-        began.append([bool(client.events) for client in clients])
-
-    first = next(news for news in began if any(news))
-    assert first == [True, True, False, False]
-    assert [client.reason for client in clients] == ["length"] * 4
-    for client, prompt in zip(clients, prompts, strict=True):
-        assert alone(engine, prompt, max_new_tokens=3) == client.ids
