@@ -59,7 +59,8 @@ def serve(
       queue: texts that may wait for a slot, and texts that one request may ask for; further
         requests are told to come again (429).
       max_body_mib: MiB of a request's body.
-      request_seconds: for a request's head to arrive, and as many for its body.
+      request_seconds: for a request's head to arrive, as many for its body, and as many for a
+        client that has stopped reading to read on, before it counts as one that left.
       grace_seconds: how long running answers may go on after SIGTERM.
       api_key_file: file with accepted keys, one a line.
       api_key_variable: environment variable with a further accepted key.
@@ -109,7 +110,7 @@ def serve(
         app,
         runner,
         listener,
-        head_seconds=request_seconds,
+        request_seconds=request_seconds,
         grace_seconds=grace_seconds,
         on_started=say,
     )

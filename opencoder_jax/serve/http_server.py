@@ -1,8 +1,9 @@
 """uvicorn, with what a server of long answers needs besides.
 
-A connection whose request does not come to its end of headers in time is closed; bytes that
-are no HTTP get an error object too; and SIGTERM or SIGINT end the process with status 0: no new
-connections, running answers may finish for some seconds, the rest get an error.
+A connection whose request does not come to its end of headers in time is closed, and so is
+one whose client does not take its answer: it then counts as one that left, and its texts end.
+Bytes that are no HTTP get an error object too; and SIGTERM or SIGINT end the process with
+status 0: no new connections, running answers may finish for some seconds, the rest get an error.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from types import FrameType
 
 import h11
 import uvicorn
+from prometheus_client import Counter
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -24,6 +26,8 @@ from opencoder_jax.serve.runner import EngineRunner
 
 _KEEP_ALIVE_SECONDS = 30
 _HEAD_BYTES = 64 << 10
+# Of an answer, in the kernel; it would take megabytes before a client that reads nothing shows.
+_SEND_BYTES = 128 << 10
 # After the grace for answers: for their errors to be sent.
 _LAST_SECONDS = 5
 
@@ -31,8 +35,10 @@ _LAST_SECONDS = 5
 class _Protocol(H11Protocol):
     """HTTP/1.1 of one connection."""
 
-    head_seconds: float
+    seconds: float
+    stalled: Counter
     _head_timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -40,6 +46,7 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_send_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -50,8 +57,19 @@ class _Protocol(H11Protocol):
             # Part of a further request's head.
             self._await_head()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_send_timer()
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._send_timer is None and self.transport.get_write_buffer_size():
+            # The rest of an answer: a connection that is closed would stay until it is taken.
+            self._await_reader()
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             # A further request's head has begun behind the last request.
             self._await_head()
@@ -75,12 +93,28 @@ class _Protocol(H11Protocol):
 
     def _await_head(self) -> None:
         self._stop_timer()
-        self._head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
+        self._head_timer = self.loop.call_later(self.seconds, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _await_reader(self) -> None:
+        self._stop_send_timer()
+        self._send_timer = self.loop.call_later(self.seconds, self._give_up)
+
+    def _stop_send_timer(self) -> None:
+        if self._send_timer:
+            self._send_timer.cancel()
+            self._send_timer = None
+
+    def _give_up(self) -> None:
+        self._send_timer = None
+        if self.transport.get_write_buffer_size():
+            self.stalled.inc()
+            # `close` would wait for what was written to be taken.
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -136,11 +170,14 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listener = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         raise InputError(
             f"cannot listen on {host} port {port} ({error}): choose others with --host and --port"
         ) from error
+    # Connections inherit it.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+    return listener
 
 
 def run(
@@ -148,7 +185,7 @@ def run(
     runner: EngineRunner,
     listener: socket.socket,
     *,
-    head_seconds: float,
+    request_seconds: float,
     grace_seconds: float,
     on_started: Callable[[], None],
 ) -> None:
@@ -158,13 +195,15 @@ def run(
       app: the application.
       runner: its engine.
       listener: where to take connections.
-      head_seconds: for the head of a connection's next request to arrive, once it has begun.
+      request_seconds: for the head of a connection's next request to arrive, once it has begun,
+        and for a client to take what was sent, once no more fits on the way.
       grace_seconds: how long running answers may go on after the signal.
       on_started: called when connections are taken.
     """
+    own = {"seconds": request_seconds, "stalled": runner.metrics.stalled}
     config = uvicorn.Config(
         app,
-        http=type("Protocol", (_Protocol,), {"head_seconds": head_seconds}),
+        http=type("Protocol", (_Protocol,), own),
         ws="none",
         loop="asyncio",
         lifespan="on",

@@ -37,6 +37,11 @@ class Metrics:
             "Texts that ended early because nobody waited for them.",
             registry=registry,
         )
+        self.stalled = Counter(
+            "opencoder_stalled_connections",
+            "Connections that were closed because their client did not take its answer.",
+            registry=registry,
+        )
         self.first_token = Histogram(
             "opencoder_time_to_first_token_seconds",
             "From a request's arrival in the queue to the first token of a text.",

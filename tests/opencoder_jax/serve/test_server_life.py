@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import socket
+import time
 
 import httpx
 import pytest
@@ -31,6 +32,7 @@ def guarded(model, model_dir, tmp_path_factory):
         *flags,
         "--served_name=team/model",
         "--grace_seconds=0.5",
+        "--request_seconds=1",
         "--skip_warm_up",
         environment={"OPENCODER_API_KEY": KEYS[1]},
     ) as running:
@@ -83,6 +85,44 @@ def test_pages_of_the_allowed_origin_alone_may_ask(guarded, server):
         assert ("access-control-allow-origin" in answer.headers) == allowed
     answer = server.client.get("/v1/models", headers={"Origin": "https://there.example"})
     assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_stops_reading_frees_its_slots(guarded, stream):
+    """Its connection stays open. A stream of 200 texts would take minutes; 20 whole ones end."""
+    names = ("opencoder_stalled_connections_total", "opencoder_cancelled_texts_total")
+    names += ('opencoder_requests_total{path="/v1/completions",status="499"}',)
+    stalled, cancelled, left = map(guarded.metric, names)
+    body = {"prompt": "x", "n": 200 if stream else 20, "max_tokens": 180, "ignore_eos": True}
+    body |= {"logprobs": 20, "stream": stream}
+    content = json.dumps(body).encode()
+    head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Authorization: Bearer {KEYS[0]}\r\nContent-Length: {len(content)}\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(guarded.address)
+        connection.sendall(head.encode() + content)
+        deadline = time.monotonic() + 60
+        while guarded.metric(names[0]) == stalled:
+            assert time.monotonic() < deadline, "nobody has noticed"
+            time.sleep(0.05)
+        guarded.wait_until_idle(5)
+        # It ends in the middle.
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert not answer.endswith((b"[DONE]\n\n", b"}"))
+    assert (guarded.metric(names[1]) - cancelled > 100) == stream
+    assert guarded.metric(names[2]) - left == stream
+
+
+def test_a_client_that_reads_slowly_has_its_text(guarded):
+    headers = {"Authorization": f"Bearer {KEYS[0]}"}
+    body = {"prompt": "x", "n": 8, "max_tokens": 180, "ignore_eos": True, "stream": True}
+    received = b""
+    with guarded.client.stream("POST", "/v1/completions", json=body, headers=headers) as answer:
+        for number, part in enumerate(answer.iter_raw(1 << 16)):
+            received += part
+            time.sleep(0.4 if number < 5 else 0)
+    assert received.endswith(b"data: [DONE]\n\n")
 
 
 def test_a_signal_ends_running_answers_after_their_grace(guarded):
