@@ -5,6 +5,7 @@ Everything here is argparse and text; what the bindings do is `configuration`'s.
 
 import argparse
 import ast
+import dataclasses
 import inspect
 import re
 import sys
@@ -84,18 +85,53 @@ def argument_parser(
 
 
 def add_flags(
-    parser: argparse.ArgumentParser, function: Callable[..., Any], flags: Mapping[str, str]
-) -> None:
-    """`--name` for each of the parameters `flags`, typed as the parameter is."""
+    parser: argparse.ArgumentParser,
+    function: Callable[..., Any],
+    flags: Mapping[str, str],
+    settings: Sequence[type] = (),
+) -> dict[str, str]:
+    """`--name` for each of `flags` and each field of `settings`, typed as what it sets is.
+
+    Args:
+      parser: that gets them.
+      function: the command.
+      flags: a parameter of `function`, or a field of `settings`, to the binding that it sets.
+      settings: dataclasses, whose docstrings say what their fields are (`Attributes:`); a field
+        that `flags` does not have sets `Class.field`.
+
+    Returns:
+      Name of each flag to the binding that it sets.
+    """
+    fields = {field.name: cls for cls in settings for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(function)
     for name, binding in flags.items():
-        text = f"the same as --gin.{binding}"
-        if hints[name] is bool:
-            parser.add_argument(f"--{name}", action="store_true", default=None, help=f"{text}=True")
-        else:
-            kinds = typing.get_args(hints[name]) or (hints[name],)
-            kind = next((number for number in (int, float) if number in kinds), str)
-            parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=text)
+        if name not in fields:
+            _add_flag(parser, name, hints[name], f"the same as --gin.{binding}")
+    for cls in settings:
+        group = parser.add_argument_group(f"{cls.__name__}, also as --gin.{cls.__name__}.FIELD")
+        hints, meanings = typing.get_type_hints(cls), _attributes(cls)
+        for field in dataclasses.fields(cls):
+            _add_flag(group, field.name, hints[field.name], meanings.get(field.name, ""))
+    return {name: f"{cls.__name__}.{name}" for name, cls in fields.items()} | dict(flags)
+
+
+def _add_flag(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, name: str, hint: Any, text: str
+) -> None:
+    text = text.replace("%", "%%")  # argparse's own directives.
+    if hint is bool:
+        parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
+    else:
+        kinds = typing.get_args(hint) or (hint,)
+        kind = next((number for number in (int, float) if number in kinds), str)
+        parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=text)
+
+
+def _attributes(cls: type) -> dict[str, str]:
+    """Name to meaning of what the docstring's `Attributes:` lists."""
+    section = (inspect.getdoc(cls) or "").partition("\nAttributes:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", section, re.MULTILINE)
+    return {name: " ".join(meaning.split()) for name, meaning in found}
 
 
 def as_gin_bindings(argv: Sequence[str]) -> list[str]:

@@ -51,6 +51,7 @@ def main(
     base_gin_files: Sequence[str] = (),
     pass_through: str | None = None,
     flags: Mapping[str, str] | None = None,
+    settings: Sequence[type] = (),
     words: str | None = None,
     unread_macros: Sequence[str] = (),
     notes: str = "",
@@ -64,8 +65,11 @@ def main(
       base_gin_files: parsed in any case, before them; what the user's files change.
       pass_through: the parameter of `function` that takes the flags that are not known
         here (a Beam job's pipeline options); None refuses such flags.
-      flags: parameter of `function` to the binding (a macro, or `function.parameter`) that
-        `--parameter=VALUE` sets too, for people who do not know gin; of a bool, `--parameter`.
+      flags: parameter of `function`, or field of `settings`, to the binding (a macro, or
+        `function.parameter`) that `--parameter=VALUE` sets too, for people who do not know gin;
+        of a bool, `--parameter`.
+      settings: dataclasses that the gin files bind, each field of which is a flag too:
+        `--field=VALUE` is `--gin.Class.field=VALUE`.
       words: the parameter that takes the words which are no flags, e.g. file names; None
         refuses them.
       unread_macros: see `configure`.
@@ -75,12 +79,11 @@ def main(
       0; 2 after a message about bad input; 74 after one about storage that failed; 130 after an
       interrupt.
     """
-    short = dict(flags or {})
     parser = command_flags.argument_parser(
         function, default_gin_files, base_gin_files, pass_through, words
     )
     parser.epilog = "\n\n".join(filter(None, (parser.epilog, notes)))
-    command_flags.add_flags(parser, function, short)
+    short = command_flags.add_flags(parser, function, flags or {}, settings)
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         # Intermixed: words may stand before, between and after flags.

@@ -23,12 +23,17 @@ from opencoder_jax import configuration
 from opencoder_jax.compare import write_page
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.answerers.answerer import Answerer
-from opencoder_jax.evaluation.answerers.choice import as_chat, is_endpoint, open_answerer
+from opencoder_jax.evaluation.answerers.choice import (
+    ModelSettings,
+    as_chat,
+    is_endpoint,
+    open_answerer,
+)
 from opencoder_jax.evaluation.answerers.local import LocalModel
 from opencoder_jax.evaluation.benchmark import Benchmark
 from opencoder_jax.evaluation.contamination import check_training_data
-from opencoder_jax.evaluation.data_files import DataFolder
-from opencoder_jax.evaluation.harness import CodeTask, RunSettings
+from opencoder_jax.evaluation.harness import CodeTask
+from opencoder_jax.evaluation.run_settings import RunSettings
 from opencoder_jax.evaluation.task import Task
 from opencoder_jax.evaluation.task_names import TASKS_HELP, gin_flags
 from opencoder_jax.formats.manifest import already_done, write_json, write_manifest
@@ -45,25 +50,10 @@ PAGE_NAME = "evaluation.html"
 def evaluate(
     model: str,
     tasks: Sequence[Task | Benchmark],
-    step: int | None = None,
-    output_dir: str | None = None,
+    run: RunSettings | None = None,
+    model_settings: ModelSettings | None = None,
     prompting: str = "auto",
-    samples: int = 1,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    k: str | Sequence[int] = "1",
-    limit: int | None = None,
-    max_new_tokens: int | None = None,
-    seed: int = 0,
-    data_dir: str | None = None,
-    packages_dir: str | None = None,
-    batch_size: int = 16,
-    dtype: str | None = None,
-    workers: int = 2,
-    allow_unisolated: bool = False,
-    model_name: str | None = None,
-    parallel: int = 8,
-    api_key_variable: str = "OPENAI_API_KEY",
+    output_dir: str | None = None,
     training_data: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Runs tasks on one model and prints a table of the results.
@@ -73,26 +63,11 @@ def evaluate(
         endpoint (`http://host:port/v1`); `transformers:FOLDER` runs Hugging Face's own
         implementation, to compare with.
       tasks: what to measure.
-      step: of the checkpoint; None: the newest.
-      output_dir: where results go; None: `<model>/evaluation`.
+      run: how benchmarks are run; None: greedily, one answer each.
+      model_settings: how the model is opened and kept busy; None: the newest checkpoint.
       prompting: `base` lets the model continue text, `chat` asks it; `auto`: a Hugging Face
         folder with a chat template is asked, another folder continues, an endpoint has to be told.
-      samples: answers to each problem.
-      temperature: of the answers; 0 is greedy.
-      top_p: nucleus sampling, below 1.
-      k: of pass@k: numbers, separated by commas.
-      limit: only the first so many problems of each benchmark.
-      max_new_tokens: of an answer; None: each benchmark's own.
-      seed: of all random draws.
-      data_dir: folder with the benchmarks' files.
-      packages_dir: site-packages that programs may import (BigCodeBench); None: this environment's.
-      batch_size: answers side by side in this process.
-      dtype: `float32` or `bfloat16`; None: what the model computes with.
-      workers: programs that run side by side.
-      allow_unisolated: go on where this machine cannot isolate programs: docs/sandbox.md.
-      model_name: of the endpoint's model.
-      parallel: requests to an endpoint at one time.
-      api_key_variable: environment variable that holds the endpoint's key.
+      output_dir: where results go; None: `<model>/evaluation`.
       training_data: folders, separated by commas, that are searched for the benchmarks' problems.
 
     Returns:
@@ -102,19 +77,7 @@ def evaluate(
       InputError: no model there, an input of a task is missing or does not fit the
         model, or the output folder holds results of another model or other settings.
     """
-    run = RunSettings(
-        samples=samples,
-        temperature=temperature,
-        top_p=top_p,
-        ks=_numbers(k),
-        limit=limit,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        workers=workers,
-        allow_unisolated=allow_unisolated,
-        data=DataFolder(data_dir),
-        packages=packages_dir,
-    )
+    run = run or RunSettings()
     model = os.fspath(model)
     names = [task.name for task in tasks]
     if len(set(names)) != len(names):
@@ -125,15 +88,7 @@ def evaluate(
     # Before the model is loaded: a missing input should cost no minute of waiting.
     chosen = _ready_tasks(tasks, run, model, prompting)
     inputs = {task.name: task.inputs() for task in chosen}
-    answerer = open_answerer(
-        model,
-        step=step,
-        batch_size=batch_size,
-        dtype=dtype,
-        model_name=model_name,
-        parallel=parallel,
-        api_key_variable=api_key_variable,
-    )
+    answerer = open_answerer(model, model_settings or ModelSettings())
     own = answerer.identity()
     work = [
         (task, root / task.name, _identity(task, answerer, own | inputs[task.name]))
@@ -162,13 +117,6 @@ def read_results(folder: Path) -> dict[str, Any]:
       InputError: it is damaged.
     """
     return read_json(folder / RESULTS_NAME)
-
-
-def _numbers(k: str | Sequence[int]) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in (k.split(",") if isinstance(k, str) else k))
-    except ValueError as error:
-        raise InputError(f"k={k!r}: expected numbers, separated by commas") from error
 
 
 def _ready_tasks(
@@ -243,12 +191,14 @@ def _print_results(
     print(f"results in {root}")
 
 
-# What `--name=VALUE` sets, for people who do not know gin.
-_PLAIN_FLAGS = (
-    *("step", "output_dir", "prompting", "samples", "temperature", "top_p", "k", "limit"),
-    *("max_new_tokens", "seed", "data_dir", "packages_dir", "batch_size", "dtype", "workers"),
-    *("allow_unisolated", "model_name", "parallel", "api_key_variable", "training_data"),
-)
+# What `--name=VALUE` sets, for people who do not know gin; the settings' fields are flags too.
+_PLAIN_FLAGS = {
+    "model": "MODEL_DIR",
+    "allow_unisolated": "ALLOW_UNISOLATED",
+    "prompting": "evaluate.prompting",
+    "output_dir": "evaluate.output_dir",
+    "training_data": "evaluate.training_data",
+}
 
 if __name__ == "__main__":
     keep_heap()
@@ -257,7 +207,8 @@ if __name__ == "__main__":
             evaluate,
             gin_flags(sys.argv[1:]),
             default_gin_files=["evaluate/demo.gin"],
-            flags={"model": "MODEL_DIR", **{name: f"evaluate.{name}" for name in _PLAIN_FLAGS}},
+            flags=_PLAIN_FLAGS,
+            settings=(RunSettings, ModelSettings),
             notes=TASKS_HELP,
         )
     )

@@ -17,13 +17,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from opencoder_jax.errors import InputError, require_at_least
+from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.answerers.answerer import Answerer, AnswerSettings, Completion
 from opencoder_jax.evaluation.benchmark import Benchmark, Problem, Question
 from opencoder_jax.evaluation.contamination import ProblemTexts
-from opencoder_jax.evaluation.data_files import DataFolder
 from opencoder_jax.evaluation.judging import judge
 from opencoder_jax.evaluation.kept_rows import KeptRows, row_text
+from opencoder_jax.evaluation.run_settings import RunSettings
 from opencoder_jax.evaluation.scores import scores
 from opencoder_jax.formats.manifest import fingerprint
 from opencoder_jax.progress import track
@@ -31,52 +31,6 @@ from opencoder_jax.sandbox import Sandbox
 
 SAMPLES_NAME = "samples.jsonl"
 ANSWERS_NAME = "answers.jsonl"
-
-
-@dataclasses.dataclass(frozen=True)
-class RunSettings:
-    """How benchmarks are run; the same for all of one command.
-
-    Attributes:
-      samples: answers to each problem.
-      temperature: 0 is greedy.
-      top_p: nucleus sampling, below 1.
-      ks: the k of pass@k, none above `samples`.
-      limit: only the first so many problems; None: all.
-      max_new_tokens: of an answer; None: each benchmark's own.
-      seed: of all random draws.
-      workers: programs that run side by side; changes the speed, not the result.
-      allow_unisolated: run where this machine cannot isolate programs; see docs/sandbox.md.
-      data: where data files lie.
-      packages: site-packages folder for benchmarks about libraries; None: this environment's.
-    """
-
-    samples: int = 1
-    temperature: float = 0.0
-    top_p: float = 1.0
-    ks: Sequence[int] = (1,)
-    limit: int | None = None
-    max_new_tokens: int | None = None
-    seed: int = 0
-    workers: int = 2
-    allow_unisolated: bool = False
-    data: DataFolder = DataFolder()  # noqa: RUF009  (frozen)
-    packages: str | None = None
-
-    def __post_init__(self) -> None:
-        require_at_least(1, samples=self.samples, workers=self.workers)
-        require_at_least(0, temperature=self.temperature)
-        for name in ("limit", "max_new_tokens"):
-            if getattr(self, name) is not None:
-                require_at_least(1, **{name: getattr(self, name)})
-        if not self.ks or min(self.ks) < 1 or max(self.ks) > self.samples:
-            raise InputError(
-                f"k={list(self.ks)}: expected numbers from 1 to samples={self.samples}"
-            )
-        if self.samples > 1 and self.temperature == 0:
-            raise InputError(
-                f"samples={self.samples} at temperature 0 gives equal answers; set a temperature"
-            )
 
 
 class CodeTask:
@@ -218,7 +172,7 @@ class CodeTask:
         needed = {name for problem in self.problems for name in self.benchmark.needs(problem)}
         packages, preload = None, []
         if needed:
-            packages = self._run.packages or sysconfig.get_path("purelib")
+            packages = self._run.packages_dir or sysconfig.get_path("purelib")
             find = importlib.machinery.PathFinder.find_spec
             self._absent = {name for name in needed if find(name, [packages]) is None}
             there = needed - self._absent

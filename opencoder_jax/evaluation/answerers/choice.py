@@ -1,8 +1,9 @@
 """Which answerer a model's address means, and whether it is asked or continues text."""
 
+import dataclasses
 from pathlib import Path
 
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.evaluation.answerers.answerer import Answerer
 from opencoder_jax.evaluation.answerers.local import LocalModel
 from opencoder_jax.formats.huggingface_tokenizer import HuggingFaceTokenizer
@@ -14,42 +15,60 @@ REFERENCE = "transformers:"
 _PROMPTINGS = ("auto", "base", "chat")
 
 
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """How a model is opened and kept busy; gin binds it.
+
+    Attributes:
+      step: of the checkpoint; None: the newest.
+      batch_size: answers side by side in this process.
+      dtype: `float32` or `bfloat16`; None: what the model computes with.
+      model_name: of the endpoint's model; None: the only one that it has.
+      parallel: requests to an endpoint at one time.
+      api_key_variable: environment variable that holds the endpoint's key.
+    """
+
+    step: int | None = None
+    batch_size: int = 16
+    dtype: str | None = None
+    model_name: str | None = None
+    parallel: int = 8
+    api_key_variable: str = "OPENAI_API_KEY"
+
+    def __post_init__(self) -> None:
+        require_at_least(1, batch_size=self.batch_size, parallel=self.parallel)
+
+
 def is_endpoint(model: str) -> bool:
     """Whether the address is a server's."""
     return model.startswith(("http://", "https://"))
 
 
-def open_answerer(
-    model: str,
-    *,
-    step: int | None,
-    batch_size: int,
-    dtype: str | None,
-    model_name: str | None,
-    parallel: int,
-    api_key_variable: str,
-) -> Answerer:
+def open_answerer(model: str, settings: ModelSettings) -> Answerer:
     """Opens who answers.
 
     Raises:
-      InputError: there is no model, or no server, or a flag is of the other kind.
+      InputError: there is no model, or no server, or a setting is for another kind of model.
     """
-    if (is_endpoint(model) or model.startswith(REFERENCE)) and (step, dtype) != (None, None):
+    ours = not is_endpoint(model) and not model.startswith(REFERENCE)
+    if not ours and (settings.step, settings.dtype) != (None, None):
         raise InputError(f"{model}: step and dtype are for models in this process")
     if is_endpoint(model):
         from opencoder_jax.evaluation.answerers.endpoint import open_endpoint
 
-        return open_endpoint(model, model_name, parallel, api_key_variable)
-    if model_name is not None:
-        raise InputError(f"model_name={model_name}: only an endpoint has named models")
+        return open_endpoint(
+            model, settings.model_name, settings.parallel, settings.api_key_variable
+        )
+    if settings.model_name is not None:
+        raise InputError(f"model_name={settings.model_name}: only an endpoint has named models")
     if model.startswith(REFERENCE):
         from opencoder_jax.evaluation.answerers.reference import open_reference
 
         return open_reference(model.removeprefix(REFERENCE))
     title = Path(model).resolve().name
-    loaded = load_model(model, step=step)
+    loaded = load_model(model, step=settings.step)
     title = f"{title}, step {loaded.step}" if loaded.step else title
-    return LocalModel(loaded, title, batch_size, dtype)
+    return LocalModel(loaded, title, settings.batch_size, settings.dtype)
 
 
 def as_chat(model: str, prompting: str) -> bool:

@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,8 +10,10 @@ import pytest
 
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluate import evaluate
+from opencoder_jax.evaluation.answerers.choice import ModelSettings
 from opencoder_jax.evaluation.bits_per_byte import BitsPerByte
 from opencoder_jax.evaluation.humaneval_problems import load_problems
+from opencoder_jax.evaluation.run_settings import RunSettings
 from opencoder_jax.evaluation.samples import Samples
 from opencoder_jax.evaluation.task_names import gin_flags
 from opencoder_jax.formats.document import Document, encode_document
@@ -119,8 +123,9 @@ def test_a_benchmark_leaves_answers_a_page_and_what_training_data_share(model_di
     seen = Document(id="0" * 32, text=problem.prompt, repo="r", path="seen.py")
     write_shard(corpus / shard_name("documents", 0, 1), [encode_document(seen)])
     write_manifest(corpus, job="refinecode", config={}, inputs={}, counts={})
-    settings = {"limit": 2, "max_new_tokens": 2, "training_data": str(corpus)}
-    results = evaluate(str(model_dir), [benchmark("humaneval")], **settings)
+    run = RunSettings(limit=2, max_new_tokens=2)
+    task = benchmark("humaneval")
+    results = evaluate(str(model_dir), [task], run, training_data=str(corpus))
     folder = model_dir / "evaluation"
     assert results["humaneval"]["problems"] == 2
     assert len((folder / "humaneval" / "samples.jsonl").read_text().splitlines()) == 2
@@ -129,18 +134,16 @@ def test_a_benchmark_leaves_answers_a_page_and_what_training_data_share(model_di
     assert found["problems"]["HumanEval/1"]["example"] == "r/seen.py"
     assert "overlaps: 1 of 2" in capsys.readouterr().out
     # Done: nothing is asked again, and the manifest of it holds.
-    assert evaluate(str(model_dir), [benchmark("humaneval")], **settings) == results
+    assert evaluate(str(model_dir), [task], run, training_data=str(corpus)) == results
     with pytest.raises(ManifestError, match="max_new_tokens"):
-        evaluate(str(model_dir), [benchmark("humaneval")], limit=2, max_new_tokens=3)
+        evaluate(str(model_dir), [task], RunSettings(limit=2, max_new_tokens=3))
 
 
 def test_an_endpoint_or_settings_of_the_other_kind_are_refused(model_dir):
     with pytest.raises(InputError, match="output_dir"):
         evaluate("http://localhost:1/v1", [SAMPLES])
     with pytest.raises(InputError, match="only an endpoint"):
-        evaluate(model_dir, [SAMPLES], model_name="x")
-    with pytest.raises(InputError, match="expected numbers"):
-        evaluate(model_dir, [SAMPLES], k="one")
+        evaluate(model_dir, [SAMPLES], model_settings=ModelSettings(model_name="x"))
 
 
 def test_a_missing_packed_set_is_said_before_the_model_is_loaded(tmp_path):
@@ -171,3 +174,25 @@ def test_the_command_survives_a_kill_and_needs_no_tensorflow(model_dir):
     subprocess.run(command, check=True, timeout=120)
     for task in ("bits_per_byte", "samples"):
         read_manifest(model_dir / "evaluation" / task)
+
+
+@pytest.mark.parametrize(
+    "task", [["--tasks=humaneval,mbpp"], ["--gin_file=evaluate/demo.gin", "--gin.PACKED_DIR=p"]]
+)
+def test_every_setting_is_a_flag_of_the_command(task):
+    values = {"prompting": "chat", "output_dir": "out", "training_data": "a,b"}
+    for cls in (RunSettings, ModelSettings):
+        for field in dataclasses.fields(cls):
+            kind = getattr(field.type, "__name__", str(field.type)).split(" |")[0]
+            values[field.name] = {"bool": True, "int": 3, "float": 0.5, "str": "x"}[kind]
+    given = [
+        f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items()
+    ]
+    command = [sys.executable, "-m", "opencoder_jax.evaluate", *task, *given, "--model=x"]
+
+    shown = subprocess.run([*command, "--dry_run"], capture_output=True, text=True, check=True)
+
+    values["ALLOW_UNISOLATED"] = values.pop("allow_unisolated")
+    for name, value in values.items():
+        line = rf"^(\S+\.)?{name} = {re.escape(repr(value))}$"
+        assert re.search(line, shown.stdout, re.MULTILINE), name

@@ -10,8 +10,9 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.answerers.answerer import AnswerSettings, Completion
 from opencoder_jax.evaluation.benchmark import Benchmark, Case, Problem, Program, Question
 from opencoder_jax.evaluation.data_files import DataFolder
-from opencoder_jax.evaluation.harness import ANSWERS_NAME, SAMPLES_NAME, CodeTask, RunSettings
+from opencoder_jax.evaluation.harness import ANSWERS_NAME, SAMPLES_NAME, CodeTask
 from opencoder_jax.evaluation.judging import same_output
+from opencoder_jax.evaluation.run_settings import RunSettings
 from opencoder_jax.sandbox import Limits
 from tests.isolation import require_isolation
 
@@ -117,7 +118,11 @@ def test_a_chat_model_is_asked_with_the_instruction() -> None:
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(InputError, match="k="):
-        RunSettings(ks=(1, 10))
+        RunSettings(k="1,10")
+    with pytest.raises(InputError, match="k='one': expected numbers"):
+        RunSettings(k="one")
+    with pytest.raises(InputError, match="top_p=0"):
+        RunSettings(top_p=0)
     with pytest.raises(InputError, match="equal answers"):
         RunSettings(samples=2)
     with pytest.raises(InputError, match="limit is 0"):

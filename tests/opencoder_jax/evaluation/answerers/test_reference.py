@@ -4,7 +4,7 @@ import pytest
 
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.answerers.answerer import AnswerSettings
-from opencoder_jax.evaluation.answerers.choice import as_chat, open_answerer
+from opencoder_jax.evaluation.answerers.choice import ModelSettings, as_chat, open_answerer
 from opencoder_jax.evaluation.benchmark import Question
 from tests.opencoder_jax.huggingface import smollm2
 
@@ -12,14 +12,6 @@ QUESTIONS = [
     Question(messages=(("user", "Write a Python function that adds two numbers."),)),
     Question(text="def fibonacci(n):\n", stop=("\ndef", "\n\n")),
 ]
-NOBODY = {
-    "step": None,
-    "batch_size": 2,
-    "dtype": None,
-    "model_name": None,
-    "parallel": 1,
-    "api_key_variable": "",
-}
 
 
 @pytest.mark.slow
@@ -29,7 +21,7 @@ def test_smollm2_answers_as_transformers_has_it() -> None:
     settings = AnswerSettings(max_new_tokens=24)
     found = []
     for address, dtype in ((f"transformers:{folder}", None), (folder, "float32")):
-        answerer = open_answerer(address, **NOBODY | {"dtype": dtype})
+        answerer = open_answerer(address, ModelSettings(batch_size=2, dtype=dtype))
         found.append([row[0] for _, row in sorted(answerer.complete(QUESTIONS, settings))])
     reference, ours = found
     assert [c.text for c in ours] == [c.text for c in reference]
@@ -38,7 +30,7 @@ def test_smollm2_answers_as_transformers_has_it() -> None:
 
 def test_what_is_no_model_or_of_another_kind_is_told(tmp_path) -> None:
     with pytest.raises(InputError, match="step and dtype are for models in this process"):
-        open_answerer("http://localhost:1/v1", **NOBODY | {"step": 3})
+        open_answerer("http://localhost:1/v1", ModelSettings(step=3))
     with pytest.raises(InputError, match="expected auto, base, chat"):
         as_chat("x", "loud")
     with pytest.raises(InputError, match="--prompting=chat or --prompting=base"):

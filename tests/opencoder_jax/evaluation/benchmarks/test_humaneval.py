@@ -6,7 +6,8 @@ import pytest
 
 from opencoder_jax.evaluation.answerers.local import LocalModel
 from opencoder_jax.evaluation.data_files import DataFolder
-from opencoder_jax.evaluation.harness import SAMPLES_NAME, CodeTask, RunSettings
+from opencoder_jax.evaluation.harness import SAMPLES_NAME, CodeTask
+from opencoder_jax.evaluation.run_settings import RunSettings
 from opencoder_jax.sandbox import Limits, Sandbox
 from tests.isolation import require_isolation
 from tests.opencoder_jax.evaluation.task_of_gin import benchmark
