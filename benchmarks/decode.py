@@ -34,9 +34,9 @@ PROMPT_TOKENS = 64
 
 def ours(folder: str, weights: str, slots: str) -> None:
     """The worker of our own engine."""
-    from opencoder_jax.host_memory import keep_heap
+    from opencoder_jax.decoding.native import prepare_process
 
-    keep_heap()
+    prepare_process()
     from opencoder_jax.decoding.engine import Engine, EngineConfig
     from opencoder_jax.decoding.requests import Event, Request
     from opencoder_jax.decoding.sampling import SamplingSettings

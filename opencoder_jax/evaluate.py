@@ -21,6 +21,7 @@ from rich.table import Table
 
 from opencoder_jax import configuration
 from opencoder_jax.compare import write_page
+from opencoder_jax.decoding.native import prepare_process
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.answerers.answerer import Answerer
 from opencoder_jax.evaluation.answerers.choice import (
@@ -38,7 +39,6 @@ from opencoder_jax.evaluation.task import Task
 from opencoder_jax.evaluation.task_names import TASKS_HELP, gin_flags
 from opencoder_jax.formats.manifest import already_done, write_json, write_manifest
 from opencoder_jax.formats.staging import resumable_folder
-from opencoder_jax.host_memory import keep_heap
 from opencoder_jax.report.comparison import CONTAMINATION_NAME, read_evaluated, read_json
 from opencoder_jax.timing import timed
 
@@ -201,7 +201,7 @@ _PLAIN_FLAGS = {
 }
 
 if __name__ == "__main__":
-    keep_heap()
+    prepare_process()
     sys.exit(
         configuration.main(
             evaluate,

@@ -9,10 +9,10 @@ import sys
 from opencoder_jax import configuration
 from opencoder_jax.decoding.engine import EngineConfig
 from opencoder_jax.decoding.generation import generate as continue_prompts
+from opencoder_jax.decoding.native import prepare_process
 from opencoder_jax.decoding.sampling import SamplingSettings
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.formats.chat import encode_prompt
-from opencoder_jax.host_memory import keep_heap
 from opencoder_jax.model.loading import load_model
 
 
@@ -48,5 +48,5 @@ def generate(
 
 
 if __name__ == "__main__":
-    keep_heap()
+    prepare_process()
     sys.exit(configuration.main(generate, default_gin_files=["generate/greedy.gin"]))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from opencoder_jax import configuration
 from opencoder_jax.decoding.engine import Engine, EngineConfig
+from opencoder_jax.decoding.native import prepare_process
 from opencoder_jax.errors import InputError, require_at_least, require_positive
-from opencoder_jax.host_memory import keep_heap
 from opencoder_jax.model.loading import load_model
 from opencoder_jax.serve import http_server
 from opencoder_jax.serve.app import Limits, make_app
@@ -138,7 +138,7 @@ _PLAIN_FLAGS = (
 )
 
 if __name__ == "__main__":
-    keep_heap()
+    prepare_process()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.exit(
         configuration.main(

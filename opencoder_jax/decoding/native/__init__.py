@@ -21,6 +21,8 @@ from pathlib import Path
 
 import jax
 
+from opencoder_jax.host_memory import keep_heap
+
 _FOLDER = Path(__file__).parent
 _SOURCE = _FOLDER / "kernels.cc"
 _FLAGS = ("-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
@@ -42,6 +44,17 @@ def available() -> bool:
         handler = jax.ffi.pycapsule(getattr(library, symbol))
         jax.ffi.register_ffi_target(name, handler, platform="cpu")
     return True
+
+
+def prepare_process() -> None:
+    """Sets a process up for decoding on a CPU; to be called before JAX looks for devices.
+
+    The heap is kept (`host_memory`). And JAX runs programs in the thread that calls them: handed to
+    threads of its own, which have to be woken while the kernels' spin on every processor, a step
+    takes a twelfth longer. Other threads go on meanwhile. Accelerators are not concerned.
+    """
+    keep_heap()
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 class _UnavailableError(Exception):

@@ -152,23 +152,19 @@ ffi::Error LinearImpl(ffi::AnyBuffer x, ffi::AnyBuffer values, ffi::AnyBuffer sc
 // ---------------------------------------------------------------------------------------
 // Attention over the cache: [slots, length, heads, depth], with int8 a scale a token and head.
 
-// Scores of sixteen keys, of which `count` exist, so far apart: q k^T.
+// Scores of sixteen keys, so far apart: q k^T. How many are read is fixed, for the sums have to
+// stay in registers; where fewer exist, the numbers of the others are for the caller to replace.
 template <typename C>
-inline Floats Scores(const float* q, const C* k, int64_t count, int64_t stride, int64_t depth) {
+inline Floats Scores(const float* q, const C* k, int64_t stride, int64_t depth) {
   Floats sums[kLanes] = {};
-  const int some = static_cast<int>(std::min<int64_t>(kLanes, count));
   int64_t d = 0;
   for (; d + kLanes <= depth; d += kLanes) {
     const Floats part = Load(q + d);
-    if (some == kLanes) {
-      for (int t = 0; t < kLanes; ++t) sums[t] += part * Load(k + t * stride + d);
-    } else {
-      for (int t = 0; t < some; ++t) sums[t] += part * Load(k + t * stride + d);
-    }
+    for (int t = 0; t < kLanes; ++t) sums[t] += part * Load(k + t * stride + d);
   }
   Floats result = Sums<kLanes>(sums);
   for (; d < depth; ++d) {
-    for (int t = 0; t < some; ++t) result[t] += q[d] * Widen(k[t * stride + d]);
+    for (int t = 0; t < kLanes; ++t) result[t] += q[d] * Widen(k[t * stride + d]);
   }
   return result;
 }
@@ -185,6 +181,15 @@ inline void Mix(const float* weights, const C* v, int64_t count, int64_t stride,
   }
 }
 
+// Asks for `count` vectors of keys or values.
+template <typename C>
+inline void PrefetchRows(const C* rows, int64_t count, int64_t stride, int64_t depth) {
+  for (int64_t t = 0; t < count; ++t) {
+    const char* row = reinterpret_cast<const char*>(rows + t * stride);
+    for (int64_t byte = 0; byte < depth * int64_t{sizeof(C)}; byte += 64) __builtin_prefetch(row + byte);
+  }
+}
+
 // Attention of one row's query heads of one key head, over its slot up to its position. A
 // position's keys lie `heads` vectors before the next one's, and its scales `heads` numbers.
 template <typename C>
@@ -198,7 +203,13 @@ void Attend(const float* q, const C* k, const C* v, const float* ks, const float
   for (int64_t g = 0; g < group; ++g) {
     Floats highest = Floats{} - INFINITY;
     for (int64_t t = 0; t < padded; t += kLanes) {
-      Floats found = Scores(q + g * depth, k + t * stride, count - t, stride, depth) * factor;
+      if (g == 0) {
+        // The processor does not foresee them, for other heads' lie between.
+        PrefetchRows(v + t * stride, std::min<int64_t>(kLanes, count - t), stride, depth);
+        PrefetchRows(k + (t + 2 * kLanes) * stride,
+                     std::min<int64_t>(kLanes, count - t - 2 * kLanes), stride, depth);
+      }
+      Floats found = Scores(q + g * depth, k + t * stride, stride, depth) * factor;
       for (int64_t i = 0; ks && i < std::min<int64_t>(kLanes, count - t); ++i) found[i] *= ks[(t + i) * heads];
       for (int64_t i = std::max<int64_t>(0, count - t); i < kLanes; ++i) found[i] = -INFINITY;
       highest = found > highest ? found : highest;
@@ -333,16 +344,21 @@ class Decoder {
         layer.cache.StoreAt<decltype(type)>(at, head + group_ * h, head + (group_ + 1) * h);
       });
     });
-    Team::Get().Run(static_cast<int>(count * K), [&](int item) {
-      const Row& row = rows_[item / K];
-      const int64_t head = item % K, from = layer.cache.At(row.slot, 0, head);
+    // Query heads of one key head go together, unless there are too few for all members.
+    const int64_t together = count * K < 4 * Team::Get().members() ? 1 : group_;
+    const int64_t items = K * group_ / together;
+    Team::Get().Run(static_cast<int>(count * items), [&](int item) {
+      const Row& row = rows_[item / items];
+      const int64_t query = item % items * together, head = query / group_;
       thread_local std::vector<float> result;
-      result.resize(group_ * h);
+      result.resize(together * h);
       layer.cache.WithType([&](auto type) {
-        layer.cache.AttendTo<decltype(type)>(from, fused_[item / K] + head * per_head,
-                                             row.position + 1, group_, result.data());
+        layer.cache.AttendTo<decltype(type)>(
+            layer.cache.At(row.slot, 0, head),
+            fused_[item / items] + head * per_head + query % group_ * h, row.position + 1, together,
+            result.data());
       });
-      mixed_.Put(item / K, head * group_ * h, result.data(), group_ * h);
+      mixed_.Put(item / items, query * h, result.data(), together * h);
     });
     AddProduct(layer.attention_out, mixed_);
 
@@ -454,7 +470,8 @@ ffi::Error LayersImpl(ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::S32> slots,
     if (!active.typed_data()[m]) continue;
     const int64_t slot = slots.typed_data()[m], position = positions.typed_data()[m];
     const Cache& cache = layers[0].cache;
-    if (slot < 0 || slot >= cache.slots || position < 0 || position >= cache.length) {
+    // Keys are read by sixteen.
+    if (slot < 0 || slot >= cache.slots || position < 0 || position + kLanes > cache.length) {
       return ffi::Error::InvalidArgument("layers: a row lies outside of the cache");
     }
     rows.push_back({slot, position, sin.typed_data() + m * half, cos.typed_data() + m * half,

@@ -27,13 +27,19 @@ struct BFloat16 {
 
 inline Floats Load(const float* p) { return *reinterpret_cast<const LooseFloats*>(p); }
 
+// Of the next two GCC 12 takes the general forms apart.
 inline Floats Load(const BFloat16* p) {
+#if defined(__AVX512F__)
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+#else
   const Halves halves = *reinterpret_cast<const LooseHalves*>(p);
   return reinterpret_cast<Floats>(__builtin_convertvector(halves, Words) << 16);
+#endif
 }
 
 inline Floats Load(const int8_t* p) {
-#if defined(__AVX512F__)  // GCC 12 takes the general form apart into scalars.
+#if defined(__AVX512F__)
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return reinterpret_cast<Floats>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
 #else

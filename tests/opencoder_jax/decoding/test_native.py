@@ -1,6 +1,8 @@
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -88,3 +90,45 @@ def test_what_was_compiled_is_kept_for_the_next_start(tmp_path):
     made = library.stat().st_mtime_ns
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
     assert library.stat().st_mtime_ns == made
+
+
+READY = """
+import jax, jax.numpy as jnp
+from opencoder_jax.decoding.native import prepare_process
+prepare_process()
+work = jax.jit(lambda x: jax.lax.fori_loop(0, 60, lambda _, y: jnp.tanh(y @ y), x))
+print(work(jnp.ones((500, 500))).is_ready())
+"""
+
+
+def test_programs_run_in_the_thread_that_calls_them():
+    done = subprocess.run([sys.executable, "-c", READY], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+PARTS = """
+#include "team.h"
+#include <cstdio>
+#include <vector>
+int main() {
+  long wrong = 0;
+  for (int round = 0; round < 100000; ++round) {
+    std::vector<std::atomic<int>> times(1 + round % 41);
+    Team::Get().Run(times.size(), [&](int part) { times[part].fetch_add(1); });
+    for (const auto& count : times) wrong += count.load() != 1;
+  }
+  std::printf("%ld", wrong);
+}
+"""
+
+
+@needs_compiler
+def test_each_part_is_done_once_also_with_more_threads_than_processors(tmp_path):
+    source, program = tmp_path / "parts.cc", tmp_path / "parts"
+    source.write_text(PARTS)
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    flags = ["-std=c++20", "-O2", "-pthread", "-I", str(Path(native.__file__).parent)]
+    subprocess.run([compiler, *flags, str(source), "-o", str(program)], check=True)
+    environment = os.environ | {"OPENCODER_JAX_DECODING_THREADS": "7"}
+    done = subprocess.run([str(program)], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "0"), done.stderr
