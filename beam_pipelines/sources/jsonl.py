@@ -12,13 +12,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from beam_pipelines.json_object import parse_object
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.compression import compression_of, unpacked
 from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
 from beam_pipelines.sources.entry import RawFile
 from beam_pipelines.sources.fields import BadRecordError, Fields, bad_record_file, lacking, raw_file
 from opencoder_jax.errors import InputError
+from opencoder_jax.formats.json_object import parse_object
 
 _PROVENANCE = "jsonl"
 _RANGE_BYTES = 1 << 26

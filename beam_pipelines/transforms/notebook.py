@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from beam_pipelines.json_object import parse_object
+from opencoder_jax.formats.json_object import parse_object
 
 TEXT, CODE, OUTPUT = "<jupyter_text>", "<jupyter_code>", "<jupyter_output>"
 _MARKER_OF_CELL = {"markdown": TEXT, "heading": TEXT, "code": CODE}

@@ -6,13 +6,11 @@ text. Without a limit an answer may fill the context. Next: `app`.
 """
 
 import dataclasses
-import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
 from opencoder_jax.decoding.requests import Request
-from opencoder_jax.serve import schemas
+from opencoder_jax.serve import envelope, schemas
 from opencoder_jax.serve.choices import Choice, Placed, chat_logprobs
 from opencoder_jax.serve.runner import EngineRunner, Job
 from opencoder_jax.serve.served import Served
@@ -26,10 +24,9 @@ class Chat:
     request: schemas.ChatRequest
     prompt: list[int]
     job: Job
-    identity: str = dataclasses.field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
-    created: int = dataclasses.field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
+        self._envelope = envelope.Envelope("chatcmpl", self.served.name)
         common = self.request.common
         self._wants_logprobs = common.settings.logprobs is not None
         self._texts = [
@@ -39,12 +36,7 @@ class Chat:
 
     def usage(self) -> dict[str, int]:
         """Counts of tokens."""
-        prompt, completion = len(self.prompt), sum(text.tokens for text in self._texts)
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        }
+        return envelope.usage(len(self.prompt), sum(text.tokens for text in self._texts))
 
     async def answer(self) -> dict[str, Any]:
         """The whole answer."""
@@ -65,7 +57,7 @@ class Chat:
             }
             for index, text in enumerate(texts)
         ]
-        return self._body("chat.completion", choices) | {"usage": self.usage()}
+        return self._envelope.around("chat.completion", choices) | {"usage": self.usage()}
 
     async def stream(self) -> AsyncIterator[dict[str, Any] | None]:
         """The answer in parts, the first of each choice with the role; None: nothing yet."""
@@ -84,7 +76,7 @@ class Chat:
             if reason := self._texts[index].finish_reason:
                 yield self._part(index, {}, None, reason) | empty
         if include_usage:
-            yield self._body("chat.completion.chunk", []) | {"usage": self.usage()}
+            yield self._envelope.around("chat.completion.chunk", []) | {"usage": self.usage()}
 
     def _logprobs(self, placed: list[Placed]) -> dict[str, Any] | None:
         return chat_logprobs(placed, self.served.names) if self._wants_logprobs else None
@@ -97,16 +89,7 @@ class Chat:
         reason: str | None,
     ) -> dict[str, Any]:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
-        return self._body("chat.completion.chunk", [choice])
-
-    def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "id": self.identity,
-            "object": kind,
-            "created": self.created,
-            "model": self.served.name,
-            "choices": choices,
-        }
+        return self._envelope.around("chat.completion.chunk", [choice])
 
 
 async def begin(served: Served, runner: EngineRunner, body: dict[str, Any]) -> Chat:

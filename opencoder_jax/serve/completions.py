@@ -7,13 +7,11 @@ harnesses score given continuations. Next: `chat`, the same for conversations.
 """
 
 import dataclasses
-import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
 from opencoder_jax.decoding.requests import Event, Request
-from opencoder_jax.serve import schemas
+from opencoder_jax.serve import envelope, schemas
 from opencoder_jax.serve.api_error import bad_request
 from opencoder_jax.serve.choices import Choice, Placed, completion_logprobs
 from opencoder_jax.serve.runner import EngineRunner, Job
@@ -34,10 +32,9 @@ class Completion:
     request: schemas.CompletionRequest
     prompts: list[list[int]]
     job: Job
-    identity: str = dataclasses.field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex}")
-    created: int = dataclasses.field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
+        self._envelope = envelope.Envelope("cmpl", self.served.name)
         request = self.request
         self._wants_logprobs = request.common.settings.logprobs is not None
         # The best are found by their log-probabilities.
@@ -59,11 +56,7 @@ class Completion:
         """Counts of tokens; those of texts that were made and not given too."""
         prompt = sum(map(len, self.prompts))
         completion = 0 if self.scores_only else sum(text.tokens for text in self._texts)
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        }
+        return envelope.usage(prompt, completion)
 
     @property
     def scores_only(self) -> bool:
@@ -85,7 +78,7 @@ class Completion:
             logprobs = self._logprobs(number, placed[number])
             reason = self._texts[number].finish_reason
             choices.append(self._choice(index, texts[number], logprobs, reason))
-        return self._body(choices) | {"usage": self.usage()}
+        return self._around(choices) | {"usage": self.usage()}
 
     async def stream(self) -> AsyncIterator[dict[str, Any] | None]:
         """The answer in parts; None: nothing to tell yet."""
@@ -100,9 +93,9 @@ class Completion:
             reason = self._texts[number].finish_reason
             if text or placed or reason:
                 logprobs = self._logprobs(number, placed)
-                yield self._body([self._choice(number, text, logprobs, reason)]) | empty
+                yield self._around([self._choice(number, text, logprobs, reason)]) | empty
         if include_usage:
-            yield self._body([]) | {"usage": self.usage()}
+            yield self._around([]) | {"usage": self.usage()}
 
     def _take(self, number: int, event: Event) -> tuple[str, list[Placed]]:
         """News of a text, its prompt before it where it is given back."""
@@ -148,14 +141,8 @@ class Completion:
     ) -> dict[str, Any]:
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
 
-    def _body(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "id": self.identity,
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.served.name,
-            "choices": choices,
-        }
+    def _around(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return self._envelope.around("text_completion", choices)
 
 
 async def begin(served: Served, runner: EngineRunner, body: dict[str, Any]) -> Completion:

@@ -1,26 +1,17 @@
-"""JSON of strangers, and the fields of an object with their types and bounds.
+"""Bodies of requests, and the fields of an object with their types and bounds.
 
 Every field of a request is taken by name, once; whatever is then left is a field that nobody
 knows, and refused: a mistyped `temperature` would otherwise be one of 1. Next: `schemas`.
 """
 
-import json
 import math
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from opencoder_jax.formats.json_object import json_type, parse_object
 from opencoder_jax.serve.api_error import bad_request
 
 _SHOWN = 60
-# A boolean is an int to Python.
-_TYPES: tuple[tuple[type, str], ...] = (
-    (bool, "a boolean"),
-    (int, "an integer"),
-    (float, "a number"),
-    (str, "a string"),
-    (list, "an array"),
-    (dict, "an object"),
-)
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -29,31 +20,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     Raises:
       ApiError: it is no JSON object in UTF-8.
     """
-    try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise bad_request(f"the body is not valid UTF-8: {error}") from error
-    except RecursionError as error:
-        raise bad_request("the body is not usable JSON: it is nested too deep") from error
-    except ValueError as error:
-        raise bad_request(f"the body is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise bad_request(f"the body has to be a JSON object, not {json_type(value)}")
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def json_type(value: object) -> str:
-    """What JSON calls it."""
-    if value is None:
-        return "null"
-    for kind, name in _TYPES:
-        if isinstance(value, kind):
-            return name
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    return parse_object(body, lambda message: bad_request(f"the body: {message}"), finite=True)
 
 
 def check_text(text: str, name: str) -> str:

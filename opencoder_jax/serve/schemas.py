@@ -11,8 +11,9 @@ import secrets
 from typing import Any
 
 from opencoder_jax.decoding.sampling import MAX_ALTERNATIVES, SamplingSettings
+from opencoder_jax.formats.json_object import json_type
 from opencoder_jax.serve.api_error import bad_request
-from opencoder_jax.serve.fields import Fields, check_text, json_type
+from opencoder_jax.serve.fields import Fields, check_text
 
 # OpenAI takes 4, vLLM any; each is looked for at every token.
 MAX_STOPS = 16

@@ -94,7 +94,7 @@ def test_runs_of_the_same_notebook_are_the_same_text() -> None:
         (b"\xff\xfe{", "no UTF-8"),
         (b"{", "no JSON"),
         (b'{"a":' * 100_000, "nested too deeply"),
-        (b"[]", "expected a JSON object, got list"),
+        (b"[]", "expected a JSON object, got an array"),
         (b"{}", "nbformat is None"),
         (b'{"nbformat": 9, "cells": []}', "nbformat is 9"),
         (b'{"nbformat": 4, "cells": 3}', "`cells` is no list"),
