@@ -23,7 +23,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from opencoder_jax.decoding import native, programs
 from opencoder_jax.decoding.cache import CACHES, make_cache
@@ -111,9 +111,7 @@ class Engine:
         self._layout = Layout(c.replace(dtype=dtype), kernels, shards)
         stack = kernels == "native"
         self._weights = make_weights(c, model.params, config.weights or dtype, mesh, stack=stack)
-        cache = make_cache(c, config.slots, self.length, config.cache or dtype, stack=stack)
-        if mesh:
-            cache = jax.tree.map(lambda x: jax.device_put(x, _heads_apart(mesh, x)), cache)
+        cache = make_cache(c, config.slots, self.length, config.cache or dtype, mesh, stack=stack)
         self._state = programs.make_state(cache, config.slots, c.vocab_size)
         self._eos_array = jnp.asarray(model.eos_ids or (_NO_TOKEN,), jnp.int32)
         self._slots = [Slot() for _ in range(config.slots)]
@@ -307,8 +305,3 @@ def _choose_kernels(kernels: str, mesh: Mesh | None) -> str:
     if kernels == "auto":
         return "native" if possible and native.available() else "xla"
     return kernels
-
-
-def _heads_apart(mesh: Mesh, array: jax.Array) -> NamedSharding:
-    axes = (None, None, TENSOR) if array.size else ()
-    return NamedSharding(mesh, PartitionSpec(*axes))

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from opencoder_jax.decoding.cache import Cache, LayerCache, Rows, attend
+from opencoder_jax.decoding.attention import attend
+from opencoder_jax.decoding.cache import Cache, LayerCache, Rows
 from opencoder_jax.decoding.products import multiply
 from opencoder_jax.decoding.weights import DecoderWeights, LayerWeights
 from opencoder_jax.model.config import TransformerConfig
@@ -57,7 +58,7 @@ def forward(
     """
     c = layout.config
     by = rotation(rows.positions[:, None], c.head_dim, c.rope_theta)
-    x_RD = weights.embedding[tokens_R].astype(jnp.float32)
+    x_RD = weights.embedding[tokens_R][:, : c.emb_dim].astype(jnp.float32)
     if layout.kernels == "native":
         return _native_layers(layout, weights, cache, x_RD, rows, by)
     new_cache = []

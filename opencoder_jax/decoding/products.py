@@ -48,7 +48,7 @@ def multiply(
 
     Args:
       x_RD: inputs.
-      matrix: weights.
+      matrix: weights; with `xla` they may have more columns, of zeros.
       active_R: rows whose result somebody reads.
       dtype: what inputs are rounded to before.
       kernels: one of `KERNELS`.
@@ -57,6 +57,7 @@ def multiply(
     if kernels == "native":
         out = jax.ShapeDtypeStruct((x_RD.shape[0], matrix.values.shape[0]), jnp.float32)
         return jax.ffi.ffi_call("opencoder_linear", out)(x_RD, *matrix, active_R)
+    x_RD = jnp.pad(x_RD, ((0, 0), (0, matrix.values.shape[1] - x_RD.shape[1])))
     product_RN = jnp.einsum(
         "RD,ND->RN", x_RD, matrix.values.astype(dtype), preferred_element_type=jnp.float32
     )

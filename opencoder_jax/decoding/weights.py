@@ -21,6 +21,9 @@ from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.transformer import Params
 
 TENSOR = "tensor"
+# A TPU's vector registers: of an array whose last dimension is no multiple, its compiler would
+# rather have the last but one there, and turn the whole around where rows of it are read.
+LANES = 128
 
 
 class LayerWeights(NamedTuple):
@@ -47,10 +50,10 @@ class DecoderWeights(NamedTuple):
     """A whole model.
 
     Attributes:
-      embedding: [V, D].
+      embedding: [V, D]; D padded with zeros to a multiple of 128, but not for native kernels.
       layers: from the first to the last; of one that is stacked, arrays have an axis L before.
       final_norm: scale, [D].
-      unembedding: [V, D].
+      unembedding: [V, D]; the embedding itself where they are one.
     """
 
     embedding: Float[Array, "V D"]
@@ -88,6 +91,8 @@ def make_weights(
     embedding_VD = params["token_embedder"]["embedding"]
     table = "bfloat16" if weights == "int8" else weights
     embedding = embedding_VD.astype(table)
+    if not stack:
+        embedding = jnp.pad(embedding, ((0, 0), (0, -config.emb_dim % LANES)))
     if not config.tie_embeddings:
         unembedding = make_matrix(params["unembedding"]["kernel"].T, weights)
     elif weights == "int8":
@@ -95,7 +100,7 @@ def make_weights(
     else:  # The very array: it is the largest of a small model.
         unembedding = Matrix(embedding, jnp.zeros(0, jnp.float32))
     return DecoderWeights(
-        embedding=put(embedding),
+        embedding=put(embedding, TENSOR, None),
         layers=_stacked(layers) if stack else layers,
         final_norm=put(params["final_norm"]["scale"].astype(jnp.float32)),
         unembedding=put.rows(unembedding),

@@ -100,6 +100,9 @@ def _read_of(module: Module, inner: Computation, value: Instruction) -> int:
             read += _read_of(module, inner, user)
         elif user.opcode == "fusion":
             nested = module.computations[user.called()[0]]
+            if _is_view(nested):
+                read += _read_of(module, inner, user)
+                continue
             parameters = _parameters(nested)
             read += sum(
                 _read_of(module, nested, parameters[number])
@@ -113,6 +116,11 @@ def _read_of(module: Module, inner: Computation, value: Instruction) -> int:
         elif user.opcode != "tuple" and _ENDS not in user.attributes:
             return whole
     return min(read, whole)
+
+
+def _is_view(inner: Computation) -> bool:
+    """Whether a fusion only gives its operand another shape or order, for what reads it."""
+    return all(i.opcode in (*_VIEWS, "parameter") for i in inner)
 
 
 def _updated(module: Module, inner: Computation, producer: Instruction) -> int | None:
