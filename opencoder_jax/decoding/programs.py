@@ -138,7 +138,7 @@ def extend(
     scores = None
     if score:
         logits_SV = project_to_vocab(layout, weights, hidden_SD, active_S)
-        scores = sampling.logprobs(logits_SV, targets_S, active_S)
+        scores = sampling.logprobs(logits_SV, targets_S, active_S, layout.shards)
     return state._replace(cache=cache), scores
 
 
@@ -185,9 +185,10 @@ def decode(
       asked_R: rows that count; of them, those go on whose text has not ended.
       eos_ids: tokens that end a text; padded with -1.
     """
+    slots_R = jnp.asarray(slots_R)
     rows_of = jax.tree.map(lambda x: x[slots_R], state._replace(cache=()))
     active_R = asked_R & rows_of.running
-    rows = Rows(jnp.asarray(slots_R), rows_of.positions, active_R)
+    rows = Rows(slots_R, rows_of.positions, active_R)
     hidden_RD, cache = forward(layout, weights, state.cache, rows_of.tokens, rows, one_slot=False)
     logits_RV = project_to_vocab(layout, weights, hidden_RD, active_R)
     settings = rows_of.settings._replace(
@@ -195,8 +196,12 @@ def decode(
         wants_logprobs=rows_of.settings.wants_logprobs & active_R,
     )
     uniform_R = jax.vmap(_uniform)(rows_of.keys, rows_of.generated)
-    chosen_R = sampling.choose(_penalized(logits_RV, settings, rows_of), settings, uniform_R)
-    added = Added(chosen_R, sampling.logprobs(logits_RV, chosen_R, settings.wants_logprobs))
+    penalized_RV = _penalized(logits_RV, settings, state, slots_R)
+    chosen_R = sampling.choose(penalized_RV, settings, uniform_R, layout.shards)
+    added = Added(
+        chosen_R,
+        sampling.logprobs(logits_RV, chosen_R, settings.wants_logprobs, layout.shards),
+    )
     generated_R = rows_of.generated + 1
     ended_R = jnp.isin(chosen_R, eos_ids) & rows_of.stops_at_eos
     # Rows that do not count are written nowhere.
@@ -217,7 +222,7 @@ def decode(
 
 
 def _penalized(
-    logits_RV: Float[Array, "R V"], settings: RowSettings, rows_of: State
+    logits_RV: Float[Array, "R V"], settings: RowSettings, state: State, slots_R: Array
 ) -> Float[Array, "R V"]:
     penalties = (
         (settings.repetition_penalty != 1)
@@ -226,7 +231,10 @@ def _penalized(
     )
     return jax.lax.cond(
         penalties.any(),
-        lambda: sampling.penalize(logits_RV, settings, rows_of.in_prompt, rows_of.counts),
+        # Rows are taken here, where they are read: they are as large as the logits.
+        lambda: sampling.penalize(
+            logits_RV, settings, state.in_prompt[slots_R], state.counts[slots_R]
+        ),
         lambda: logits_RV,
     )
 

@@ -3,7 +3,9 @@
 What is drawn for a row depends on its own key and the number of the token, never on which
 rows share its batch: one uniform number is looked up in the cumulative distribution. The
 costly parts are left out while no row asks for them. Thresholds are found by bisection on
-the numbers' bits, exact up to ties, for a sort of the vocabulary is slow everywhere.
+the numbers' bits, exact up to ties, for a sort of the vocabulary is slow everywhere. Where the
+vocabulary is shared out over devices, each sums up what it has: some numbers a row go around,
+the logits never.
 """
 
 import dataclasses
@@ -18,6 +20,11 @@ from opencoder_jax.errors import InputError, require_at_least
 
 MAX_ALTERNATIVES = 20
 _BLOCK = 256
+# Bits of a threshold that are found in one turn: each turn waits for all devices, so where there
+# are several it looks at 31 candidates.
+_BITS_OF_ONE, _BITS_OF_SEVERAL = 1, 5
+# Floats from 0 up are in the order of their bits, and those up to 1 have so many.
+_BITS = 30
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,7 +124,10 @@ def penalize(
 
 
 def choose(
-    logits_RV: Float[Array, "R V"], settings: RowSettings, uniform_R: Float[Array, "R"]
+    logits_RV: Float[Array, "R V"],
+    settings: RowSettings,
+    uniform_R: Float[Array, "R"],
+    shards: int = 1,
 ) -> Int[Array, "R"]:
     """A token for each row.
 
@@ -125,16 +135,20 @@ def choose(
       logits_RV: after penalties.
       settings: of each row; at temperature 0 the likeliest token is taken.
       uniform_R: a random number in [0, 1) for each row.
+      shards: devices that the vocabulary is shared out over.
     """
     greedy_R = jnp.argmax(logits_RV, axis=-1).astype(jnp.int32)
     drawn_R = _where_any(
-        settings.temperature > 0, lambda: _draw(logits_RV, settings, uniform_R), greedy_R
+        settings.temperature > 0, lambda: _draw(logits_RV, settings, uniform_R, shards), greedy_R
     )
     return jnp.where(settings.temperature > 0, drawn_R, greedy_R)
 
 
 def logprobs(
-    logits_RV: Float[Array, "R V"], chosen_R: Int[Array, "R"], wanted_R: Bool[Array, "R"]
+    logits_RV: Float[Array, "R V"],
+    chosen_R: Int[Array, "R"],
+    wanted_R: Bool[Array, "R"],
+    shards: int = 1,
 ) -> Logprobs:
     """Of the chosen tokens and the likeliest, computed where any row wants them."""
     R, A = logits_RV.shape[0], min(MAX_ALTERNATIVES, logits_RV.shape[1])
@@ -142,67 +156,95 @@ def logprobs(
     def compute() -> Logprobs:
         total_R1 = jax.nn.logsumexp(logits_RV, axis=-1, keepdims=True)
         chosen_R1 = jnp.take_along_axis(logits_RV, chosen_R[:, None], axis=-1)
-        top, top_ids = jax.lax.top_k(logits_RV, A)
+        top, top_ids = _top(logits_RV, A, shards)
         return Logprobs((chosen_R1 - total_R1)[:, 0], top - total_R1, top_ids)
 
     nothing = Logprobs(jnp.zeros(R), jnp.zeros((R, A)), jnp.zeros((R, A), jnp.int32))
     return _where_any(wanted_R, compute, nothing)
 
 
-def _draw(logits_RV: Array, settings: RowSettings, uniform_R: Array) -> Int[Array, "R"]:
+def _top(logits_RV: Array, count: int, shards: int) -> tuple[Array, Array]:
+    """The likeliest and their ids: of each shard, then of those."""
+    R, V = logits_RV.shape
+    part = V // shards
+    top_RsA, ids_RsA = jax.lax.top_k(logits_RV.reshape(R, shards, part), min(count, part))
+    ids_RsA += jnp.arange(shards)[:, None] * part
+    top_RA, places_RA = jax.lax.top_k(top_RsA.reshape(R, -1), count)
+    return top_RA, jnp.take_along_axis(ids_RsA.reshape(R, -1), places_RA, axis=1)
+
+
+def _draw(
+    logits_RV: Array, settings: RowSettings, uniform_R: Array, shards: int
+) -> Int[Array, "R"]:
     scaled_RV = logits_RV / jnp.where(settings.temperature > 0, settings.temperature, 1)[:, None]
     probabilities_RV = jax.nn.softmax(scaled_RV, axis=-1)
     filters = (settings.top_k > 0) | (settings.top_p < 1) | (settings.min_p > 0)
     probabilities_RV = _where_any(
-        filters, lambda: _filtered(probabilities_RV, settings), probabilities_RV
+        filters, lambda: _filtered(probabilities_RV, settings, shards), probabilities_RV
     )
-    return _inverse_cumulative(probabilities_RV, uniform_R)
+    return _inverse_cumulative(probabilities_RV, uniform_R, shards)
 
 
-def _filtered(probabilities_RV: Array, settings: RowSettings) -> Float[Array, "R V"]:
+def _filtered(probabilities_RV: Array, settings: RowSettings, shards: int) -> Float[Array, "R V"]:
     """Probabilities, zero where a filter leaves the token out; not normalized."""
     vocab_size = probabilities_RV.shape[1]
     kept_k = jnp.where(settings.top_k > 0, settings.top_k, vocab_size)
-    probabilities_RV = _likeliest(
-        probabilities_RV, lambda kept: jnp.sum(kept, axis=-1) >= jnp.minimum(kept_k, vocab_size)
+    before_k = probabilities_RV
+    probabilities_RV = _where_any(
+        settings.top_k > 0,
+        lambda: _likeliest(
+            before_k, jnp.ones_like(before_k), jnp.minimum(kept_k, vocab_size), shards
+        ),
+        before_k,
     )
     aim_R = settings.top_p * probabilities_RV.sum(axis=-1)
     # At top_p = 1 rounding must not leave out the last of them.
     aim_R = jnp.where(settings.top_p < 1, aim_R, jnp.inf)
-    before = probabilities_RV
-    probabilities_RV = _likeliest(
-        before, lambda kept: jnp.sum(jnp.where(kept, before, 0), axis=-1) >= aim_R
+    before_p = probabilities_RV
+    probabilities_RV = _where_any(
+        settings.top_p < 1, lambda: _likeliest(before_p, before_p, aim_R, shards), before_p
     )
     floor_R1 = settings.min_p[:, None] * probabilities_RV.max(axis=-1, keepdims=True)
     return jnp.where(probabilities_RV >= floor_R1, probabilities_RV, 0)
 
 
 def _likeliest(
-    probabilities_RV: Array, enough: Callable[[Bool[Array, "R V"]], Bool[Array, "R"]]
+    probabilities_RV: Array, amounts_RV: Array, aim_R: Array, shards: int
 ) -> Float[Array, "R V"]:
-    """The smallest set of likeliest tokens that is `enough`, ties included; the others zero."""
-    # Floats from 0 up are in the order of their bits.
-    bits_RV = jax.lax.bitcast_convert_type(probabilities_RV, jnp.int32)
+    """The smallest set of likeliest tokens whose amounts are `aim_R` together, ties included.
 
-    def raise_threshold(step: Array, threshold_R: Array) -> Array:
-        higher_R = threshold_R | (1 << (30 - step))
-        return jnp.where(enough(bits_RV >= higher_R[:, None]), higher_R, threshold_R)
+    The others are zero; none is where all together are less.
+    """
+    bits_RV = jax.lax.bitcast_convert_type(probabilities_RV, jnp.int32)
+    digit = _BITS_OF_SEVERAL if shards > 1 else _BITS_OF_ONE
+    turns = _BITS // digit
+
+    def raise_threshold(turn: Array, threshold_R: Array) -> Array:
+        unit = 1 << ((turns - 1 - turn) * digit)
+        candidates_Rn = threshold_R[:, None] + jnp.arange(1, 1 << digit) * unit
+        kept_RnV = bits_RV[:, None] >= candidates_Rn[..., None]
+        enough_Rn = jnp.where(kept_RnV, amounts_RV[:, None], 0).sum(axis=-1) >= aim_R[:, None]
+        return threshold_R + enough_Rn.sum(axis=-1) * unit
 
     start = jnp.zeros(probabilities_RV.shape[0], jnp.int32)
-    threshold_R = jax.lax.fori_loop(0, 31, raise_threshold, start)
+    threshold_R = jax.lax.fori_loop(0, turns, raise_threshold, start)
     return jnp.where(bits_RV >= threshold_R[:, None], probabilities_RV, 0)
 
 
-def _inverse_cumulative(probabilities_RV: Array, uniform_R: Array) -> Int[Array, "R"]:
+def _inverse_cumulative(probabilities_RV: Array, uniform_R: Array, shards: int) -> Int[Array, "R"]:
     """The first token whose cumulative probability exceeds a uniform number times the sum."""
     R, V = probabilities_RV.shape
-    padding = -V % _BLOCK
-    blocks_RnB = jnp.pad(probabilities_RV, ((0, 0), (0, padding))).reshape(R, -1, _BLOCK)
+    part = V // shards
+    parts_RsP = probabilities_RV.reshape(R, shards, part)
+    parts_RsP = jnp.pad(parts_RsP, ((0, 0), (0, 0), (0, -part % _BLOCK)))
+    blocks_RsnB = parts_RsP.reshape(R, shards, -1, _BLOCK)
     # Over blocks, then in one of them: a cumulative sum of the vocabulary is slow.
-    until_Rn = jnp.cumsum(blocks_RnB.sum(-1), axis=-1)
+    until_Rn = jnp.cumsum(blocks_RsnB.sum(-1).reshape(R, -1), axis=-1)
     aim_R = uniform_R * until_Rn[:, -1]
     block_R = jnp.argmax(until_Rn > aim_R[:, None], axis=-1)
-    inside_RB = jnp.take_along_axis(blocks_RnB, block_R[:, None, None], axis=1)[:, 0]
+    shard_R, in_shard_R = jnp.divmod(block_R, blocks_RsnB.shape[2])
+    inside_RsB = jnp.take_along_axis(blocks_RsnB, in_shard_R[:, None, None, None], axis=2)[:, :, 0]
+    inside_RB = jnp.take_along_axis(inside_RsB, shard_R[:, None, None], axis=1)[:, 0]
     before_R1 = jnp.take_along_axis(until_Rn, block_R[:, None], axis=1) - inside_RB.sum(
         -1, keepdims=True
     )
@@ -210,7 +252,7 @@ def _inverse_cumulative(probabilities_RV: Array, uniform_R: Array) -> Int[Array,
     # Where rounding puts the aim behind the block's end: its last possible token.
     last_R = _BLOCK - 1 - jnp.argmax(inside_RB[:, ::-1] > 0, axis=-1)
     place_R = jnp.where(found_RB.any(-1), jnp.argmax(found_RB, axis=-1), last_R)
-    return (block_R * _BLOCK + place_R).astype(jnp.int32)
+    return (shard_R * part + in_shard_R * _BLOCK + place_R).astype(jnp.int32)
 
 
 def _where_any[T](wanted_R: Bool[Array, "R"], compute: Callable[[], T], otherwise: T) -> T:

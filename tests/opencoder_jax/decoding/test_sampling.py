@@ -26,11 +26,14 @@ def rows(count, **settings) -> RowSettings:
     )
 
 
-def shares(probabilities, draws=4000, **settings) -> np.ndarray:
+_choose = jax.jit(sampling.choose, static_argnums=3)
+
+
+def shares(probabilities, draws=4000, shards=1, **settings) -> np.ndarray:
     """How often each token is drawn, over evenly spread random numbers."""
     logits = jnp.broadcast_to(jnp.log(jnp.asarray(probabilities)), (draws, len(probabilities)))
     uniform = (jnp.arange(draws) + 0.5) / draws
-    drawn = jax.jit(sampling.choose)(logits, rows(draws, **settings), uniform)
+    drawn = _choose(logits, rows(draws, **settings), uniform, shards)
     return np.bincount(np.asarray(drawn), minlength=len(probabilities)) / draws
 
 
@@ -49,10 +52,13 @@ def shares(probabilities, draws=4000, **settings) -> np.ndarray:
         ({"top_p": 0.9, "min_p": 0.5}, [0, 1]),
     ],
 )
-def test_tokens_are_drawn_in_proportion_from_what_the_filters_keep(settings, kept):
+@pytest.mark.parametrize("shards", [1, 2])
+def test_tokens_are_drawn_in_proportion_from_what_the_filters_keep(settings, kept, shards):
     expected = np.zeros(4)
     expected[kept] = PROBABILITIES[kept] / PROBABILITIES[kept].sum()
-    np.testing.assert_allclose(shares(PROBABILITIES, **settings), expected, atol=1e-3)
+    np.testing.assert_allclose(
+        shares(PROBABILITIES, shards=shards, **settings), expected, atol=1e-3
+    )
 
 
 def test_a_temperature_sharpens_and_flattens():
@@ -62,12 +68,13 @@ def test_a_temperature_sharpens_and_flattens():
         np.testing.assert_allclose(found, powered / powered.sum(), atol=1e-3)
 
 
-def test_a_vocabulary_of_many_blocks_is_drawn_from_as_a_whole():
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_vocabulary_of_many_blocks_is_drawn_from_as_a_whole(shards):
     # Likely tokens lie in blocks far apart, and in the last, incomplete one.
     probabilities = np.full(1000, 1e-6)
     probabilities[[0, 255, 256, 700, 999]] = [0.3, 0.1, 0.2, 0.15, 0.25]
     probabilities /= probabilities.sum()
-    np.testing.assert_allclose(shares(probabilities, 20000), probabilities, atol=2e-4)
+    np.testing.assert_allclose(shares(probabilities, 20000, shards), probabilities, atol=2e-4)
 
 
 def test_rows_of_different_settings_stay_apart():
@@ -87,9 +94,10 @@ def test_penalties_are_those_of_their_definitions():
     np.testing.assert_allclose(found, [[1.0, -4.0 - 0.25 - 1.5, 1.0, 0.25 - 0.25 - 0.5]])
 
 
-def test_logprobs_are_the_models_own_and_the_likeliest_come_first():
+@pytest.mark.parametrize("shards", [1, 2])
+def test_logprobs_are_the_models_own_and_the_likeliest_come_first(shards):
     logits = jnp.log(jnp.array([PROBABILITIES[::-1]])) + 3
-    found = sampling.logprobs(logits, jnp.array([0]), jnp.array([True]))
+    found = sampling.logprobs(logits, jnp.array([0]), jnp.array([True]), shards)
     np.testing.assert_allclose(found.chosen, np.log([0.05]), rtol=1e-5)
     assert np.asarray(found.top_ids)[0].tolist() == [3, 2, 1, 0]
     np.testing.assert_allclose(found.top[0], np.log(PROBABILITIES), rtol=1e-5)
