@@ -3,10 +3,12 @@
 Answers are kept (`answers.jsonl`) the moment that they are there, and judged beside the rest
 of the generation; each judged answer is kept (`samples.jsonl`) with its prompt, program and
 verdict. A run that was killed asks no question again that was answered, and runs no program
-again that was judged. At the end `samples.jsonl` lies in the order of the problems.
+again that was judged. A problem that this machine cannot run is found before, and costs no answer.
+At the end `samples.jsonl` lies in the order of the problems.
 Next: `benchmark` is what is run, `answerers` whom, `scores` what comes of it.
 """
 
+import collections
 import dataclasses
 import importlib.machinery
 import os
@@ -21,16 +23,18 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.answerers.answerer import Answerer, AnswerSettings, Completion
 from opencoder_jax.evaluation.benchmark import Benchmark, Problem, Question
 from opencoder_jax.evaluation.contamination import ProblemTexts
-from opencoder_jax.evaluation.judging import judge
+from opencoder_jax.evaluation.judging import Judgement, judge, unrunnable
 from opencoder_jax.evaluation.kept_rows import KeptRows, row_text
 from opencoder_jax.evaluation.run_settings import RunSettings
-from opencoder_jax.evaluation.scores import scores
+from opencoder_jax.evaluation.scores import SKIPPED, scores
 from opencoder_jax.formats.manifest import fingerprint
 from opencoder_jax.progress import track
 from opencoder_jax.sandbox import Sandbox
 
 SAMPLES_NAME = "samples.jsonl"
 ANSWERS_NAME = "answers.jsonl"
+# Of a problem that cannot run here, in place of the reason that an answer ended for.
+NOT_ASKED = "not_asked"
 
 
 class CodeTask:
@@ -41,6 +45,7 @@ class CodeTask:
       benchmark: what is asked.
       chat: asked as a chat; otherwise the model continues text.
       problems: what is asked of it, in order.
+      samples: answers to each.
     """
 
     def __init__(self, benchmark: Benchmark, run: RunSettings, chat: bool) -> None:
@@ -55,6 +60,7 @@ class CodeTask:
         self.benchmark = benchmark
         self.chat = chat
         self.problems = benchmark.problems(run.data)[: run.limit]
+        self.samples = run.samples
         self._run = run
         self._absent: set[str] = set()
 
@@ -91,8 +97,6 @@ class CodeTask:
         Raises:
           SandboxUnavailable: this machine cannot isolate programs.
         """
-        run = self._run
-        questions = [self._question(problem) for problem in self.problems]
         # Opened first: that the machine cannot isolate should show before the generation.
         with (
             self._sandbox() as sandbox,
@@ -100,51 +104,26 @@ class CodeTask:
             KeptRows(folder / SAMPLES_NAME) as samples,
         ):
             sandbox.run("pass")
-            judged = {(row["task_id"], row["sample"]) for row in samples.rows}
-            numbers = {problem.task_id: n for n, problem in enumerate(self.problems)}
+            questions = {p.task_id: self._question(p) for p in self.problems}
+            expected = self.samples * len(questions)
             with (
-                track(f"{self.name}: answers judged", run.samples * len(questions)) as advance,
-                _Judges(run.workers) as judges,
+                track(f"{self.name}: answers judged", expected) as advance,
+                _Judges(self._run.workers) as judges,
             ):
-
-                def submit(number: int, completions: Sequence[Completion]) -> None:
-                    problem = self.problems[number]
-                    for sample, completion in enumerate(completions):
-                        if (problem.task_id, sample) in judged:
-                            advance()
-                            continue
-                        judges.submit(
-                            self._judge,
-                            *(sandbox, samples, problem, questions[number], sample, completion),
-                            advance,
-                        )
-
-                answered = {}
-                for row in answers.rows:
-                    answered[numbers[row["task_id"]]] = [
-                        Completion(**c) for c in row["completions"]
-                    ]
-                if answered:
-                    print(
-                        f"{folder}: goes on with {len(answered)} of {len(questions)} problems "
-                        f"answered, {len(judged)} answers judged",
-                        file=sys.stderr,
-                    )
-                for number, completions in answered.items():
-                    submit(number, completions)
-                left = [n for n in range(len(questions)) if n not in answered]
-                asked = [questions[n] for n in left]
-                for index, completions in answerer.complete(asked, self._answer_settings()):
-                    number = left[index]
-                    answers.append(
-                        {
-                            "task_id": self.problems[number].task_id,
-                            "completions": [dataclasses.asdict(c) for c in completions],
-                        }
-                    )
-                    submit(number, completions)
+                work = _Work(self, sandbox, questions, samples, judges, advance)
+                answered = work.go_on(answers, folder)
+                left = [p for p in self.problems if p.task_id not in answered]
+                lacking = [self.unrunnable(p) for p in left]
+                work.skip([pair for pair in zip(left, lacking, strict=True) if pair[1]])
+                left = [p for p, reason in zip(left, lacking, strict=True) if not reason]
+                asked = [questions[p.task_id] for p in left]
+                for number, completions in answerer.complete(asked, self._answer_settings()):
+                    task_id = left[number].task_id
+                    kept = [dataclasses.asdict(completion) for completion in completions]
+                    answers.append({"task_id": task_id, "completions": kept})
+                    work.judge(left[number], completions)
                     judges.check()
-            rows = sorted(samples.rows, key=lambda r: (numbers[r["task_id"]], r["sample"]))
+            rows = work.rows()
         _write_rows(folder / SAMPLES_NAME, rows)
         (folder / ANSWERS_NAME).unlink()
         return self._results(rows)
@@ -197,39 +176,10 @@ class CodeTask:
         seed = int(fingerprint([self._run.seed, problem.task_id])[:7], 16)
         return dataclasses.replace(self.benchmark.question(problem, self.chat), seed=seed)
 
-    def _judge(
-        self,
-        sandbox: Sandbox,
-        samples: KeptRows,
-        problem: Problem,
-        question: Question,
-        sample: int,
-        completion: Completion,
-        advance: Callable[[], object],
-    ) -> None:
-        program = self.benchmark.program(problem, completion.text, self.chat)
+    def unrunnable(self, problem: Problem) -> str:
+        """Why no answer of a problem can be run here; empty: it can."""
         lacking = [name for name in self.benchmark.needs(problem) if name in self._absent]
-        if lacking:
-            program = dataclasses.replace(program, unrunnable=f"no {', '.join(lacking)}")
-        judgement = judge(sandbox, program)
-        samples.append(
-            {
-                "task_id": problem.task_id,
-                "sample": sample,
-                "language": problem.language,
-                "subset": problem.subset,
-                "prompt": question.shown,
-                "suffix": question.suffix,
-                "completion": completion.text,
-                "finish_reason": completion.finish_reason,
-                "tokens": completion.tokens,
-                "program": program.shown or program.source,
-                "verdict": judgement.verdict,
-                "reason": judgement.reason,
-                "seconds": round(judgement.seconds, 4),
-            }
-        )
-        advance()
+        return f"no {', '.join(lacking)}" if lacking else unrunnable(problem.language)
 
     def _results(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         cut = sum(row["finish_reason"] == "length" for row in rows)
@@ -238,6 +188,108 @@ class CodeTask:
             "samples_per_problem": self._run.samples,
             "chat": self.chat,
             "cut_at_limit": cut,
+        }
+
+
+class _Work:
+    """Answers on their way to `samples.jsonl`: judged, or known to be skipped."""
+
+    def __init__(
+        self,
+        task: CodeTask,
+        sandbox: Sandbox,
+        questions: Mapping[str, Question],
+        samples: KeptRows,
+        judges: "_Judges",
+        advance: Callable[[], object],
+    ) -> None:
+        self._task = task
+        self._sandbox = sandbox
+        self._questions = questions
+        self._samples = samples
+        self._judges = judges
+        self._advance = advance
+        self._skipped: list[dict[str, Any]] = []
+        # Skipped answers are judged anew: what they lacked may be here now.
+        self._judged = {_place(row) for row in samples.rows if row["verdict"] != SKIPPED}
+
+    def go_on(self, answers: KeptRows, folder: Path) -> set[str]:
+        """Judges what a killed run left unjudged; returns the problems that it had answers to."""
+        answered = {row["task_id"]: row["completions"] for row in answers.rows}
+        if answered:
+            print(
+                f"{folder}: goes on with {len(answered)} of {len(self._questions)} problems "
+                f"answered, {len(self._judged)} answers judged",
+                file=sys.stderr,
+            )
+        problems = {problem.task_id: problem for problem in self._task.problems}
+        for task_id, completions in answered.items():
+            self.judge(problems[task_id], [Completion(**one) for one in completions])
+        return set(answered)
+
+    def judge(self, problem: Problem, completions: Sequence[Completion]) -> None:
+        """Has a problem's answers judged, those that are not yet."""
+        for sample, completion in enumerate(completions):
+            if (problem.task_id, sample) in self._judged:
+                self._advance()
+            else:
+                self._judges.submit(self._judge, problem, sample, completion)
+
+    def skip(self, problems: Sequence[tuple[Problem, str]]) -> None:
+        """Says of problems that cannot run here why, in place of answers."""
+        reasons = collections.Counter(reason for _, reason in problems)
+        if reasons:
+            told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+            name = self._task.name
+            print(f"{name}: {len(problems)} problems are skipped: {told}", file=sys.stderr)
+        for problem, reason in problems:
+            judgement = Judgement(SKIPPED, f"skipped: {reason}", 0.0)
+            for sample in range(self._task.samples):
+                nothing = Completion("", NOT_ASKED, 0)
+                self._skipped.append(self._row(problem, sample, nothing, "", judgement))
+                self._advance()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Of all problems, in their order; of an answer judged twice the second verdict."""
+        last = {_place(row): row for row in (*self._samples.rows, *self._skipped)}
+        numbers = {task_id: number for number, task_id in enumerate(self._questions)}
+        return sorted(last.values(), key=lambda r: (numbers[r["task_id"]], r["sample"]))
+
+    def _judge(self, problem: Problem, sample: int, completion: Completion) -> None:
+        task = self._task
+        program = task.benchmark.program(problem, completion.text, task.chat)
+        lacking = task.unrunnable(problem)
+        if lacking:
+            program = dataclasses.replace(program, unrunnable=lacking)
+        judgement = judge(self._sandbox, program)
+        shown = program.shown or program.source
+        self._samples.append(self._row(problem, sample, completion, shown, judgement))
+        self._advance()
+
+    def _row(
+        self,
+        problem: Problem,
+        sample: int,
+        completion: Completion,
+        program: str,
+        judgement: Judgement,
+    ) -> dict[str, Any]:
+        """A line of `samples.jsonl`."""
+        question = self._questions[problem.task_id]
+        return {
+            "task_id": problem.task_id,
+            "sample": sample,
+            "language": problem.language,
+            "subset": problem.subset,
+            "prompt": question.shown,
+            "suffix": question.suffix,
+            "completion": completion.text,
+            "finish_reason": completion.finish_reason,
+            "tokens": completion.tokens,
+            "program": program,
+            "verdict": judgement.verdict,
+            "reason": judgement.reason,
+            "seconds": round(judgement.seconds, 4),
         }
 
 
@@ -268,6 +320,10 @@ class _Judges:
         for future in ended:
             future.result()
         self._pending = [future for future in self._pending if not future.done()]
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["task_id"], row["sample"]
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

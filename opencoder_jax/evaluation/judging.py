@@ -13,7 +13,7 @@ import re
 
 from opencoder_jax.evaluation.benchmark import Case, Program
 from opencoder_jax.evaluation.scores import PASSED, SKIPPED
-from opencoder_jax.sandbox import LANGUAGES, Result, Sandbox
+from opencoder_jax.sandbox import LANGUAGES, Result, Sandbox, missing_toolchain
 
 # Of what a program printed and was expected to print, in a reason.
 _SHOWN = 120
@@ -34,6 +34,13 @@ class Judgement:
     seconds: float
 
 
+def unrunnable(language: str) -> str:
+    """Why programs of a language cannot run here; empty: they can."""
+    if language not in LANGUAGES:
+        return f"nothing here runs {language}"
+    return missing_toolchain(language)
+
+
 def judge(sandbox: Sandbox, program: Program) -> Judgement:
     """Runs a program and says whether it passed.
 
@@ -42,8 +49,9 @@ def judge(sandbox: Sandbox, program: Program) -> Judgement:
     """
     if program.unrunnable:
         return Judgement(SKIPPED, f"skipped: {program.unrunnable}", 0.0)
-    if program.language not in LANGUAGES:
-        return Judgement(SKIPPED, f"skipped: nothing here runs {program.language}", 0.0)
+    lacking = unrunnable(program.language)
+    if lacking:
+        return Judgement(SKIPPED, f"skipped: {lacking}", 0.0)
     seconds = 0.0
     for number, case in enumerate(program.cases or (Case(""),), start=1):
         result = sandbox.run(

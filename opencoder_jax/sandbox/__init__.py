@@ -12,8 +12,16 @@ the standard library is imported, because the isolated interpreter has nothing e
 `docs/sandbox.md` tells what holds and what does not.
 """
 
-from opencoder_jax.sandbox.languages import LANGUAGES
+from opencoder_jax.sandbox.languages import LANGUAGES, missing_toolchain
 from opencoder_jax.sandbox.limits import Limits, Program, Result, SandboxUnavailable
 from opencoder_jax.sandbox.pool import Sandbox
 
-__all__ = ["LANGUAGES", "Limits", "Program", "Result", "Sandbox", "SandboxUnavailable"]
+__all__ = [
+    "LANGUAGES",
+    "Limits",
+    "Program",
+    "Result",
+    "Sandbox",
+    "SandboxUnavailable",
+    "missing_toolchain",
+]

@@ -88,6 +88,20 @@ def plan(language: str, source: str) -> Plan:
     return planned
 
 
+def missing_toolchain(language: str) -> str:
+    """What this machine lacks to run a language, as `no php`; empty: nothing.
+
+    Raises:
+      InputError: there is no such language.
+    """
+    try:
+        if language != "python":
+            plan(language, "")
+    except MissingToolchain as missing:
+        return str(missing)
+    return ""
+
+
 def _c(source: str) -> Plan:
     return Plan(
         "program.c",

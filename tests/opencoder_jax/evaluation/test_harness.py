@@ -105,6 +105,63 @@ def test_a_killed_run_asks_nobody_twice_and_judges_nothing_twice(tmp_path, capsy
     assert "3 of 5 problems answered" in message
 
 
+@dataclasses.dataclass(frozen=True)
+class MixedSums(Sums):
+    """The first sum is about a module, the last in a language that nothing here runs."""
+
+    def problems(self, data: DataFolder) -> list[Problem]:
+        *others, last = super().problems(data)
+        return [*others, dataclasses.replace(last, language="cobol")]
+
+    def needs(self, problem: Problem) -> tuple[str, ...]:
+        return ("abacus",) if problem.task_id == "Sum/0" else ()
+
+
+def test_what_cannot_run_here_costs_no_answer_and_is_asked_once_it_can(tmp_path, capsys) -> None:
+    packages, folder = tmp_path / "packages", tmp_path / "work"
+    packages.mkdir()
+    folder.mkdir()
+    sums = MixedSums(**vars(SUMS))
+    task = CodeTask(sums, RunSettings(packages_dir=str(packages)), chat=False)
+    first = Calculator(dies_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        task.run(first, folder)
+    assert first.asked == ["3+3=", "2+2="]
+    assert "sums: 2 problems are skipped: no abacus (1), nothing here runs cobol (1)" in (
+        capsys.readouterr().err
+    )
+
+    # The same run goes on where the module has come.
+    (packages / "abacus.py").write_text("")
+    second = Calculator()
+    results = task.run(second, folder)
+
+    assert second.asked == ["1+1=", "0+0="]
+    rows = [json.loads(line) for line in (folder / SAMPLES_NAME).open()]
+    verdicts = ["passed", "passed", "failed", "passed", "skipped"]
+    assert [row["verdict"] for row in rows] == verdicts
+    assert rows[4]["reason"] == "skipped: nothing here runs cobol"
+    assert (rows[4]["completion"], rows[4]["finish_reason"]) == ("", "not_asked")
+    # In no rate, but counted.
+    assert (results["pass_at_1"], results["skipped_problems"]) == (0.75, 1)
+    assert ("skipped, not scored", "1") in task.rows(results)
+
+
+def test_an_answer_that_was_skipped_is_judged_again_by_the_run_that_goes_on(tmp_path) -> None:
+    task = CodeTask(SUMS, RunSettings(), chat=False)
+    with pytest.raises(KeyboardInterrupt):
+        task.run(Calculator(dies_after=4), tmp_path)
+    samples = tmp_path / SAMPLES_NAME
+    rows = [json.loads(line) for line in samples.open()]
+    assert rows
+    skipped = [row | {"verdict": "skipped", "reason": "skipped: no php"} for row in rows]
+    samples.write_text("".join(json.dumps(row) + "\n" for row in skipped))
+
+    results = task.run(Calculator(), tmp_path)
+
+    assert results["verdicts"] == {"failed": 1, "passed": 4}
+
+
 def test_a_line_that_is_no_json_in_the_middle_is_refused(tmp_path) -> None:
     (tmp_path / ANSWERS_NAME).write_text("what?\n{}\n")
     with pytest.raises(InputError, match=r"answers\.jsonl, line 1 is damaged"):
