@@ -74,9 +74,18 @@ def _padded(x: Array, width: int) -> Array:
 
 
 def _put_in_every_slot(stored: Array, new_B: Array, rows: Rows, axis: int) -> Array:
-    """A position of each slot, one after the other: XLA copies a cache that it scatters to."""
+    """A position of each slot."""
     places_B = jnp.where(rows.active, rows.positions, stored.shape[axis] - 1)
+    if stored.dtype != jnp.int8 and axis == 2:
+        slots_B = jnp.arange(stored.shape[0])
+        return stored.at[slots_B, :, places_B].set(
+            new_B[:, :, 0].astype(stored.dtype),
+            mode="promise_in_bounds",
+            indices_are_sorted=True,
+            unique_indices=True,
+        )
 
+    # One after the other: for a scatter a TPU copies an array of int8, or one along its lanes.
     def put(slot: Array, stored: Array) -> Array:
         return _put(stored, new_B[slot][None], slot, places_B[slot], axis)
 

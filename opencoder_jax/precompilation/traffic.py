@@ -17,6 +17,8 @@ _FREE = (
     *("partition-id", "replica-id", "iota", "send", "recv", "async-update"),
 )
 _PARTIAL = ("dynamic-slice", "slice", "gather")
+# In the place of their first operand; which operand is written there.
+_UPDATES = {"dynamic-update-slice": 1, "scatter": 2}
 # Buffers without contents, and neighbouring buffers seen as one.
 _FREE_CALLS = ("AllocateBuffer", "ConcatBitcast")
 _ENDS = 'custom_call_target="AsyncCollectiveDone"'
@@ -49,8 +51,8 @@ def _moved(module: Module, computation: Computation, instruction: Instruction) -
     if instruction.opcode in _PARTIAL:
         # Only what is taken of it is read.
         return min(sizes[0], instruction.results[0].num_bytes) + _in_hbm(instruction)
-    if instruction.opcode == "dynamic-update-slice":
-        return 2 * operands[1].results[0].num_bytes if sizes[0] else 0
+    if instruction.opcode in _UPDATES:
+        return 2 * operands[_UPDATES[instruction.opcode]].results[0].num_bytes if sizes[0] else 0
     return sum(sizes) + _in_hbm(instruction)
 
 
@@ -111,7 +113,7 @@ def _read_of(module: Module, inner: Computation, value: Instruction) -> int:
             )
         elif user.opcode in _PARTIAL and first:
             read += user.results[0].num_bytes
-        elif user.opcode == "dynamic-update-slice" and first:
+        elif user.opcode in _UPDATES and first:
             continue
         elif user.opcode != "tuple" and _ENDS not in user.attributes:
             return whole
@@ -130,8 +132,9 @@ def _updated(module: Module, inner: Computation, producer: Instruction) -> int |
     if producer.opcode == "fusion":
         nested = module.computations[producer.called()[0]]
         return _updated(module, nested, nested.root)
-    if producer.opcode == "dynamic-update-slice":
-        return inner.instructions[producer.operands[1]].results[0].num_bytes
+    if producer.opcode in _UPDATES:
+        update = inner.instructions[producer.operands[_UPDATES[producer.opcode]]]
+        return update.results[0].num_bytes
     return None
 
 
