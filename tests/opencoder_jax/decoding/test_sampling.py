@@ -77,6 +77,16 @@ def test_a_vocabulary_of_many_blocks_is_drawn_from_as_a_whole(shards):
     np.testing.assert_allclose(shares(probabilities, 20000, shards), probabilities, atol=2e-4)
 
 
+@pytest.mark.parametrize("vocab_size", [4, 256, 1000])
+def test_at_temperature_0_it_is_the_likeliest_token_and_the_first_of_several(vocab_size):
+    # So few different numbers that the largest is there several times in some rows.
+    numbers = np.random.default_rng(1).integers(-vocab_size, vocab_size // 2, (40, vocab_size))
+    logits = jnp.asarray(numbers, jnp.float32)
+    chosen = _choose(logits, rows(40, temperature=0.0), jnp.full(40, 0.5), 1)
+    np.testing.assert_array_equal(chosen, np.argmax(logits, axis=1))
+    assert chosen.dtype == jnp.int32
+
+
 def test_rows_of_different_settings_stay_apart():
     logits = jnp.broadcast_to(jnp.log(jnp.asarray(PROBABILITIES)), (3, 4))
     settings = rows(3)._replace(temperature=jnp.array([0.0, 1.0, 1.0]), top_k=jnp.array([0, 0, 2]))
