@@ -71,8 +71,10 @@ def check_prompt(prompt: Sequence[int], vocab_size: int, name: str = "the prompt
         raise InputError(f"{name} is empty: begin it with the tokenizer's BOS")
     beyond = [token for token in prompt if not 0 <= token < vocab_size]
     if beyond:
+        # A stranger's may have thousands of digits.
+        shown = [id if id.bit_length() < 64 else f"of {id.bit_length()} bits" for id in beyond[:5]]
         raise InputError(
-            f"{name} has ids {beyond[:5]} outside the model's vocabulary of "
+            f"{name} has ids {shown} outside the model's vocabulary of "
             f"{vocab_size}: was it encoded with another tokenizer?"
         )
 

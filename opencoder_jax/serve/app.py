@@ -87,7 +87,7 @@ def make_app(served: Served, runner: EngineRunner, limits: Limits) -> Starlette:
                 allow_headers=["*"],
             )
         )
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", routes.page),
             Route("/health", routes.health),
@@ -101,6 +101,9 @@ def make_app(served: Served, runner: EngineRunner, limits: Limits) -> Starlette:
         exception_handlers={HTTPException: _http_error, ApiError: _api_error, Exception: _bug},
         lifespan=lifespan,
     )
+    # `/v1/models/` would be sent on to wherever the request's own Host header says.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Routes:

@@ -88,6 +88,7 @@ PROMPTS = [
     completion("an id beyond the vocabulary", "prompt", prompt=[640]),
     completion("a negative id", "prompt", prompt=[-1]),
     completion("an id beyond all integers", "prompt", prompt=[2**80]),
+    completion("an id of 4,000 digits", "prompt", prompt=[5, 10**4000]),
     completion("more prompts than may wait", "prompt", prompt=["x"] * 1000),
     completion(
         "nothing, without what begins documents", "prompt", prompt="", add_special_tokens=False
@@ -216,6 +217,10 @@ PROTOCOL = [
     Hostile("a preflight that nobody allows", None, 405, method="OPTIONS"),
     Hostile("an unknown method", None, (400, 405), method="BREW"),
     Hostile("an unknown path", {"prompt": "x"}, 404, code="unknown_url", path="/v1/embeddings"),
+    *(
+        Hostile(f"{path}, which another host might have", None, 404, path=path, method="GET")
+        for path in ("/v1/completions/", "/health/", "/metrics/")
+    ),
     Hostile("the parent of all paths", None, 404, path="/../../etc/passwd", method="GET"),
     Hostile("an encoded null", None, 404, path="/v1/%00", method="GET"),
     Hostile(
