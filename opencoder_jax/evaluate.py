@@ -32,11 +32,11 @@ from opencoder_jax.evaluation.answerers.choice import (
 )
 from opencoder_jax.evaluation.answerers.local import LocalModel
 from opencoder_jax.evaluation.benchmark import Benchmark
-from opencoder_jax.evaluation.contamination import check_training_data
 from opencoder_jax.evaluation.harness import CodeTask
 from opencoder_jax.evaluation.run_settings import RunSettings
 from opencoder_jax.evaluation.task import Task
 from opencoder_jax.evaluation.task_names import TASKS_HELP, gin_flags
+from opencoder_jax.evaluation.training_data import check_training_data
 from opencoder_jax.formats.manifest import already_done, write_json, write_manifest
 from opencoder_jax.formats.staging import resumable_folder
 from opencoder_jax.report.comparison import CONTAMINATION_NAME, read_evaluated, read_json
@@ -68,7 +68,8 @@ def evaluate(
       prompting: `base` lets the model continue text, `chat` asks it; `auto`: a Hugging Face
         folder with a chat template is asked, another folder continues, an endpoint has to be told.
       output_dir: where results go; None: `<model>/evaluation`.
-      training_data: folders, separated by commas, that are searched for the benchmarks' problems.
+      training_data: folders, separated by commas, that are searched for the benchmarks' problems:
+        documents, conversations, packed sets, or training runs for the sets that they saw.
 
     Returns:
       Task name to its results.
@@ -96,6 +97,7 @@ def evaluate(
     ]
     # All of them before the first runs: the second's mismatch should not cost the first's time.
     finished = [already_done(folder, **identity) for _, folder, identity in work]
+    found = _check_training_data(chosen, training_data, answerer, root)
     results = {}
     for (task, folder, identity), done in zip(work, finished, strict=True):
         if done:
@@ -103,7 +105,6 @@ def evaluate(
             results[task.name] = read_results(folder)
         else:
             results[task.name] = _run_task(task, answerer, folder, identity)
-    found = _check_training_data(chosen, training_data, root)
     _print_results(answerer, chosen, results, found, root)
     if any(isinstance(task, CodeTask) for task in chosen):
         write_page([read_evaluated(root, answerer.title)], root / PAGE_NAME)
@@ -154,7 +155,7 @@ def _run_task(
 
 
 def _check_training_data(
-    tasks: Sequence[Task | CodeTask], training_data: str | None, root: Path
+    tasks: Sequence[Task | CodeTask], training_data: str | None, answerer: Answerer, root: Path
 ) -> dict[str, dict[str, Any]]:
     """Writes and returns what the training data share with the benchmarks."""
     code = [task for task in tasks if isinstance(task, CodeTask)]
@@ -165,7 +166,9 @@ def _check_training_data(
         [Path(folder) for folder in training_data.split(",")],
         [task.texts() for task in code],
         {task.name: task.benchmark.kept_out_as() for task in code},
+        [answerer.model.tokenizer] if isinstance(answerer, LocalModel) else [],
     )
+    root.mkdir(parents=True, exist_ok=True)
     before = read_json(path) if path.exists() else {}
     write_json(path, before | found)
     return found

@@ -1,31 +1,21 @@
-"""Whether training data hold a benchmark's problems: shared 10-grams, and what manifests say.
+"""Whether a text holds a benchmark's problem: shared 10-grams, or the function asked for.
 
 The rule is the paper's (§4.4): words are lower-cased `\\w+` runs, and ten of them in a row that a
-problem has too are a hit; `beam_pipelines` drops documents by it and by the names of functions
-asked for (`BenchmarkIndex`). Here a corpus that is there is searched, problem by problem; of one
-that is not, its manifest may say that it was made without a benchmark's problems. Anything else
-is `not checked`. Needs no jax, so the data jobs use it too.
+problem has too are a hit. `beam_pipelines` drops documents by it, and by the names of functions
+asked for (`BenchmarkIndex`). Needs no jax, so the data jobs use it too.
+Next: `training_data` searches whole corpora and packed sets by it, problem by problem.
 """
 
-import collections
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.humaneval_problems import load_problems
-from opencoder_jax.formats import shards
-from opencoder_jax.formats.conversation import decode_conversation
-from opencoder_jax.formats.document import decode_document
-from opencoder_jax.formats.manifest import fingerprint, read_manifest
-from opencoder_jax.progress import track
+from opencoder_jax.formats.manifest import fingerprint
 
 NGRAM_WORDS = 10  # paper §4.4
 _WORD = re.compile(r"\w+")
-CLEAN = "clean"
-NOT_CHECKED = "not checked"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,112 +99,3 @@ def ngrams(text: str) -> Iterator[str]:
     found = words(text)
     for start in range(len(found) - NGRAM_WORDS + 1):
         yield " ".join(found[start : start + NGRAM_WORDS])
-
-
-def check_training_data(
-    folders: Sequence[Path], tasks: Sequence[ProblemTexts], sources: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
-    """Looks for the problems of tasks in training data.
-
-    Args:
-      folders: finished folders: of documents or conversations, which are searched, or of
-        packed sequences, whose manifest alone is read.
-      tasks: what is looked for.
-      sources: task to the name that the data jobs know its problems by.
-
-    Returns:
-      Task to `state` (`clean`, `not checked`, or `overlaps: N of M problems`), `why` (a line a
-      folder), and `problems` (id to `documents`, `example`, `words`) of those found.
-
-    Raises:
-      InputError: a folder is missing, unfinished or damaged.
-    """
-    searched: dict[str, dict[str, dict[str, Any]]] = {task.name: {} for task in tasks}
-    why: dict[str, list[str]] = {task.name: [] for task in tasks}
-    unknown: set[str] = set()
-    index = _problem_ngrams(tasks)
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder of training data")
-        manifest = read_manifest(folder)
-        name = _record_name(folder)
-        if name:
-            count = _search(folder, name, index, searched)
-            line = f"{folder.name}: {count} {name} searched"
-        for task in tasks:
-            if name:
-                why[task.name].append(line)
-            elif _made_without(manifest, sources.get(task.name, "")):
-                why[task.name].append(f"{folder.name}: made without these problems")
-            else:
-                unknown.add(task.name)
-                why[task.name].append(f"{folder.name}: neither texts nor a word in its manifest")
-    return {
-        task.name: {
-            "state": _state(task, searched[task.name], task.name in unknown),
-            "why": why[task.name],
-            "problems": searched[task.name],
-        }
-        for task in tasks
-    }
-
-
-def _state(task: ProblemTexts, found: Mapping[str, Any], unknown: bool) -> str:
-    if found:
-        return f"overlaps: {len(found)} of {len(task.texts)} problems"
-    return NOT_CHECKED if unknown else CLEAN
-
-
-def _problem_ngrams(tasks: Sequence[ProblemTexts]) -> dict[str, set[tuple[str, str]]]:
-    index: dict[str, set[tuple[str, str]]] = collections.defaultdict(set)
-    for task in tasks:
-        for problem, text in task.texts:
-            for ngram in ngrams(text):
-                index[ngram].add((task.name, problem))
-    return index
-
-
-def _record_name(folder: Path) -> str:
-    """What a folder holds that can be searched; empty: nothing."""
-    return next((n for n in ("documents", "conversations") if any(folder.glob(f"{n}-*"))), "")
-
-
-def _search(
-    folder: Path,
-    name: str,
-    index: Mapping[str, set[tuple[str, str]]],
-    searched: Mapping[str, dict[str, dict[str, Any]]],
-) -> int:
-    """Adds what a folder's texts share to `searched`; returns how many texts there are."""
-    count = shards.count_records(folder, name)
-    with track(f"searching {folder.name} for problems", count, name) as advance:
-        for record in shards.read_records(folder, name):
-            identity, text = _text_of(name, record)
-            shared: dict[tuple[str, str], str] = {}
-            for ngram in ngrams(text):
-                for key in index.get(ngram, ()):
-                    shared.setdefault(key, ngram)
-            for (task, problem), ngram in shared.items():
-                entry = searched[task].setdefault(
-                    problem, {"documents": 0, "example": identity, "words": ngram}
-                )
-                entry["documents"] += 1
-            advance()
-    return count
-
-
-def _text_of(name: str, record: bytes) -> tuple[str, str]:
-    if name == "documents":
-        document = decode_document(record)
-        return f"{document.repo}/{document.path}", document.text
-    conversation = decode_conversation(record)
-    return conversation.id, "\n".join(content for _, content in conversation.messages)
-
-
-def _made_without(manifest: Mapping[str, Any], source: str) -> bool:
-    """Whether a manifest names the very problems as kept out."""
-    named = manifest["config"].get("benchmarks") or []
-    known = {"humaneval": humaneval}
-    if not source or source not in named or any(name not in known for name in named):
-        return False
-    return manifest["inputs"].get("benchmarks") == texts_fingerprint([known[n]() for n in named])
