@@ -2,7 +2,8 @@
 
     python -m benchmarks.decode --model=FOLDER --gguf=FILE --llama_python=/path/of/venv/bin/python
 
-Tokens a second of one text and of sixteen side by side, greedy, after the prompt; all threads.
+Tokens a second of one text and of sixteen side by side, greedy, after the prompt, and of one
+prompt to its first token; all threads.
 Each program is a process of its own, and they take turns, one running while the others wait:
 each round gives one ratio, so that a change of the machine's speed meets all. Ours runs
 through `Engine` as a server runs it. The memory's speed is that of reading 512 MB with all
@@ -18,18 +19,20 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.decode_peers import THREADS, serve
 
 PROMPT_TOKENS = 64
+LONG_PROMPT = 480
 
 
 def ours(folder: str, weights: str, slots: str) -> None:
@@ -49,7 +52,8 @@ def ours(folder: str, weights: str, slots: str) -> None:
     )
     engine = Engine(load_model(folder), config)
 
-    def decode(batch: int, tokens: int, prompt: list[int]) -> tuple[float, list[int]]:
+    def decode(batch: int, tokens: int, prompt: list[int]) -> tuple[float, float, list[int]]:
+        began = time.perf_counter()
         settings = SamplingSettings(max_new_tokens=tokens, ignore_eos=True)
         ids: list[list[int]] = [[] for _ in range(batch)]
         for number in range(batch):
@@ -62,7 +66,7 @@ def ours(folder: str, weights: str, slots: str) -> None:
             engine.step()
         started = time.perf_counter()
         engine.run()
-        return time.perf_counter() - started, ids[0]
+        return started - began, time.perf_counter() - started, ids[0]
 
     decode(1, 4, [1, 2, 3])
     print(json.dumps({"bytes": engine.bytes_per_step}), flush=True)
@@ -105,13 +109,13 @@ class Worker:
             self.bytes_per_step = answer["bytes"]
             self._answer()
 
-    def decode(self, batch: int, tokens: int, prompt: list[int]) -> tuple[float, list[int]]:
-        """Seconds of `tokens - 1` steps, and the first text."""
+    def decode(self, batch: int, tokens: int, prompt: list[int]) -> tuple[float, float, list[int]]:
+        """Seconds to the first token, of `tokens - 1` steps after it, and the first text."""
         assert self._process.stdin
         asked = {"batch": batch, "tokens": tokens, "prompt": prompt}
         print(json.dumps(asked), file=self._process.stdin, flush=True)
         answer = self._answer()
-        return answer["seconds"], answer["ids"]
+        return answer["prompt_seconds"], answer["seconds"], answer["ids"]
 
     def close(self) -> None:
         self._process.kill()
@@ -133,26 +137,58 @@ def compare(
     """Prints one table: tokens a second of each, and how many times the first's those are."""
     prompt = list(range(1000, 1000 + PROMPT_TOKENS))
     print(f"{batch} side by side, {tokens} tokens each, median of {rounds} rounds", flush=True)
+    texts = {worker.name: worker.decode(batch, 8, prompt)[2] for worker in workers}
+
+    def rate(worker: Worker, turn: int) -> float:
+        _, seconds, texts[worker.name] = worker.decode(batch, tokens, prompt)
+        return batch * (tokens - 1) / seconds
+
+    rates = _in_turns(workers, rounds, rate)
+    mine = workers[0].name
+    for worker in workers:
+        line = _told(worker.name, rates)
+        line += f"   {_alike(texts[mine], texts[worker.name])} tokens alike"
+        if worker.bytes_per_step:
+            read = worker.bytes_per_step * statistics.median(rates[worker.name]) / batch
+            line += f"   {read / bandwidth:.0%} of the memory's speed"
+        print(line, flush=True)
+
+
+def compare_prompts(workers: Sequence[Worker], rounds: int) -> None:
+    """The same of a prompt's tokens, until the first one of its text is there."""
+    print(f"one prompt of {LONG_PROMPT} tokens, median of {rounds} rounds", flush=True)
+
+    def rate(worker: Worker, turn: int) -> float:
+        # Another one each time: what an engine remembers of the last must not help it.
+        drawn = random.Random(turn)
+        prompt = [drawn.randrange(1000, 40000) for _ in range(LONG_PROMPT)]
+        return LONG_PROMPT / worker.decode(1, 2, prompt)[0]
+
+    for worker in workers:
+        rate(worker, -1)
+    rates = _in_turns(workers, rounds, rate)
+    for worker in workers:
+        print(_told(worker.name, rates), flush=True)
+
+
+def _in_turns(
+    workers: Sequence[Worker], rounds: int, rate: Callable[[Worker, int], float]
+) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {worker.name: [] for worker in workers}
-    texts = {worker.name: worker.decode(batch, 8, prompt)[1] for worker in workers}
     for turn in range(rounds):
         # The order turns around, for whoever runs first finds another machine.
         for worker in workers if turn % 2 == 0 else reversed(workers):
-            seconds, texts[worker.name] = worker.decode(batch, tokens, prompt)
-            rates[worker.name].append(batch * (tokens - 1) / seconds)
-    mine = workers[0]
-    for worker in workers:
-        ratios = [a / b for a, b in zip(rates[mine.name], rates[worker.name], strict=True)]
-        rate = statistics.median(rates[worker.name])
-        alike = _alike(texts[mine.name], texts[worker.name])
-        line = (
-            f"  {worker.name:<24} {rate:8.1f} tokens/s   ours is {statistics.median(ratios):5.2f} "
-            f"times as fast ({min(ratios):.2f} to {max(ratios):.2f})   {alike} tokens alike"
-        )
-        if worker.bytes_per_step:
-            used = worker.bytes_per_step * rate / batch / bandwidth
-            line += f"   {used:.0%} of the memory's speed"
-        print(line, flush=True)
+            rates[worker.name].append(rate(worker, turn))
+    return rates
+
+
+def _told(name: str, rates: Mapping[str, Sequence[float]]) -> str:
+    mine = next(iter(rates.values()))
+    ratios = [a / b for a, b in zip(mine, rates[name], strict=True)]
+    return (
+        f"  {name:<24} {statistics.median(rates[name]):8.1f} tokens/s   ours is "
+        f"{statistics.median(ratios):5.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})"
+    )
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
@@ -196,6 +232,7 @@ def main() -> None:
             stack.callback(workers[-1].close)
         for batch in arguments.batches:
             compare(workers, batch, arguments.tokens, arguments.rounds, bandwidth)
+        compare_prompts(workers, arguments.rounds)
 
 
 if __name__ == "__main__":

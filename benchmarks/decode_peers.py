@@ -6,8 +6,8 @@
 FOLDER is a Hugging Face folder. `f16` first writes a GGUF with 16-bit weights into a temporary
 folder. Imports nothing of the project, so that it runs where the peer is installed. It prints
 `{"ready": true}`, then answers each line `{"batch": B, "tokens": N, "prompt": [...]}` with
-`{"seconds": S, "ids": [...]}`: how long N - 1 greedy tokens took B equal prompts after the first,
-and the first text's ids.
+`{"prompt_seconds": P, "seconds": S, "ids": [...]}`: how long B equal prompts took to the first
+token, how long N - 1 greedy tokens took after that, and the first text's ids.
 """
 
 import json
@@ -21,12 +21,13 @@ from typing import Any
 THREADS = int(os.environ.get("THREADS") or os.cpu_count() or 1)
 
 
-def serve(decode: Callable[[int, int, list[int]], tuple[float, list[int]]]) -> None:
+def serve(decode: Callable[[int, int, list[int]], tuple[float, float, list[int]]]) -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        seconds, ids = decode(asked["batch"], asked["tokens"], asked["prompt"])
-        print(json.dumps({"seconds": seconds, "ids": ids}), flush=True)
+        before, seconds, ids = decode(asked["batch"], asked["tokens"], asked["prompt"])
+        answer = {"prompt_seconds": before, "seconds": seconds, "ids": ids}
+        print(json.dumps(answer), flush=True)
 
 
 def transformers(folder: str, dtype: str) -> None:
@@ -49,7 +50,7 @@ def transformers(folder: str, dtype: str) -> None:
         def end(self) -> None:
             pass
 
-    def decode(batch: int, tokens: int, prompt: list[int]) -> tuple[float, list[int]]:
+    def decode(batch: int, tokens: int, prompt: list[int]) -> tuple[float, float, list[int]]:
         ids = torch.tensor([prompt] * batch)
         settings: dict[str, Any] = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
         if batch == 1:
@@ -58,12 +59,13 @@ def transformers(folder: str, dtype: str) -> None:
                 ids, max_new_tokens=tokens, min_new_tokens=tokens, streamer=clock, **settings
             )
             # The prompt, then each token.
+            first = clock.times[1] - clock.times[0]
             seconds = clock.times[-1] - clock.times[1]
         else:  # It streams one text only; so the time of one token is taken off.
-            seconds = -_timed(lambda: model.generate(ids, max_new_tokens=1, **settings))[0]
-            more, out = _timed(lambda: model.generate(ids, max_new_tokens=tokens, **settings))
-            seconds += more
-        return seconds, out[0, len(prompt) :].tolist()
+            first, _ = _timed(lambda: model.generate(ids, max_new_tokens=1, **settings))
+            both, out = _timed(lambda: model.generate(ids, max_new_tokens=tokens, **settings))
+            seconds = both - first
+        return first, seconds, out[0, len(prompt) :].tolist()
 
     with torch.inference_mode():
         serve(decode)
@@ -87,7 +89,7 @@ def llama_cpp(gguf: str, kind: str = "") -> None:
         model = lib.llama_model_load_from_file(gguf.encode(), lib.llama_model_default_params())
     vocab_size = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
 
-    def decode(count: int, tokens: int, prompt: list[int]) -> tuple[float, list[int]]:
+    def decode(count: int, tokens: int, prompt: list[int]) -> tuple[float, float, list[int]]:
         settings = lib.llama_context_default_params()
         settings.n_ctx = 512 * count
         settings.n_seq_max = count
@@ -108,6 +110,7 @@ def llama_cpp(gguf: str, kind: str = "") -> None:
             logits = lib.llama_get_logits_ith(context, entry)
             return int(np.argmax(np.ctypeslib.as_array(logits, (vocab_size,))))
 
+        began = time.perf_counter()
         for sequence in range(count):
             last = len(prompt) - 1
             run([(token, i, sequence, i == last) for i, token in enumerate(prompt)])
@@ -119,10 +122,10 @@ def llama_cpp(gguf: str, kind: str = "") -> None:
             run([(token, position, i, True) for i, token in enumerate(current)])
             current = [likeliest(i) for i in range(count)]
             ids.append(current[0])
-        seconds = time.perf_counter() - started
+        ended = time.perf_counter()
         lib.llama_batch_free(batch)
         lib.llama_free(context)
-        return seconds, ids
+        return started - began, ended - started, ids
 
     serve(decode)
 

@@ -195,9 +195,13 @@ def decode(
         temperature=jnp.where(active_R, rows_of.settings.temperature, 0),
         wants_logprobs=rows_of.settings.wants_logprobs & active_R,
     )
-    uniform_R = jax.vmap(_uniform)(rows_of.keys, rows_of.generated)
     penalized_RV = _penalized(logits_RV, settings, state, slots_R)
-    chosen_R = sampling.choose(penalized_RV, settings, uniform_R, layout.shards)
+    chosen_R = sampling.choose(
+        penalized_RV,
+        settings,
+        lambda: jax.vmap(_uniform)(rows_of.keys, rows_of.generated),
+        layout.shards,
+    )
     added = Added(
         chosen_R,
         sampling.logprobs(logits_RV, chosen_R, settings.wants_logprobs, layout.shards),

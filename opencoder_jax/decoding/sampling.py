@@ -127,7 +127,7 @@ def penalize(
 def choose(
     logits_RV: Float[Array, "R V"],
     settings: RowSettings,
-    uniform_R: Float[Array, "R"],
+    uniform: Callable[[], Float[Array, "R"]],
     shards: int = 1,
 ) -> Int[Array, "R"]:
     """A token for each row.
@@ -135,13 +135,13 @@ def choose(
     Args:
       logits_RV: after penalties.
       settings: of each row; at temperature 0 the likeliest token is taken.
-      uniform_R: a random number in [0, 1) for each row.
+      uniform: gives a random number in [0, 1) for each row; called where a row wants one.
       shards: devices that the vocabulary is shared out over.
     """
     greedy_R = _likeliest_one(logits_RV) if shards == 1 else jnp.argmax(logits_RV, axis=-1)
     greedy_R = greedy_R.astype(jnp.int32)
     drawn_R = _where_any(
-        settings.temperature > 0, lambda: _draw(logits_RV, settings, uniform_R, shards), greedy_R
+        settings.temperature > 0, lambda: _draw(logits_RV, settings, uniform(), shards), greedy_R
     )
     return jnp.where(settings.temperature > 0, drawn_R, greedy_R)
 

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,9 @@ def rows(count, **settings) -> RowSettings:
     )
 
 
-_choose = jax.jit(sampling.choose, static_argnums=3)
+@functools.partial(jax.jit, static_argnums=3)
+def _choose(logits, settings, uniform, shards):
+    return sampling.choose(logits, settings, lambda: uniform, shards)
 
 
 def shares(probabilities, draws=4000, shards=1, **settings) -> np.ndarray:
@@ -90,7 +94,7 @@ def test_at_temperature_0_it_is_the_likeliest_token_and_the_first_of_several(voc
 def test_rows_of_different_settings_stay_apart():
     logits = jnp.broadcast_to(jnp.log(jnp.asarray(PROBABILITIES)), (3, 4))
     settings = rows(3)._replace(temperature=jnp.array([0.0, 1.0, 1.0]), top_k=jnp.array([0, 0, 2]))
-    found = sampling.choose(logits, settings, jnp.array([0.99, 0.99, 0.99]))
+    found = sampling.choose(logits, settings, lambda: jnp.array([0.99, 0.99, 0.99]))
     assert np.asarray(found).tolist() == [0, 3, 1]
 
 
