@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.evaluation.answerers.answerer import Answerer, AnswerSettings, Completion
+from opencoder_jax.evaluation.answerers.answerer import (
+    CONTEXT_FULL,
+    PROMPT_TOO_LONG,
+    Answerer,
+    AnswerSettings,
+    Completion,
+)
 from opencoder_jax.evaluation.benchmark import Benchmark, Problem, Question
 from opencoder_jax.evaluation.contamination import ProblemTexts
 from opencoder_jax.evaluation.judging import Judgement, judge, unrunnable
@@ -142,6 +148,12 @@ class CodeTask:
                 rows.append((f"pass@1, {name}", f"{part['pass_at_1']:.1%}"))
         if results.get("mean_of_languages", {}).get("pass_at_1") is not None:
             rows.append(("pass@1, mean", f"{results['mean_of_languages']['pass_at_1']:.1%}"))
+        for title, key in (
+            ("answers cut by the context", "cut_by_context"),
+            ("prompts longer than the context", "prompts_too_long"),
+        ):
+            if results.get(key):
+                rows.append((title, str(results[key])))
         skipped = results["verdicts"].get("skipped", 0)
         if skipped:
             rows.append(("skipped, not scored", str(skipped)))
@@ -182,12 +194,14 @@ class CodeTask:
         return f"no {', '.join(lacking)}" if lacking else unrunnable(problem.language)
 
     def _results(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        cut = sum(row["finish_reason"] == "length" for row in rows)
+        ends = collections.Counter(row["finish_reason"] for row in rows)
         return {
             **scores(rows, self._run.ks),
             "samples_per_problem": self._run.samples,
             "chat": self.chat,
-            "cut_at_limit": cut,
+            "cut_at_limit": ends["length"],
+            "cut_by_context": ends[CONTEXT_FULL],
+            "prompts_too_long": ends[PROMPT_TOO_LONG],
         }
 
 

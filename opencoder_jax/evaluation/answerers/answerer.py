@@ -1,7 +1,9 @@
 """The face of whoever answers a benchmark's questions.
 
 Questions go in together and answers come out in any order, each question's as soon as they
-are there, so that the harness can keep and judge them while the rest is being written.
+are there, so that the harness can keep and judge them while the rest is being written. A prompt
+that leaves less room in the model's context than `max_new_tokens` is answered as long as there is
+room, by all answerers alike, and the answer's reason says so.
 Next: `local`, `endpoint`, `reference`.
 """
 
@@ -10,6 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from opencoder_jax.evaluation.benchmark import Question
+
+CONTEXT_FULL = "context_full"
+PROMPT_TOO_LONG = "prompt_too_long"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +40,9 @@ class Completion:
 
     Attributes:
       text: without the stop text that ended it.
-      finish_reason: `stop` or `eos` (it ended), `length` (it was cut), or as the endpoint has it.
+      finish_reason: `stop` or `eos` (it ended), `length` (it is as long as was asked for),
+        `context_full` (prompt and answer fill the model's context), `prompt_too_long` (the prompt
+        alone does: nothing was answered), or as the endpoint has it.
       tokens: how many it has; None where that is not known.
     """
 
@@ -65,6 +72,12 @@ class Answerer(Protocol):
           InputError: it cannot answer a question of this kind.
         """
         ...
+
+
+def cut_reason(reason: str, tokens: int | None, max_new_tokens: int) -> str:
+    """`context_full` in place of `length` where an answer is shorter than was asked for."""
+    short = tokens is not None and tokens < max_new_tokens
+    return CONTEXT_FULL if reason == "length" and short else reason
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:

@@ -19,7 +19,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.evaluation.answerers.answerer import AnswerSettings, Completion, cut_at_stop
+from opencoder_jax.evaluation.answerers.answerer import (
+    PROMPT_TOO_LONG,
+    AnswerSettings,
+    Completion,
+    cut_at_stop,
+    cut_reason,
+)
 from opencoder_jax.evaluation.benchmark import Question
 
 _TRY_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
@@ -29,6 +35,7 @@ _LONGEST_WAIT = 60.0
 _TIMEOUT = 600.0
 # What the API promises; others take more.
 _FEWEST_STOPS = 4
+_CONTEXT_LENGTH = re.compile(r"context.?(?:length|window|size)\D{0,40}(\d+)", re.IGNORECASE)
 _TOO_LONG = re.compile(r"context.?length|context.?window|maximum context|too long", re.IGNORECASE)
 
 
@@ -96,11 +103,17 @@ class Endpoint:
         return completions[: settings.samples]
 
     def _request(
-        self, question: Question, settings: AnswerSettings, count: int, seed: int
+        self,
+        question: Question,
+        settings: AnswerSettings,
+        count: int,
+        seed: int,
+        limit: int | None = None,
     ) -> list[Completion]:
+        """Answers; `limit` is how long they may be, where the context has no more room."""
         body: dict[str, Any] = {
             "model": self.model_name,
-            "max_tokens": settings.max_new_tokens,
+            "max_tokens": limit or settings.max_new_tokens,
             "temperature": settings.temperature,
             "seed": seed,
         }
@@ -122,14 +135,43 @@ class Endpoint:
             answer = self.ask(path, body)
         except Refusal as refusal:
             if refusal.status == 400 and _TOO_LONG.search(str(refusal)):
-                return [Completion("", "prompt_too_long", 0)] * count
+                room = self._room(path, body, str(refusal)) if limit is None else 0
+                if room <= 0:
+                    return [Completion("", PROMPT_TOO_LONG, 0)] * count
+                return self._request(question, settings, count, seed, room)
             stops = body.get("stop", ())
             if refusal.status == 400 and len(stops) > _FEWEST_STOPS and "stop" in str(refusal):
                 # The rest of them are looked for here.
                 self._stops = _FEWEST_STOPS
-                return self._request(question, settings, count, seed)
+                return self._request(question, settings, count, seed, limit)
             raise
-        return [self._completion(choice, answer, question) for choice in self._choices(answer)]
+        wanted = settings.max_new_tokens
+        return [
+            self._completion(choice, answer, question, limit, wanted)
+            for choice in self._choices(answer)
+        ]
+
+    def _room(self, path: str, body: Mapping[str, Any], refusal: str) -> int:
+        """Tokens that the context has for an answer; 0: none, not even for one.
+
+        Servers refuse what may grow beyond the context, others cut it: whose answers are compared
+        must not depend on that. A refusal tells the context's length, an answer of one token that
+        of the prompt.
+        """
+        try:
+            answer = self.ask(path, {**body, "max_tokens": 1, "n": 1})
+        except Refusal as again:
+            if again.status == 400 and _TOO_LONG.search(str(again)):
+                return 0
+            raise
+        prompt = (answer.get("usage") or {}).get("prompt_tokens")
+        length = _CONTEXT_LENGTH.search(refusal)
+        if not prompt or not length:
+            raise InputError(
+                f"{refusal}; neither is it said how much room the prompt leaves: say "
+                "--max_new_tokens=N"
+            )
+        return int(length[1]) - int(prompt)
 
     def _choices(self, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         choices = answer.get("choices")
@@ -138,7 +180,12 @@ class Endpoint:
         return sorted(choices, key=lambda choice: choice.get("index", 0))
 
     def _completion(
-        self, choice: Mapping[str, Any], answer: Mapping[str, Any], question: Question
+        self,
+        choice: Mapping[str, Any],
+        answer: Mapping[str, Any],
+        question: Question,
+        limit: int | None,
+        wanted: int,
     ) -> Completion:
         message = choice.get("message") or {}
         text = (message.get("content") if question.messages else choice.get("text")) or ""
@@ -146,7 +193,8 @@ class Endpoint:
         reason = "stop" if stopped else str(choice.get("finish_reason") or "unknown")
         tokens = (answer.get("usage") or {}).get("completion_tokens")
         single = len(answer["choices"]) == 1 and not stopped
-        return Completion(text, reason, tokens if single else None)
+        tokens = tokens if single else None
+        return Completion(text, cut_reason(reason, limit or tokens, wanted), tokens)
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The server's JSON.

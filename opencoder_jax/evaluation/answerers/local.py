@@ -15,7 +15,7 @@ from opencoder_jax.decoding.engine import Engine, EngineConfig
 from opencoder_jax.decoding.generation import Collector, Generation, slot_length
 from opencoder_jax.decoding.requests import Request
 from opencoder_jax.decoding.sampling import SamplingSettings
-from opencoder_jax.evaluation.answerers.answerer import AnswerSettings, Completion
+from opencoder_jax.evaluation.answerers.answerer import AnswerSettings, Completion, cut_reason
 from opencoder_jax.evaluation.benchmark import Question
 from opencoder_jax.formats.chat import encode_prompt
 from opencoder_jax.formats.infilling import infill_ids
@@ -73,7 +73,10 @@ class LocalModel:
                 number = ended.popleft()
                 # Of several answers the last one to end gives all of them.
                 if all(answer.ended for answer in rows[number]) and number not in ended:
-                    yield number, [_completion(answer.result()) for answer in rows[number]]
+                    yield (
+                        number,
+                        [_completion(answer.result(), settings) for answer in rows[number]],
+                    )
 
     def _engine(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Engine:
         config = EngineConfig(
@@ -92,5 +95,7 @@ class LocalModel:
         return self.model.prompt_ids(question.text)
 
 
-def _completion(answer: Generation) -> Completion:
-    return Completion(answer.text, answer.finish_reason, len(answer.ids))
+def _completion(answer: Generation, settings: AnswerSettings) -> Completion:
+    tokens = len(answer.ids)
+    reason = cut_reason(answer.finish_reason, tokens, settings.max_new_tokens)
+    return Completion(answer.text, reason, tokens)

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.evaluation.answerers.answerer import AnswerSettings, Completion, cut_at_stop
+from opencoder_jax.evaluation.answerers.answerer import (
+    PROMPT_TOO_LONG,
+    AnswerSettings,
+    Completion,
+    cut_at_stop,
+    cut_reason,
+)
 from opencoder_jax.evaluation.benchmark import Question
 from opencoder_jax.formats.manifest import file_sha256, fingerprint
 
@@ -63,7 +69,7 @@ class Reference:
             ids = self.tokenizer(question.text, return_tensors="pt").input_ids
         room = self.model.config.max_position_embeddings - ids.shape[1]
         if room <= 0:
-            return [Completion("", "prompt_too_long", 0)] * settings.samples
+            return [Completion("", PROMPT_TOO_LONG, 0)] * settings.samples
         sampling: dict[str, Any] = {"do_sample": settings.temperature > 0}
         if settings.temperature > 0:
             sampling |= {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
@@ -84,18 +90,21 @@ class Reference:
                 pad_token_id=self.tokenizer.eos_token_id,
                 **sampling,
             )
-        return [self._completion(row[ids.shape[1] :].tolist(), question) for row in rows]
+        return [self._completion(row[ids.shape[1] :].tolist(), question, settings) for row in rows]
 
     def _text(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
-    def _completion(self, ids: list[int], question: Question) -> Completion:
+    def _completion(
+        self, ids: list[int], question: Question, settings: AnswerSettings
+    ) -> Completion:
         ends = self.model.generation_config.eos_token_id
         ends = set(ends) if isinstance(ends, list) else {ends}
         place = next((n for n, token in enumerate(ids) if token in ends), None)
         text, stopped = cut_at_stop(self._text(ids[:place]), question.stop)
+        tokens = len(ids) if place is None else place
         reason = "stop" if stopped else "length" if place is None else "eos"
-        return Completion(text, reason, len(ids) if place is None else place)
+        return Completion(text, cut_reason(reason, tokens, settings.max_new_tokens), tokens)
 
 
 def open_reference(folder: str) -> Reference:

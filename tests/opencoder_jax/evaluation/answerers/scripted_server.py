@@ -54,6 +54,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
         if "huge" in text:
             self._send(400, {"error": {"message": "This model's maximum context length is 8"}})
+        elif "tight" in text and body["max_tokens"] > 4:
+            self._send(400, {"error": {"message": "the context window of 10 tokens is too small"}})
         elif "forbidden" in text:
             self._send(400, {"error": {"message": "no such thing"}})
         elif len(body.get("stop", ())) > 4:
@@ -68,7 +70,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 }
                 for index, (text, reason) in enumerate(type(self).answer(body))
             ]
-            self._send(200, {"choices": choices[::-1], "usage": {"completion_tokens": 3}})
+            self._send(
+                200,
+                {"choices": choices[::-1], "usage": {"prompt_tokens": 6, "completion_tokens": 3}},
+            )
 
     def log_message(self, *arguments: object) -> None:
         pass

@@ -51,7 +51,11 @@ def test_text_chats_and_gaps_are_answered(endpoint: Endpoint) -> None:
     assert [row[0].text for row in found] == ["2", "4", "6 apples"]
     # The server went on beyond the stop text; what counts is that it was there.
     assert {row[0].finish_reason for row in found} == {"stop"}
-    assert answers(endpoint, Question(text="1+1="))[0] == [Completion("2\nmore", "length", 3)]
+    # Cut with fewer tokens than asked for: the server had no more room.
+    assert answers(endpoint, Question(text="1+1="))[0] == [Completion("2\nmore", "context_full", 3)]
+    settings = AnswerSettings(max_new_tokens=3)
+    (found,) = answers(endpoint, Question(text="1+1="), settings=settings)
+    assert found == [Completion("2\nmore", "length", 3)]
 
 
 def test_a_busy_failing_or_vanishing_server_is_asked_again(endpoint: Endpoint) -> None:
@@ -68,6 +72,13 @@ def test_a_refusal_ends_it_with_what_the_server_says(endpoint: Endpoint) -> None
 def test_a_prompt_beyond_the_context_is_an_empty_answer(endpoint: Endpoint) -> None:
     (found,) = answers(endpoint, Question(text="huge 1+1="))
     assert found == [Completion("", "prompt_too_long", 0)]
+
+
+def test_a_server_that_refuses_what_may_not_fit_is_asked_for_what_does(endpoint: Endpoint) -> None:
+    (found,) = answers(endpoint, Question(text="tight 3+3="))
+    assert found == [Completion("6\nmore", "context_full", 3)]
+    asked = [b["max_tokens"] for b in endpoint.ask("/seen")["bodies"] if "tight" in str(b)]
+    assert asked == [8, 1, 4]
 
 
 def test_more_stop_texts_than_a_server_takes_are_looked_for_here(endpoint: Endpoint) -> None:
