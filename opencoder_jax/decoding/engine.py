@@ -43,7 +43,8 @@ from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.model.config import DTYPES
 from opencoder_jax.model.loading import LoadedModel
 
-# Of prompts between two steps: what a running text's next token waits for at most, besides a step.
+# Of prompts between two steps: what a running text waits for at most. More lengthens that and makes
+# the first token of 32 that come at once no earlier (docs/serving.md).
 PROMPT_TOKENS = 256
 _NO_TOKEN = -1
 
