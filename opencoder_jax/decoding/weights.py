@@ -8,8 +8,8 @@ and up). Norms stay float32, and the embedding is never int8: a row of it is all
 token knows. Next: `forward`.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from opencoder_jax.decoding.products import Matrix, make_matrix
+from opencoder_jax.model import transformer
 from opencoder_jax.model.config import TransformerConfig
 from opencoder_jax.model.transformer import Params
 
@@ -99,12 +100,24 @@ def make_weights(
         unembedding = make_matrix(embedding_VD, weights)
     else:  # The very array: it is the largest of a small model.
         unembedding = Matrix(embedding, jnp.zeros(0, jnp.float32))
-    return DecoderWeights(
-        embedding=put(embedding, TENSOR, None),
-        layers=_stacked(layers) if stack else layers,
-        final_norm=put(params["final_norm"]["scale"].astype(jnp.float32)),
-        unembedding=put.rows(unembedding),
+    return put.around_layers(
+        DecoderWeights(
+            embedding=embedding,
+            layers=_stacked(layers) if stack else layers,
+            final_norm=params["final_norm"]["scale"].astype(jnp.float32),
+            unembedding=unembedding,
+        )
     )
+
+
+def abstract_weights(config: TransformerConfig, weights: str, mesh: Mesh) -> DecoderWeights:
+    """Shapes and places of `make_weights`' arrays, to compile for a mesh that is not there."""
+    made = jax.eval_shape(
+        lambda params: make_weights(config, params, weights), transformer.abstract_params(config)
+    )
+    put = _Placement(mesh, lambda x, to: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=to))
+    placed = made._replace(layers=tuple(put.layer(layer) for layer in made.layers))
+    return put.around_layers(placed)
 
 
 def read_bytes(weights: DecoderWeights) -> int:
@@ -143,13 +156,16 @@ def _layer(config: TransformerConfig, params: Params, weights: str, shards: int)
 class _Placement:
     """Puts arrays on a mesh; without one, leaves them where they are."""
 
-    def __init__(self, mesh: Mesh | None) -> None:
+    def __init__(
+        self, mesh: Mesh | None, put: Callable[[Any, NamedSharding], Any] = jax.device_put
+    ) -> None:
         self._mesh = mesh
+        self._put = put
 
     def __call__(self, array: Array, *axes: str | None) -> Array:
         if self._mesh is None:
             return array
-        return jax.device_put(array, NamedSharding(self._mesh, PartitionSpec(*axes)))
+        return self._put(array, NamedSharding(self._mesh, PartitionSpec(*axes)))
 
     def rows(self, matrix: Matrix) -> Matrix:
         """Each device some outputs."""
@@ -170,4 +186,11 @@ class _Placement:
             mlp_norm=self(layer.mlp_norm),
             gate_up=self.rows(layer.gate_up),
             down=self.columns(layer.down),
+        )
+
+    def around_layers(self, weights: DecoderWeights) -> DecoderWeights:
+        return weights._replace(
+            embedding=self(weights.embedding, TENSOR, None),
+            final_norm=self(weights.final_norm),
+            unembedding=self.rows(weights.unembedding),
         )

@@ -143,11 +143,16 @@ class Module:
                 yield self.computations[name], times
 
 
-def parse(text: str) -> Module:
+def parse(text: str, *, open_turns: int | None = None, branches: bool = True) -> Module:
     """The program of `Compiled.as_text()`.
 
+    Args:
+      text: of the program.
+      open_turns: how often a loop turns whose number of turns depends on data.
+      branches: whether all branches of all conditions are counted, or none.
+
     Raises:
-      UncountableError: a loop has no constant number of turns.
+      UncountableError: there is such a loop, and `open_turns` is not given.
     """
     computations: dict[str, Computation] = {}
     entry = ""
@@ -169,7 +174,7 @@ def parse(text: str) -> Module:
             lines[-1] += line
     executions: dict[str, int] = {}
     fused: set[str] = set()
-    _count(computations, entry, 1, executions, fused)
+    _count(computations, entry, 1, executions, fused, open_turns, branches)
     first_line = text.partition("\n")[0]
     layout = first_line.partition("entry_computation_layout={(")[2].partition(")->")[0]
     return Module(computations, entry, _arrays(layout), executions, frozenset(fused))
@@ -232,18 +237,27 @@ def _count(
     times: int,
     executions: dict[str, int],
     fused: set[str],
+    open_turns: int | None,
+    branches: bool,
 ) -> None:
     executions[name] = executions.get(name, 0) + times
     for instruction in computations[name]:
+        if instruction.opcode == "conditional" and not branches:
+            continue
         if instruction.opcode == "while":
-            turns = trip_count(computations, instruction, name)
+            try:
+                turns = trip_count(computations, instruction, name)
+            except UncountableError:
+                if open_turns is None:
+                    raise
+                turns = open_turns
             for called in instruction.called():
-                _count(computations, called, times * turns, executions, fused)
+                _count(computations, called, times * turns, executions, fused, open_turns, branches)
         elif instruction.opcode in ("call", "conditional", "async-start", "fusion"):
             for called in instruction.called():
                 if instruction.opcode == "fusion" or name in fused:
                     fused.add(called)
-                _count(computations, called, times, executions, fused)
+                _count(computations, called, times, executions, fused, open_turns, branches)
 
 
 def _computation(name: str, lines: list[str]) -> Computation:
