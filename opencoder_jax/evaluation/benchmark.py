@@ -159,6 +159,10 @@ class Benchmark:
         """Modules that a problem is about, beyond the standard library."""
         return ()
 
+    def lacking(self, problem: Problem) -> str:
+        """What else a problem needs and this machine has not, as `no x`; empty: nothing."""
+        return ""
+
     def reference(self, problem: Problem) -> str | None:
         """An answer of a base model that is right, where the benchmark has one."""
         return problem.record.get("canonical_solution")

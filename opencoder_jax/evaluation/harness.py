@@ -191,7 +191,9 @@ class CodeTask:
     def unrunnable(self, problem: Problem) -> str:
         """Why no answer of a problem can be run here; empty: it can."""
         lacking = [name for name in self.benchmark.needs(problem) if name in self._absent]
-        return f"no {', '.join(lacking)}" if lacking else unrunnable(problem.language)
+        if lacking:
+            return f"no {', '.join(lacking)}"
+        return unrunnable(problem.language) or self.benchmark.lacking(problem)
 
     def _results(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ends = collections.Counter(row["finish_reason"] for row in rows)

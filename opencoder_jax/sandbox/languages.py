@@ -33,6 +33,8 @@ _USUAL_FOLDERS = (
     "/usr/bin",
 )
 _PROGRAM = "./program"
+# MultiPL-E's programs import it, as Java has no tuples. Debian's place, which all programs see.
+JAVATUPLES = "/usr/share/java/javatuples.jar"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ def _java(source: str) -> Plan:
     if not (home / "bin" / "java").exists() or not (home / "release").exists():
         raise MissingToolchain("no java beside javac")
     name = _java_class(source)
+    classes = f".:{JAVATUPLES}" if os.path.exists(JAVATUPLES) else "."
     # Short programs: what starts fast and with few threads wins.
     options = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
     return Plan(
@@ -132,12 +135,12 @@ def _java(source: str) -> Plan:
         compile=(
             str(home / "bin" / "javac"),
             *(f"-J{option}" for option in options),
-            *("-encoding", "UTF-8", "-nowarn", f"{name}.java"),
+            *("-cp", classes, "-encoding", "UTF-8", "-nowarn", f"{name}.java"),
         ),
         run=(
             str(home / "bin" / "java"),
             *options,
-            *("-Xmx{memory_mb}m", "-Dfile.encoding=UTF-8", "-ea", "-cp", ".", name),
+            *("-Xmx{memory_mb}m", "-Dfile.encoding=UTF-8", "-ea", "-cp", classes, name),
         ),
         # Debian keeps a JDK's configuration in /etc.
         paths=(str(home), *glob.glob("/etc/java-*")),
@@ -248,9 +251,11 @@ def _php(source: str) -> Plan:
 
 
 def _csharp(source: str) -> Plan:
+    # Not always: Debian has this library in a package of its own.
+    numerics = ("-r:System.Numerics.dll",) if "System.Numerics" in source else ()
     return Plan(
         "program.cs",
-        compile=(_find("mcs"), "-d:DEBUG", "-warn:0", "-out:program.exe", "program.cs"),
+        compile=(_find("mcs"), "-d:DEBUG", "-warn:0", *numerics, "-out:program.exe", "program.cs"),
         run=(_find("mono"), "--debug", "program.exe"),
         paths=tuple(glob.glob("/etc/mono")),
         environment={"MONO_TRACE_LISTENER": "Console.Error"},

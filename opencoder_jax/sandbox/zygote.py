@@ -109,7 +109,7 @@ def _isolate(
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     namespaces.build_root(paths, packages)
     privileges.drop_bounding_set()
-    socket.sethostname("sandbox")
+    socket.sethostname(namespaces.HOST_NAME)
     return own_pids, siblings, as_root
 
 

@@ -7,6 +7,7 @@ the paper's Table 8 (its data set has none).
 """
 
 import dataclasses
+import os
 import re
 
 from opencoder_jax.errors import InputError
@@ -15,6 +16,7 @@ from opencoder_jax.evaluation.benchmarks.humaneval import completed
 from opencoder_jax.evaluation.data_files import DataFolder, read_records
 from opencoder_jax.evaluation.function_text import body_of, lines_that
 from opencoder_jax.evaluation.humaneval_problems import load_problems
+from opencoder_jax.sandbox.languages import JAVATUPLES
 
 _KEYS = ("name", "language", "prompt", "tests", "stop_tokens")
 _HUB = "nuprl/MultiPL-E"
@@ -66,6 +68,10 @@ class MultiPLE(Benchmark):
             return asked
         stop = tuple(problem.record.get("stop_tokens") or self.stop)
         return dataclasses.replace(asked, stop=stop)
+
+    def lacking(self, problem: Problem) -> str:
+        imports = problem.language == "java" and "org.javatuples" in problem.record["prompt"]
+        return "no javatuples" if imports and not os.path.exists(JAVATUPLES) else ""
 
     def program(self, problem: Problem, answer: str, chat: bool) -> Program:
         record = problem.record

@@ -17,7 +17,10 @@ NETWORK = [
         import socket
         for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             s = socket.socket(family, socket.SOCK_DGRAM)
-            attempt(address, lambda: s.sendto(b"x", (address, $UDP)))
+            # It has a loopback interface of its own, where nobody listens.
+            s.connect((address, $UDP))
+            s.settimeout(1)
+            attempt(address, lambda: s.send(b"x") and s.recv(1))
             attempt("broadcast", lambda: s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1))
         """,
     ),

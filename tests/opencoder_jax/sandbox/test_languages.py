@@ -248,6 +248,28 @@ def test_further_java_sources_are_compiled_too(sandbox: Sandbox) -> None:
     assert result.verdict == "passed", result
 
 
+def test_csharp_has_whole_numbers_of_any_size(sandbox: Sandbox) -> None:
+    result = sandbox.run(
+        "using System; using System.Numerics; using System.Diagnostics;\n"
+        'class P { static void Main() { Debug.Assert($"{BigInteger.Pow(2, 70)}".Length == 22); } }',
+        language="csharp",
+    )
+    if result.verdict == "skipped" or "System.Numerics.dll" in result.stderr:
+        pytest.skip(f"sandbox: {result.reason}")
+    assert result.verdict == "passed", result
+
+
+def test_java_has_the_tuples_that_multipl_e_imports(sandbox: Sandbox) -> None:
+    result = sandbox.run(
+        "import org.javatuples.*;\nclass Main { public static void main(String[] a) {\n"
+        "  assert Pair.with(1, 2).getValue1() == 2; } }",
+        language="java",
+    )
+    if result.verdict == "skipped" or not Path(toolchains.JAVATUPLES).exists():
+        pytest.skip("sandbox: no javac, or no javatuples")
+    assert result.verdict == "passed", result
+
+
 def test_a_missing_toolchain_is_skipped_with_its_name(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

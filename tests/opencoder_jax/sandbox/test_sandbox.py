@@ -116,6 +116,33 @@ def test_there_is_no_network(sandbox: Sandbox) -> None:
     assert result.verdict == "passed", result
 
 
+def test_localhost_is_the_program_itself_and_nobody_s_afterwards(sandbox: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as host:
+        program = f"""
+            import socket
+            assert socket.gethostbyname("localhost") == "127.0.0.1"
+            assert socket.gethostbyname(socket.gethostname()) == "127.0.0.1"
+            try:
+                socket.create_connection(("localhost", {host.getsockname()[1]}), timeout=1)
+            except ConnectionRefusedError:
+                pass
+            else:
+                raise SystemExit("the host's server answers")
+            # Without SO_REUSEADDR, and closed here first: the port would wait for a minute.
+            server = socket.socket()
+            server.bind(("localhost", 12345))
+            server.listen()
+            client = socket.create_connection(("localhost", 12345))
+            accepted, _ = server.accept()
+            accepted.sendall(b"yes")
+            assert client.recv(3) == b"yes"
+            accepted.close()
+            client.close()
+        """
+        results = [run(sandbox, program) for _ in range(3)]
+    assert [result.verdict for result in results] == ["passed"] * 3, results
+
+
 def test_nothing_outside_the_scratch_folder_can_be_written(sandbox: Sandbox) -> None:
     program = """
         import os, sys
