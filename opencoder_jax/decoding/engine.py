@@ -113,7 +113,7 @@ class Engine:
         stack = kernels == "native"
         self._weights = make_weights(c, model.params, config.weights or dtype, mesh, stack=stack)
         cache = make_cache(c, config.slots, self.length, config.cache or dtype, mesh, stack=stack)
-        self._state = programs.make_state(cache, config.slots, c.vocab_size)
+        self._state = programs.make_state(cache, config.slots, c.vocab_size, mesh)
         self._eos_array = jnp.asarray(model.eos_ids or (_NO_TOKEN,), jnp.int32)
         self._slots = [Slot() for _ in range(config.slots)]
         self._prefill = Prefill(self._layout, self._weights, self._slots, c.vocab_size)

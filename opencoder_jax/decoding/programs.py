@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from opencoder_jax.decoding import sampling
@@ -73,8 +74,16 @@ class Added(NamedTuple):
     logprobs: Logprobs
 
 
-def make_state(cache: Cache, slots: int, vocab_size: int) -> State:
-    """Slots in which nothing runs."""
+def make_state(cache: Cache, slots: int, vocab_size: int, mesh: Mesh | None = None) -> State:
+    """Slots in which nothing runs.
+
+    Args:
+      cache: of all slots.
+      slots: B.
+      vocab_size: V.
+      mesh: where the cache is; all else is on each of its devices. Left to the programs, it would
+        be so after the first of them only, which would be compiled for both.
+    """
 
     def zeros(dtype: Any) -> Array:
         return jnp.zeros(slots, dtype)
@@ -89,8 +98,8 @@ def make_state(cache: Cache, slots: int, vocab_size: int) -> State:
         "frequency_penalty": zeros(jnp.float32),
         "wants_logprobs": zeros(jnp.bool),
     }
-    return State(
-        cache=cache,
+    state = State(
+        cache=(),
         tokens=zeros(jnp.int32),
         positions=zeros(jnp.int32),
         generated=zeros(jnp.int32),
@@ -102,6 +111,9 @@ def make_state(cache: Cache, slots: int, vocab_size: int) -> State:
         in_prompt=jnp.zeros((slots, vocab_size), jnp.bool),
         counts=jnp.zeros((slots, vocab_size), jnp.int16),
     )
+    if mesh:
+        state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    return state._replace(cache=cache)
 
 
 @functools.partial(jax.jit, static_argnames=("layout", "score"), donate_argnames=("state",))
