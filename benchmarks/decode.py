@@ -159,13 +159,13 @@ def compare_prompts(workers: Sequence[Worker], rounds: int) -> None:
     print(f"one prompt of {LONG_PROMPT} tokens, median of {rounds} rounds", flush=True)
 
     def rate(worker: Worker, turn: int) -> float:
-        # Another one each time: what an engine remembers of the last must not help it.
+        # Another one each time: what an engine remembers of an earlier one must not help it.
         drawn = random.Random(turn)
         prompt = [drawn.randrange(1000, 40000) for _ in range(LONG_PROMPT)]
         return LONG_PROMPT / worker.decode(1, 2, prompt)[0]
 
     for worker in workers:
-        rate(worker, -1)
+        rate(worker, rounds)
     rates = _in_turns(workers, rounds, rate)
     for worker in workers:
         print(_told(worker.name, rates), flush=True)
@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--gguf", help="the same model for llama.cpp")
     parser.add_argument("--llama_python", help="Python with llama_cpp; none: left out")
     parser.add_argument("--torch_python", default=sys.executable, help="with torch, transformers")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 16])
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--weights", nargs="+", default=["bfloat16", "int8", "float32"])
@@ -212,7 +212,7 @@ def main() -> None:
         ours(*arguments.worker)
         return
     peers = str(Path(__file__).with_name("decode_peers.py"))
-    slots = str(max(arguments.batches))
+    slots = str(max(arguments.batches, default=1))
     own = [sys.executable, "-m", "benchmarks.decode", "--model=", "--worker", arguments.model]
     commands = {f"ours, {weights}": [*own, weights, slots] for weights in arguments.weights}
     for dtype in ("bfloat16", "float32"):
