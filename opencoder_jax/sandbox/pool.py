@@ -271,6 +271,8 @@ class _Zygote:
             "preload": preload,
         }
         environment = {**_ENVIRONMENT, "PYTHONHASHSEED": str(hash_seed)}
+        # Or each fork would look up the functions that it calls, and write them down for itself.
+        environment["LD_BIND_NOW"] = "1"
         if packages:
             environment |= _PACKAGES_ENVIRONMENT
         # The interpreter itself, not a virtual environment's link to it: that is not mounted.

@@ -22,6 +22,7 @@ import sys
 from typing import Any, NoReturn
 
 from opencoder_jax.sandbox import namespaces, privileges, wire
+from opencoder_jax.sandbox.immortal import make_immortal
 from opencoder_jax.sandbox.limits import Limits
 from opencoder_jax.sandbox.program import prepare_interpreter
 from opencoder_jax.sandbox.resources import address_bytes, descendants, resident_bytes
@@ -50,6 +51,8 @@ def main(arguments: list[str]) -> None:
         folder to import from, or null), `preload` (modules to import once, here).
     """
     _default_signals()
+    # The dynamic linker has read it; programs need not.
+    os.environ.pop("LD_BIND_NOW", None)
     settings = json.loads(arguments[0])
     connection = socket.socket(fileno=settings["socket"])
     connection.set_inheritable(False)
@@ -72,6 +75,7 @@ def main(arguments: list[str]) -> None:
     zygote = _IsolatedZygote(limits, *isolation) if settings["isolate"] else _Zygote(limits)
     # What forks share stays shared: no collection touches it.
     gc.collect()
+    make_immortal()
     gc.freeze()
     wire.send(connection, {"ready": True})
     while (request := wire.receive(connection)) is not None:
