@@ -162,6 +162,9 @@ def test_a_training_run_stands_for_the_packed_sets_that_it_saw(tmp_path, capsys)
     run = tmp_path / "run"
     flags = small_run.flags(f"--gin.MODEL_DIR={run}", steps=2, save_period=2)
     flags += [f"--gin.PACKED_DIR={sets}", "--gin.MIXTURE_OR_TASK_NAME=refinecode"]
+    # JAX has as many devices in this process as the first test that made a mesh asked for: eight.
+    flags += [f"--gin.sharding.MeshConfig.{name}" for name in ("virtual_cpu_devices=8", "data=2")]
+    flags += ["--gin.sharding.MeshConfig.fsdp=4", "--gin.BATCH_SIZE=8"]
     assert configuration.main(train, flags) == 0, capsys.readouterr().err
     tokenizers = [packed_example.tokenizer()]
     train_side = [d for d in packed_example.documents() if not is_heldout(d.repo, 0.3)]
