@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from opencoder_jax.decoding import native, programs
+from opencoder_jax.decoding import native
 from opencoder_jax.decoding.cache import Rows, make_cache
 from opencoder_jax.decoding.engine import Engine, EngineConfig
 from opencoder_jax.decoding.forward import Layout, forward, project_to_vocab
@@ -130,21 +130,14 @@ def test_texts_join_and_leave_at_any_step_and_do_not_change_each_other(engine):
     assert engine.counts() == (0, 0)
 
 
-def test_samples_of_one_prompt_share_its_prefill(engine, monkeypatch):
-    computed = []
-    extend = programs.extend
-
-    def counted(layout, weights, state, slot, start, count, *rest, score):
-        computed.append(int(count))
-        return extend(layout, weights, state, slot, start, count, *rest, score=score)
-
+def test_samples_of_one_prompt_share_its_prefill(engine, computed):
     prompt = [1, *range(300, 350)]
     expected = [alone(engine, prompt, number=n, temperature=1.0) for n in range(3)]
     alone(engine, [2] * 60)  # No slot has the prompt any more ...
     for _ in range(3):
         Client(engine, [3] * 60)
     engine.run()
-    monkeypatch.setattr(programs, "extend", counted)
+    computed.clear()
     clients = [Client(engine, prompt, number=n, temperature=1.0) for n in range(3)]
     engine.run()
     assert sum(computed) == len(prompt) - 1  # ... and it is computed once.
@@ -153,20 +146,13 @@ def test_samples_of_one_prompt_share_its_prefill(engine, monkeypatch):
 
 
 @pytest.mark.skipif(not native.available(), reason="no compiler")
-def test_a_conversation_that_goes_on_computes_what_is_new_only(model, monkeypatch):
+def test_a_conversation_that_goes_on_computes_what_is_new_only(model, computed):
     engine = Engine(model, EngineConfig(slots=2, length=128, kernels="native"))
     prompt = [1, *range(100, 140)]
     answer = alone(engine, prompt)
     longer = [*prompt, *answer, 50, 51, 52]
     expected = alone(Engine(model, EngineConfig(slots=2, length=128, kernels="native")), longer)
-    computed = []
-    extend = programs.extend
-
-    def counted(*arguments, score):
-        computed.append(int(arguments[5]))
-        return extend(*arguments, score=score)
-
-    monkeypatch.setattr(programs, "extend", counted)
+    computed.clear()
     assert alone(engine, longer) == expected
     # The last token of the answer was never read.
     assert sum(computed) == len(longer) - 1 - len(prompt) - len(answer) + 1

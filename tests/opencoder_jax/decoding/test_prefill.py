@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from opencoder_jax.decoding import native, programs
+from opencoder_jax.decoding import native
 from opencoder_jax.decoding.engine import PROMPT_TOKENS, Engine, EngineConfig
 from tests.opencoder_jax.decoding.test_engine import KERNELS, Client, alone
 from tests.opencoder_jax.model.small_models import make_model_directory
@@ -29,20 +29,6 @@ def kernels(request):
 @pytest.fixture(scope="module")
 def engine(model, kernels):
     return Engine(model, EngineConfig(slots=4, length=1024, kernels=kernels))
-
-
-@pytest.fixture
-def computed(monkeypatch):
-    """Tokens of prompts, piece by piece."""
-    counts = []
-    extend = programs.extend
-
-    def counted(*arguments, score):
-        counts.append(int(arguments[5]))
-        return extend(*arguments, score=score)
-
-    monkeypatch.setattr(programs, "extend", counted)
-    return counts
 
 
 def forget(engine):
