@@ -153,7 +153,7 @@ def _java(source: str) -> Plan:
 def _java_class(source: str) -> str:
     """The class that the file must be named after; without a public one, that of `main`."""
     public = re.search(
-        r"^\s*public\s+(?:(?:final|abstract|strictfp)\s+)*class\s+(\w+)", source, re.M
+        r"(?:^|[;}])\s*public\s+(?:(?:final|abstract|strictfp)\s+)*class\s+(\w+)", source, re.M
     )
     if public:
         return public[1]

@@ -2,15 +2,18 @@
 
 `enter_user_namespace` and `enter_namespaces` cut the zygote off; `build_root` gives it a
 root of its own, read-only, that holds the Python installation, the system's libraries,
-five device files, the name `localhost` and an empty `/tmp`. Each program gets its own `/tmp`
-and `/proc` (`private_mounts`). Works as root and as an ordinary user, who may make user
-namespaces on most machines; needs Linux 5.14, whose process limit counts per namespace.
+five device files, the name `localhost` and an empty `/tmp`. Each program gets its own pid
+namespace (`Inits`), `/tmp` and `/proc` (`private_mounts`). Works as root and as an ordinary user,
+who may make user namespaces on most machines; needs Linux 5.14, whose process limit counts per
+namespace.
 Next: `zygote` calls these in order.
 """
 
 import contextlib
 import ctypes
+import mmap
 import os
+import signal
 import socket
 import stat
 import struct
@@ -56,6 +59,8 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _MNT_DETACH = 2
 _SYS_PIVOT_ROOT, _SYS_MOUNT_SETATTR = 155, 442
 _AT_RECURSIVE = 0x8000
+_CLONE_VM, _CLONE_FS, _CLONE_FILES = 0x100, 0x200, 0x400
+_INIT_STACK_BYTES = 64 << 10
 _READ_ONLY_NOSUID_NODEV = 1 | 2 | 4
 
 
@@ -182,6 +187,43 @@ def build_root(further_paths: Sequence[str] = (), packages: str | None = None) -
     _mount("none", "/", "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
     # For what packages write when they are imported; programs get one of their own on top.
     _mount("preload", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0700,size=64m")
+
+
+class Inits:
+    """Starts the first processes of new pid namespaces, which do nothing at all.
+
+    When such an init ends, the kernel ends every process of its namespace. It is asleep in
+    `pause` in the memory of the process that started it: a fork would copy that memory's
+    tables and, when it ends, give them back.
+    """
+
+    def __init__(self) -> None:
+        # None of them ever returns to what stands here, so all may have the same. Not shared
+        # with forks, which could lead the next one astray.
+        self._stack = mmap.mmap(-1, _INIT_STACK_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        top = ctypes.addressof(ctypes.c_char.from_buffer(self._stack)) + _INIT_STACK_BYTES
+        self._top = ctypes.c_void_p(top)
+        self._pause = ctypes.cast(libc.pause, ctypes.c_void_p)
+
+    def start(self) -> int:
+        """The process id of a new one; forks of this process are in its namespace from now on.
+
+        No child of this process may end meanwhile: nobody would learn how.
+
+        Raises:
+          OSError: there are too many namespaces or processes.
+        """
+        os.unshare(os.CLONE_NEWPID)
+        # This process's handlers must not run in init, and what it adopts is to vanish when
+        # it ends: the kernel waits for children of who ignores them.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            flags = _CLONE_VM | _CLONE_FS | _CLONE_FILES | signal.SIGCHLD
+            return check(libc.clone(self._pause, self._top, flags, None), "clone")
+        finally:
+            signal.signal(signal.SIGCHLD, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def private_mounts(scratch_bytes: int, owner: int) -> None:

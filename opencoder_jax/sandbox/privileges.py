@@ -125,7 +125,11 @@ def give_up_privileges() -> None:
     check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(NO_NEW_PRIVS)")
     header = struct.pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0)
     check(libc.capset(header, bytes(24)), "capset")
-    # Not dumpable: its /proc files belong to the namespace's root, nobody can attach to it.
+    hide()
+
+
+def hide() -> None:
+    """This process's files in /proc belong to the namespace's root, and nobody can attach to it."""
     check(libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(DUMPABLE)")
 
 

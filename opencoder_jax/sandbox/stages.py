@@ -1,18 +1,17 @@
-"""What pid 1 of a program's namespace does: compile, run, reap, report.
+"""What a room's process does once it has its program: have it compiled, then become it.
 
-Init has already given up its privileges, and is out of the program's reach: the kernel
-lets no signal from inside through to pid 1, and its memory and files are not to be seen.
-It compiles first, ends whatever the compiler left running, then starts the program, and
-tells the zygote how each stage ended. Python programs are forked from the warm
-interpreter (`program`), others are executed.
+It has already given up its privileges. A compiler is a child of it, and whatever that leaves
+running is ended before the program starts. A Python program goes on in this warm interpreter
+(`program`), others are executed; how it ended the zygote learns from the kernel.
 """
 
 import fcntl
-import gc
+import json
 import math
 import os
 import resource
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -27,7 +26,7 @@ _MARK = 3
 
 
 class Stages:
-    """The stages of one program, as init goes through them."""
+    """The stages of one program."""
 
     def __init__(
         self,
@@ -38,6 +37,7 @@ class Stages:
         *,
         base_addresses: int,
         other_processes: int | None,
+        isolated: bool,
     ) -> None:
         """Args:
         request: a `Program` as the caller sends it, with its plan.
@@ -47,6 +47,7 @@ class Stages:
         base_addresses: bytes of address space that a forked interpreter begins with.
         other_processes: those that count towards the program's limit and are not its own;
           None where processes cannot be counted.
+        isolated: whether this process has a pid namespace of its own.
         """
         self._request = request
         self._plan: Mapping[str, Any] | None = request["plan"]
@@ -55,53 +56,50 @@ class Stages:
         self._scratch = scratch
         self._base_addresses = base_addresses
         self._other_processes = other_processes
+        self._isolated = isolated
         self._stdin = _sealed(request["stdin"]) if request["stdin"] else None
 
-    def run(self) -> None:
-        """Returns when the program has ended; its report is in the status pipe."""
-        gc.disable()
-        # Python's handler would let a program interrupt its init.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if self._plan:
+    def run(self) -> NoReturn:
+        """Becomes the program; before it, what is to be told of a compiler is in `status`."""
+        try:
+            os.setsid()
+            if self._plan is None:
+                self._become_python()
             files = {**self._request["files"], self._plan["file"]: self._request["source"]}
             enter(self._scratch, files)
-            if self._plan["compile"]:
-                compiler = self._fork(self._become_compiler)
-                ended = self._wait(compiler)
-                self._end_all()
-                if ended[0] != 0:
-                    self._report("compile", ended)
-                    return
-                self._report("run", None)
-            program = self._fork(self._become_command)
-        else:
-            program = self._fork(self._become_python)
-        for name in ("stdout", "stderr", "compiler", "mark"):
-            os.close(self._pipes[name])
-        self._report("run", self._wait(program))
+            if not self._plan["compile"] or self._compile():
+                self._become_command()
+        except BaseException as error:
+            # Not where the program's own code runs: `run_program` never returns.
+            self._report({"error": repr(error)})
+        finally:
+            os._exit(127)
 
-    def _fork(self, become: Any) -> int:
+    def _compile(self) -> bool:
+        """Whether the compiler made the program; nothing else that it started runs any more."""
         pid = os.fork()
         if pid == 0:
             try:
                 os.setsid()
-                become()
+                self._become_compiler()
             finally:
                 os._exit(127)
-        return pid
+        _, status, usage = os.wait4(pid, 0)
+        self._end_others()
+        report: dict[str, float] = {"compile_cpu_seconds": usage.ru_utime + usage.ru_stime}
+        if status:
+            report["exit_code"] = os.waitstatus_to_exitcode(status)
+        self._report(report)
+        return status == 0
 
-    def _wait(self, program: int) -> tuple[int, float]:
-        """Exit code and CPU seconds of `program`; others are reaped on the way."""
-        while True:
-            pid, status, usage = os.wait4(-1, 0)
-            if pid == program:
-                return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
-
-    def _end_all(self) -> None:
+    def _end_others(self) -> None:
         """What the compiler left behind does not meet the program."""
+        if self._isolated:
+            # All in this namespace but its init, which adopts orphans, and this process.
+            while _kill(-1):
+                time.sleep(0.0005)
+            return
         while True:
-            if os.getpid() == 1:
-                _kill(-1)
             for pid in descendants(os.getpid()):
                 _kill(pid)
             try:
@@ -109,15 +107,11 @@ class Stages:
             except ChildProcessError:
                 return
 
-    def _report(self, stage: str, status: tuple[int, float] | None) -> None:
-        """A line of JSON, without its module: each page that init touches is copied for it."""
-        ended = f'"exit_code": {status[0]}, "cpu_seconds": {status[1]}, ' if status else ""
-        os.write(self._pipes["status"], f'{{{ended}"stage": "{stage}"}}\n'.encode())
+    def _report(self, status: Mapping[str, Any]) -> None:
+        os.write(self._pipes["status"], json.dumps(status).encode())
 
     def _become_python(self) -> NoReturn:
-        gc.enable()
         request, scratch = self._request, self._scratch
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         self._take_files(self._stdin, self._pipes["stdout"], self._pipes["stderr"])
         limits = self._limits
         set_limits(
@@ -140,7 +134,8 @@ class Stages:
                 # Of all its threads.
                 math.ceil(limits.compile_seconds) * (os.cpu_count() or 1),
                 limits.compile_memory_bytes,
-                self._processes(_COMPILER_PROCESSES),
+                # This one's parent waits for it.
+                self._processes(1 + _COMPILER_PROCESSES),
                 _COMPILER_FILE_BYTES,
                 reserves_addresses=True,
             )
@@ -204,8 +199,10 @@ def _sealed(text: str) -> int:
     return fd
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int) -> bool:
+    """Whether there was anybody to kill."""
     try:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        return
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 `until_end` is the zygote's whole attention while a program runs. What the program itself
 can reach is believed only as far as it goes: output is output, but that it ran to its
-end needs the secret of `program`, and how it ended is told by init, which it cannot touch.
+end needs the secret of `program`, and how it ended is told by the kernel.
 """
 
 import json
@@ -18,8 +18,10 @@ from typing import Any
 from opencoder_jax.sandbox.limits import Limits
 from opencoder_jax.sandbox.program import MARK_ENDED, MARK_MEMORY, SECRET_BYTES
 from opencoder_jax.sandbox.resources import resident_bytes
+from opencoder_jax.sandbox.room import Ended, Room
 
-# `compiler` is what the compiler writes, `mark` the Python program's secret, `status` init's.
+# `compiler` is what the compiler writes, `mark` the Python program's secret, `status` what its
+# process said before it became the program.
 PIPES = ("stdout", "stderr", "compiler", "mark", "status")
 _WATCH_SECONDS = 0.02
 _REASON_CHARS = 500
@@ -31,39 +33,36 @@ _FAILURE = re.compile(
 
 
 class Watch:
-    """From the fork of init to the verdict."""
+    """From the start of a program to the verdict."""
 
-    def __init__(
-        self, pipes: Mapping[str, int], limits: Limits, request: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, room: Room, limits: Limits, request: Mapping[str, Any]) -> None:
         """Args:
-        pipes: the ends to read, by the names in `PIPES`.
+        room: which the program is about to be given to.
         limits: of the program.
         request: a `Program` as the caller sends it, with its plan.
         """
-        self._pipes = pipes
+        self._room = room
+        self._pipes = room.pipes
         self._limits = limits
         self._request = request
         self._plan: Mapping[str, Any] = request["plan"] or {}
         self._compiling = bool(self._plan.get("compile"))
-        self._received = {name: bytearray() for name in pipes}
+        self._received = {name: bytearray() for name in room.pipes}
         self._stopped: tuple[str, str] | None = None
         self._started = time.monotonic()
 
     def until_end(
         self,
-        init: int,
         connection: socket.socket,
         base_resident: int,
-        processes: Callable[[int], Sequence[int]],
+        processes: Callable[[], Sequence[int]],
     ) -> None:
-        """Returns when init has ended; kills it at a limit, or when the caller has gone.
+        """Returns when the program has ended; kills it at a limit, or when the caller has gone.
 
         Args:
-          init: its process id.
           connection: to the caller.
           base_resident: bytes that a forked process shares with the zygote.
-          processes: those of the program, given init.
+          processes: those of the program.
         """
         names = {fd: name for name, fd in self._pipes.items()}
         poll = select.poll()
@@ -71,23 +70,25 @@ class Watch:
             os.set_blocking(fd, False)
             poll.register(fd, select.POLLIN)
         poll.register(connection, select.POLLIN)
+        poll.register(self._room.ending, select.POLLIN)
         while True:
-            for fd, _ in poll.poll(_WATCH_SECONDS * 1000):
-                if fd == connection.fileno():
-                    os.kill(init, signal.SIGKILL)
-                    os._exit(0)
+            ready = [fd for fd, _ in poll.poll(_WATCH_SECONDS * 1000)]
+            if connection.fileno() in ready:
+                self._room.kill()
+                os._exit(0)
+            if self._room.ending in ready:
+                return
+            for fd in ready:
                 if not self._read(names[fd]):
                     poll.unregister(fd)
-                    if names[fd] == "status":
-                        return
-            if self._compiling and b"\n" in self._received["status"]:
-                # The first line says that the compiler is done.
+            if self._compiling and self._received["status"]:
+                # Which says that the compiler is done.
                 self._compiling = False
                 self._started = time.monotonic()
             if self._stopped is None:
-                self._stopped = self._limit_reached(init, base_resident, processes)
+                self._stopped = self._limit_reached(base_resident, processes)
                 if self._stopped:
-                    os.kill(init, signal.SIGKILL)
+                    self._room.kill()
 
     def drain(self) -> None:
         """Reads what is left in the pipes and closes them."""
@@ -96,15 +97,18 @@ class Watch:
                 pass
             os.close(fd)
 
-    def result(self) -> dict[str, Any]:
-        """The fields of a `Result`; init has ended."""
+    def result(self, ended: Ended) -> dict[str, Any]:
+        """The fields of a `Result`; all of the program's processes have ended.
+
+        Args:
+          ended: how the room's process did.
+        """
         seconds = time.monotonic() - self._started
-        status: dict[str, Any] = {}
-        for line in self._received["status"].splitlines():
-            status |= json.loads(line)
-        exit_code = status.get("exit_code", -signal.SIGKILL)
-        verdict, reason = self._stopped or self._judge(status, exit_code)
-        in_compiler = self._compiling or status.get("stage") == "compile"
+        status: dict[str, Any] = json.loads(self._received["status"] or b"{}")
+        exit_code = status.get("exit_code", ended.exit_code)
+        cpu_seconds = ended.cpu_seconds - status.get("compile_cpu_seconds", 0)
+        verdict, reason = self._stopped or self._judge(status, exit_code, cpu_seconds)
+        in_compiler = self._compiling or "exit_code" in status
         return {
             "verdict": verdict,
             "reason": _printable(reason),
@@ -114,11 +118,13 @@ class Watch:
             "seconds": seconds,
         }
 
-    def _judge(self, status: Mapping[str, Any], exit_code: int) -> tuple[str, str]:
+    def _judge(
+        self, status: Mapping[str, Any], exit_code: int, cpu_seconds: float
+    ) -> tuple[str, str]:
         limits = self._limits
-        if "exit_code" not in status:
-            return "killed", status.get("error", "its init process was killed")
-        if status.get("stage") == "compile":
+        if "error" in status:
+            return "killed", status["error"]
+        if "exit_code" in status:
             if exit_code == -signal.SIGXCPU:
                 return "timeout", "its compiler used too much CPU"
             return "compile_error", _error_line(self._text("compiler")) or f"exit code {exit_code}"
@@ -132,7 +138,7 @@ class Watch:
         ):
             return "memory", f"needed more than {limits.memory_bytes} bytes"
         if exit_code < 0:
-            if exit_code == -signal.SIGXCPU or status["cpu_seconds"] >= limits.cpu_seconds:
+            if exit_code == -signal.SIGXCPU or cpu_seconds >= limits.cpu_seconds:
                 return "timeout", f"used {limits.cpu_seconds} s of CPU"
             return "killed", f"ended by {signal.Signals(-exit_code).name}"
         if exit_code > 0:
@@ -175,7 +181,7 @@ class Watch:
         return longest > self._limits.output_bytes
 
     def _limit_reached(
-        self, init: int, base_resident: int, processes: Callable[[int], Sequence[int]]
+        self, base_resident: int, processes: Callable[[], Sequence[int]]
     ) -> tuple[str, str] | None:
         limits = self._limits
         if self._compiling:
@@ -191,7 +197,7 @@ class Watch:
         if time.monotonic() - self._started > seconds:
             return "timeout", f"{who} ran longer than {seconds} s"
         # Forked processes share the zygote's pages: only what they added counts.
-        used = sum(max(0, resident_bytes(pid) - base_resident) for pid in processes(init))
+        used = sum(max(0, resident_bytes(pid) - base_resident) for pid in processes())
         if used > memory:
             return "memory", f"{who} and its children held more than {memory} bytes"
         return None

@@ -1,20 +1,17 @@
 """The isolated process that forks once a program; runs under `pool`, never by hand.
 
-Three generations: the zygote isolates itself once and stays pristine; for each program
-it forks an init, pid 1 of a new pid namespace, which makes its room, gives up all privileges
-and starts compiler and program (`stages`), while the zygote watches (`watch`). When init ends, the
-kernel kills whatever is left in the namespace, so nothing survives a program: not a
-daemon, not a process that ignores signals. Where isolation was waived, the zygote adopts
-orphans and kills them itself.
+The zygote isolates itself once and stays pristine. For each program it makes a pid namespace,
+whose init does nothing (`namespaces.Inits`), and forks one process into it, which furnishes the
+room, gives up all privileges, calls the compiler and becomes the program (`stages`), while the
+zygote watches (`watch`). When the program has ended the zygote ends init, and the kernel whatever
+is left in the namespace, so nothing survives a program: not a daemon, not a process that ignores
+signals. Where isolation was waived, the zygote adopts orphans and kills them itself.
 """
 
 import contextlib
-import ctypes
-import dataclasses
 import gc
 import importlib
 import json
-import marshal
 import os
 import signal
 import socket
@@ -26,6 +23,7 @@ from opencoder_jax.sandbox.immortal import make_immortal
 from opencoder_jax.sandbox.limits import Limits
 from opencoder_jax.sandbox.program import prepare_interpreter
 from opencoder_jax.sandbox.resources import address_bytes, descendants, resident_bytes
+from opencoder_jax.sandbox.room import Room, receive
 from opencoder_jax.sandbox.stages import Stages
 from opencoder_jax.sandbox.watch import PIPES, Watch
 
@@ -37,8 +35,8 @@ _PRELOADED = (
 )
 # Room in the scratch folder for what a compiler writes.
 _BUILD_BYTES = 512 << 20
-# Keeps the interpreter's lock during a call.
-_libc_with_lock = ctypes.PyDLL(None, use_errno=True)
+# What a program touches of the libraries that the zygote has mapped is not its own.
+_TOUCHED_BYTES = 4 << 20
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -77,6 +75,7 @@ def main(arguments: list[str]) -> None:
     gc.collect()
     make_immortal()
     gc.freeze()
+    zygote.measure()
     wire.send(connection, {"ready": True})
     while (request := wire.receive(connection)) is not None:
         wire.send(connection, zygote.run(request, connection))
@@ -114,6 +113,8 @@ def _isolate(
     namespaces.build_root(paths, packages)
     privileges.drop_bounding_set()
     socket.sethostname(namespaces.HOST_NAME)
+    # Its memory is that of every program's init.
+    privileges.hide()
     return own_pids, siblings, as_root
 
 
@@ -134,15 +135,21 @@ def _preload(packages: str | None, names: list[str]) -> str | None:
 class _Zygote:
     """Runs programs with limits and a group kill only: isolation was waived."""
 
+    _isolated = False
+
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._base_resident = resident_bytes(os.getpid())
-        self._base_addresses = address_bytes(os.getpid())
+        self._base_resident = self._base_addresses = 0
         self._scratch = "/tmp"
         self._filter = privileges.SystemCallFilter()
         # The limit would count every process of this user.
         self._other_processes: int | None = None
         privileges.libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def measure(self) -> None:
+        """Programs' memory counts from here: what this process holds now they share."""
+        self._base_resident = resident_bytes(os.getpid()) + _TOUCHED_BYTES
+        self._base_addresses = address_bytes(os.getpid())
 
     def run(self, request: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
         """One program from start to the last of its processes; the fields of a `Result`.
@@ -152,36 +159,35 @@ class _Zygote:
           connection: to the caller; when it closes, the program and the zygote end.
         """
         with self._fresh_scratch():
-            init, watch = self._begin(request)
-            watch.until_end(init.pid, connection, self._base_resident, self._processes)
-            os.waitpid(init.pid, 0)
+            room = self._take_room(_compiles(request))
+            watch = Watch(room, self._limits, request)
+            self._start(room, request)
+            watch.until_end(connection, self._base_resident, lambda: self._processes(room))
+            ended = room.wait()
             self._kill_rest()
             watch.drain()
-        return watch.result()
+        return watch.result(ended)
 
-    def _begin(self, request: dict[str, Any]) -> tuple["_Init", Watch]:
-        init = self._prepare(compiles=_compiles(request))
-        watch = Watch(init.pipes, self._limits, request)
-        init.give(request)
-        return init, watch
+    def _take_room(self, compiles: bool) -> Room:
+        return self._make_room(None, compiles=compiles)
 
-    def _prepare(self, *, compiles: bool) -> "_Init":
-        """An init that has confined itself as far as it can without knowing its program."""
+    def _start(self, room: Room, request: dict[str, Any]) -> None:
+        room.give(request)
+
+    def _make_room(self, init: int | None, *, compiles: bool) -> Room:
+        """A process that has confined itself as far as it can without knowing its program."""
         pipes = {name: os.pipe() for name in PIPES}
         request_read, request_write = os.pipe()
-        pid = self._fork()
+        pid = os.fork()
         if pid == 0:
             os.close(request_write)
             writes = {name: write for name, (_, write) in pipes.items()}
-            self._become_init(request_read, writes, compiles=compiles)
+            self._become_program(request_read, writes, compiles=compiles)
         for _, write in pipes.values():
             os.close(write)
         os.close(request_read)
         reads = {name: read for name, (read, _) in pipes.items()}
-        return _Init(pid, reads, request_write, compiles)
-
-    def _fork(self) -> int:
-        return _plain_fork()
+        return Room(pid, init, reads, request_write, compiles)
 
     @contextlib.contextmanager
     def _fresh_scratch(self) -> Any:
@@ -195,14 +201,14 @@ class _Zygote:
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _make_room(self, *, compiles: bool) -> None:
-        """In init: what belongs to one program only."""
+    def _furnish(self, *, compiles: bool) -> None:
+        """In the room's process: what belongs to one program only."""
 
     def _become_user(self) -> None:
-        """In init: whoever programs run as."""
+        """In the room's process: whoever programs run as."""
 
-    def _processes(self, init: int) -> list[int]:
-        return descendants(init)
+    def _processes(self, room: Room) -> list[int]:
+        return [room.process, *descendants(room.process)]
 
     def _kill_rest(self) -> None:
         while True:
@@ -214,11 +220,11 @@ class _Zygote:
             except ChildProcessError:
                 return
 
-    def _become_init(self, requests: int, pipes: dict[str, int], *, compiles: bool) -> NoReturn:
-        """Never returns: waits for its program, then goes through the program's stages."""
+    def _become_program(self, requests: int, pipes: dict[str, int], *, compiles: bool) -> NoReturn:
+        """Never returns: waits for its program, then becomes it."""
         try:
-            self._make_room(compiles=compiles)
-            request = _receive(requests)
+            self._furnish(compiles=compiles)
+            request = receive(requests)
             stages = Stages(
                 request,
                 pipes,
@@ -226,58 +232,62 @@ class _Zygote:
                 self._scratch,
                 base_addresses=self._base_addresses,
                 other_processes=self._other_processes,
+                isolated=self._isolated,
             )
             self._become_user()
             privileges.give_up_privileges()
             self._filter.install()
-            stages.run()
         except BaseException as error:
             os.write(pipes["status"], json.dumps({"error": repr(error)}).encode() + b"\n")
-        os._exit(0)
+            os._exit(127)
+        stages.run()
 
 
 class _IsolatedZygote(_Zygote):
     """Runs each program in pid and mount namespaces of its own.
 
-    While one program runs, the init of the next makes its room.
+    While one program runs, the process of the next furnishes its room.
     """
+
+    _isolated = True
 
     def __init__(self, limits: Limits, own_pids: int, siblings: int, as_root: bool) -> None:
         super().__init__(limits)
         self._own_pids = own_pids
         self._as_root = as_root
-        self._next: _Init | None = None
-        # Init is one of them; the next one too, where it is the programs' user from the start.
-        self._other_processes = 1 + siblings + (not as_root)
+        self._inits = namespaces.Inits()
+        self._next: Room | None = None
+        # Where all is one user: this room's init, the next one, and who waits in it.
+        self._other_processes = siblings + 3 * (not as_root)
 
-    def _begin(self, request: dict[str, Any]) -> tuple["_Init", Watch]:
-        compiles = _compiles(request)
-        init, self._next = self._next, None
-        if init and not (init.compiles == compiles and init.is_alive()):
-            init.end()
-            init = None
-        init = init or self._prepare(compiles=compiles)
-        if not self._as_root:
-            # Before the program starts: its limit counts the next init too.
-            self._next = self._prepare(compiles=compiles)
-        watch = Watch(init.pipes, self._limits, request)
-        init.give(request)
+    def _take_room(self, compiles: bool) -> Room:
+        room, self._next = self._next, None
+        if room and not (room.compiles == compiles and room.is_alive()):
+            room.discard()
+            room = None
+        return room or self._make_room(self._inits.start(), compiles=compiles)
+
+    def _start(self, room: Room, request: dict[str, Any]) -> None:
+        # Before the program starts: no child may end while an init is made.
+        init = self._inits.start()
         if self._as_root:
-            self._next = self._prepare(compiles=compiles)
-        return init, watch
+            room.give(request)
+            self._next = self._make_room(init, compiles=room.compiles)
+        else:
+            # The program's limit counts the next room's process too.
+            self._next = self._make_room(init, compiles=room.compiles)
+            room.give(request)
 
-    def _fork(self) -> int:
-        os.unshare(os.CLONE_NEWPID)
-        pid = _plain_fork()
-        if pid:
-            # A new pid namespace can be asked for only from the own one.
-            os.setns(self._own_pids, os.CLONE_NEWPID)
-        return pid
+    def _make_room(self, init: int | None, *, compiles: bool) -> Room:
+        room = super()._make_room(init, compiles=compiles)
+        # A new pid namespace can be asked for only from the own one.
+        os.setns(self._own_pids, os.CLONE_NEWPID)
+        return room
 
     def _fresh_scratch(self) -> Any:
         return contextlib.nullcontext()
 
-    def _make_room(self, *, compiles: bool) -> None:
+    def _furnish(self, *, compiles: bool) -> None:
         scratch_bytes = self._limits.scratch_bytes + (_BUILD_BYTES if compiles else 0)
         namespaces.private_mounts(scratch_bytes, namespaces.PROGRAM_UID)
 
@@ -288,9 +298,11 @@ class _IsolatedZygote(_Zygote):
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
 
-    def _processes(self, init: int) -> list[int]:
-        # All in this namespace but the zygote and its inits; whoever is whose child.
-        ours = {os.getpid(), init, self._next.pid if self._next else init}
+    def _processes(self, room: Room) -> list[int]:
+        # All in this namespace but the zygote, the inits and the next; whoever is whose child.
+        ours = {os.getpid(), room.init}
+        if self._next:
+            ours |= {self._next.init, self._next.process}
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         return [pid for pid in pids if pid not in ours]
 
@@ -298,55 +310,8 @@ class _IsolatedZygote(_Zygote):
         """The kernel did, when init ended."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Init:
-    """An init that waits for its program.
-
-    Attributes:
-      pid: its process id.
-      pipes: the ends to read, by the names in `PIPES`.
-      requests: the pipe that it reads its program from.
-      compiles: whether its room is large enough for a compiler.
-    """
-
-    pid: int
-    pipes: dict[str, int]
-    requests: int
-    compiles: bool
-
-    def give(self, request: dict[str, Any]) -> None:
-        message = marshal.dumps(request)
-        with contextlib.suppress(BrokenPipeError), open(self.requests, "wb") as pipe:
-            pipe.write(len(message).to_bytes(8) + message)
-
-    def is_alive(self) -> bool:
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-
-    def end(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        for fd in (self.requests, *self.pipes.values()):
-            os.close(fd)
-
-
-def _receive(requests: int) -> dict[str, Any]:
-    """What `_Init.give` sent. Ends this process where nobody will send anything."""
-    with open(requests, "rb") as pipe:
-        size = int.from_bytes(pipe.read(8))
-        if not size:
-            os._exit(0)
-        # From the zygote: nothing that a program could have written.
-        request: dict[str, Any] = marshal.loads(pipe.read(size))
-        return request
-
-
 def _compiles(request: dict[str, Any]) -> bool:
     return bool(request["plan"] and request["plan"]["compile"])
-
-
-def _plain_fork() -> int:
-    """A fork without what Python does after one for programs: init is none, and has no threads."""
-    return privileges.check(_libc_with_lock.fork(), "fork")
 
 
 if __name__ == "__main__":

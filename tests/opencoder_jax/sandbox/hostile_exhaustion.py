@@ -60,16 +60,16 @@ PROCESSES = [
         """,
     ),
     attempts(
-        "killing parent, group, init and everybody",
+        "killing init, group and everybody",
         """
         import os, signal
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for number in range(1, 65):
-            for pid in (1, os.getppid()):
-                try:
-                    os.kill(pid, number)
-                except OSError:
-                    pass
+            try:
+                os.kill(1, number)
+            except OSError:
+                pass
+        assert os.getppid() == 0
         attempt("a process of the host", lambda: os.kill($PID, 0) if $PID > 50 else 1 / 0)
         try:
             os.kill(-1, signal.SIGKILL)
@@ -90,9 +90,16 @@ PROCESSES = [
         import os, resource
         for kind in range(16):
             attempt(kind, lambda: resource.prlimit(1, kind, (0, 0)))
-        os.setpriority(os.PRIO_PROCESS, 1, 19)
-        os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0))
-        os.sched_setaffinity(1, [0])
+        # Where the sandbox is an ordinary user's these work, and change nothing.
+        for change in (
+            lambda: os.setpriority(os.PRIO_PROCESS, 1, 19),
+            lambda: os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0)),
+            lambda: os.sched_setaffinity(1, [0]),
+        ):
+            try:
+                change()
+            except PermissionError:
+                pass
         """,
     ),
     attempts(

@@ -237,6 +237,15 @@ def test_javascript_may_be_a_module(sandbox: Sandbox) -> None:
     assert result.verdict == "passed", result
 
 
+def test_a_public_java_class_may_stand_behind_an_import(sandbox: Sandbox) -> None:
+    result = sandbox.run(
+        "import java.util.*; public class A { public static void main(String[] words) {"
+        " System.out.println(List.of(1).size()); } }",
+        language="java",
+    )
+    assert result.verdict == "skipped" or (result.verdict, result.stdout) == ("passed", "1\n")
+
+
 def test_further_java_sources_are_compiled_too(sandbox: Sandbox) -> None:
     result = sandbox.run(
         "import pair.Pair;\nclass Main { public static void main(String[] a) { new Pair(); } }",

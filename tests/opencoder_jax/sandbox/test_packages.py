@@ -65,7 +65,7 @@ def test_a_change_to_a_preloaded_package_ends_with_its_program(warm: Sandbox) ->
 def test_memory_counts_from_what_is_preloaded(warm: Sandbox) -> None:
     fits = "import numpy; x = numpy.ones(LIMIT // 2, dtype=numpy.int8)"
     assert warm.run(fits.replace("LIMIT", str(LIMITS.memory_bytes))).verdict == "passed"
-    too_much = "import numpy; x = numpy.ones(LIMIT, dtype=numpy.int8)"
+    too_much = "import numpy; x = numpy.ones(LIMIT + (1 << 20), dtype=numpy.int8)"
     assert warm.run(too_much.replace("LIMIT", str(LIMITS.memory_bytes))).verdict == "memory"
 
 

@@ -1,0 +1,172 @@
+"""Zygotes that are killed, callers that are, and machines and users of other rights."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opencoder_jax.sandbox import Limits, Sandbox
+from tests.isolation import require_isolation
+from tests.opencoder_jax.sandbox.running import command_lines
+
+# Generous with time, so that on a busy machine no other limit is mistaken for the clock's.
+LIMITS = Limits(wall_seconds=20.0)
+
+
+def test_a_killed_zygote_is_replaced() -> None:
+    with Sandbox(LIMITS) as sandbox:
+        assert sandbox.run("pass").verdict == "passed"
+        own = Path("/proc/self/task").glob("*/children")
+        for pid in " ".join(path.read_text() for path in own).split():
+            if b"opencoder_jax.sandbox.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+        assert sandbox.run("pass").verdict == "passed"
+
+
+def test_a_default_timeout_of_sockets_in_the_callers_process_changes_nothing() -> None:
+    require_isolation()
+    # Beam's Google Cloud client does it, for the rest of the process.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(60)
+    try:
+        with Sandbox(LIMITS) as sandbox:
+            for _ in range(3):
+                assert sandbox.run("pass").verdict == "passed"
+                time.sleep(0.05)  # the zygote has to wait for the next program
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def test_a_killed_caller_leaves_no_program_behind() -> None:
+    marker = f"sandbox-orphan-{os.getpid()}"
+    program = f"import os; os.execv('/bin/sh', ['sh', '-c', 'sleep 300; : {marker}'])"
+    caller = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from opencoder_jax.sandbox import *; "
+            f"Sandbox(Limits(wall_seconds=300)).run({program!r})",
+        ],
+        start_new_session=True,
+    )
+
+    def running() -> bool:
+        return any(
+            marker.encode() in command and b"sh\0-c" in command for command in command_lines()
+        )
+
+    _wait_until(running)
+    caller.send_signal(signal.SIGKILL)
+    caller.wait()
+    _wait_until(lambda: not running())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="all tests of the sandbox are an ordinary user's")
+def test_an_ordinary_user_s_programs_leave_their_init_alone() -> None:
+    """Where programs and zygote have one user id, only the kernel stands between them."""
+    check = textwrap.dedent("""
+        from opencoder_jax.sandbox import Limits, Sandbox
+        COUNT = '''
+        import os, time
+        children = 0
+        try:
+            while True:
+                if os.fork() == 0:
+                    time.sleep(60)
+                children += 1
+        except BlockingIOError:
+            print(children)
+        '''
+        ATTACK = '''
+        import os, signal
+        for number in signal.valid_signals():
+            os.kill(1, number)
+        for path in ("/proc/1/mem", "/proc/1/fd", "/proc/1/environ", "/proc/1/root"):
+            try:
+                os.listdir(path) if path.endswith(("fd", "root")) else open(path, "rb").read(1)
+            except OSError:
+                continue
+            raise SystemExit(path)
+        '''
+        with Sandbox(Limits(processes=8)) as sandbox:
+            assert sandbox.isolated
+            zygote = sandbox._idle[()].queue[0]
+            for _ in range(3):
+                result = sandbox.run(COUNT)
+                assert result.stdout == "7\\n", result
+                result = sandbox.run(ATTACK)
+                assert result.verdict == "passed", result
+            assert list(sandbox._idle[()].queue) == [zygote]
+            result = sandbox.run("int main() { return 0; }", language="c")
+            assert result.verdict in ("passed", "skipped"), result
+    """)
+    nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/"}
+    project = Path(__file__).parents[3]
+    interpreter = os.path.realpath(sys.executable)
+    for needed in ([interpreter, "-c", "pass"], ["ls", str(project / "opencoder_jax/sandbox")]):
+        try:
+            subprocess.run(needed, **nobody, capture_output=True, check=True)
+        except (PermissionError, subprocess.CalledProcessError):
+            pytest.skip(f"another user cannot run {' '.join(needed)}")
+    done = subprocess.run(
+        [interpreter, "-c", check],
+        **nobody,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(project)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_machine_without_namespaces_is_refused_and_can_be_waived(tmp_path: Path) -> None:
+    """Inside a user namespace that may not make another one, as on a hardened machine."""
+    check = textwrap.dedent("""
+        import sys
+        from opencoder_jax.sandbox import Limits, Sandbox, SandboxUnavailable
+        try:
+            Sandbox().run("pass")
+        except SandboxUnavailable as error:
+            assert "allow_unisolated" in str(error)
+        else:
+            sys.exit("not refused")
+        limits = Limits(wall_seconds=5, memory_bytes=256 << 20, output_bytes=1000)
+        with Sandbox(limits, allow_unisolated=True) as sandbox:
+            assert not sandbox.isolated
+            verdicts = [sandbox.run(program).verdict for program in (
+                "open('x', 'w').write('y')", "assert False", "x = bytearray(10 ** 10)",
+                "import time; time.sleep(9)", "while True: print('x' * 99)",
+                "import os, time\\nif os.fork() == 0:\\n os.setsid()\\n time.sleep(300)",
+            )]
+            expected = ["passed", "failed", "memory", "timeout", "output_limit", "passed"]
+            assert verdicts == expected, verdicts
+            import os
+            zygote = sandbox._idle[()].get()  # held: it ends with the last reference to it
+            pid = zygote._process.pid
+            assert open(f"/proc/{pid}/task/{pid}/children").read() == ""
+    """)
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces || exit 77; exec "$0" -c "$1"'
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, sys.executable, check],
+        cwd=Path(__file__).parents[3],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 77:
+        pytest.skip("cannot forbid namespaces here")
+    assert done.returncode == 0, done.stderr
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
