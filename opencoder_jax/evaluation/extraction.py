@@ -11,9 +11,12 @@ import ast
 import builtins
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-_FENCED = re.compile(r"```([^\n`]*)\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+# What opens a block may stand behind words; the language's name comes after it.
+_OPENS = re.compile(r"([ \t]*)(?:(~{3,})([^\n]*)|(?:(?!```).)*?(`{3,})([^`]*))$")
+# As Python counts lines: form feeds and Unicode's separators are characters of one.
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _NAMES = {
     "cpp": ("cpp", "c++", "cc", "cxx"),
     "csharp": ("csharp", "cs", "c#"),
@@ -25,6 +28,7 @@ _NAMES = {
     "rust": ("rust", "rs"),
 }
 _CODE_LINE = re.compile(r"(?:def|class|async|import|from|@)\b|@")
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 _DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BRANCH = (ast.If, ast.Try, ast.With, ast.For, ast.While)
 
@@ -40,7 +44,7 @@ def fenced_code(text: str, wanted: str = "", language: str = "python") -> str:
     Returns:
       The first block with `wanted` in it, else the first of that language, else the first.
     """
-    blocks = [(match[1].strip().lower(), match[2]) for match in _FENCED.finditer(text)]
+    blocks = _blocks(text)
     if not blocks:
         return text
     has = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
@@ -54,8 +58,44 @@ def fenced_code(text: str, wanted: str = "", language: str = "python") -> str:
 
 def last_fenced_code(text: str) -> str:
     """The last fenced block of a chat answer, closed or not; nothing without one."""
-    blocks = [match[2] for match in _FENCED.finditer(text)]
-    return blocks[-1] if blocks else ""
+    blocks = _blocks(text)
+    return blocks[-1][1] if blocks else ""
+
+
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """(language, code) of each fenced block, as CommonMark reads them.
+
+    A block ends at a fence of its own kind that is indented by less than four columns more
+    than the block: one deeper is text, as in a docstring. Where no such fence comes, any of
+    that kind ends it. A block inside a list loses the list's indentation.
+    """
+    lines = _lines(text)
+    found: list[tuple[str, str]] = []
+    number = 0
+    while number < len(lines):
+        opened = _OPENS.match(lines[number].rstrip("\r\n"))
+        number += 1
+        if opened:
+            indent, fence = opened[1], opened[2] or opened[4]
+            end = _block_end(lines, number, fence, len(indent.expandtabs(4)))
+            code = "".join(line.removeprefix(indent) for line in lines[number:end])
+            found.append(((opened[3] or opened[5] or "").strip().lower(), code))
+            number = end + 1
+    return found
+
+
+def _block_end(lines: Sequence[str], start: int, fence: str, indent: int) -> int:
+    """Number of the line that ends a block; one after the last where none does."""
+    closes = re.compile(rf"[ \t]*{fence[0]}{{{len(fence)},}}")
+    deeper = None
+    for number in range(start, len(lines)):
+        found = closes.match(lines[number])
+        if not found:
+            continue
+        if len(found[0].rstrip(fence[0]).expandtabs(4)) < indent + 4:
+            return number
+        deeper = deeper or number
+    return deeper or len(lines)
 
 
 def parsable_start(before: str, text: str) -> str:
@@ -64,11 +104,18 @@ def parsable_start(before: str, text: str) -> str:
     An answer that was cut at its token limit, or ends in prose, would be no program at
     all. Empty where not even the first line parses.
     """
-    lines = text.splitlines(keepends=True)
-    for count in range(len(lines), 0, -1):
+    lines = _lines(text)
+    first = len(_lines(before + "x")) - 1
+    count = len(lines)
+    while count > 0:
         start = "".join(lines[:count])
-        if parse(before + start) is not None:
+        try:
+            _parsed(before + start)
             return start
+        except _UNPARSABLE as error:
+            # What is wrong in a line stays wrong whatever follows it.
+            wrong = getattr(error, "lineno", None) or 0
+            count = min(count, wrong - first if wrong > first else count) - 1
     return ""
 
 
@@ -80,7 +127,7 @@ def parsable_part(text: str) -> str:
     whole = parsable_start("", text)
     if whole.strip() == text.strip():
         return whole
-    lines = text.splitlines(keepends=True)
+    lines = _lines(text)
     starts = [n for n, line in enumerate(lines) if _CODE_LINE.match(line)]
     best = whole
     for start in starts:
@@ -104,7 +151,7 @@ def sanitized(answer: str, entry_point: str, tests: str = "") -> str:
       tests: code whose names are needed too, such as a class that the tests build.
     """
     code = fenced_code(answer, entry_point)
-    code = parsable_part(code) if code == answer else parsable_start("", code)
+    code = parsable_part(code) if code == answer else parsable_start("", _outdented(code))
     tree = parse(code)
     if tree is None:
         return code
@@ -112,7 +159,7 @@ def sanitized(answer: str, entry_point: str, tests: str = "") -> str:
     keep = _reached(tree, entry_point, _used(named) if named else set())
     if keep is None:
         return code
-    lines = code.splitlines(keepends=True)
+    lines = _lines(code)
     chosen: set[int] = set()
     for statement in keep:
         first = min([statement.lineno, *_decorator_lines(statement)])
@@ -125,12 +172,29 @@ def sanitized(answer: str, entry_point: str, tests: str = "") -> str:
 def parse(source: str) -> ast.Module | None:
     """The tree of Python source; None where it is none."""
     try:
-        with warnings.catch_warnings():
-            # Invalid escapes in what a model wrote are not this program's warnings.
-            warnings.simplefilter("ignore")
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _parsed(source)
+    except _UNPARSABLE:
         return None
+
+
+def _parsed(source: str) -> ast.Module:
+    with warnings.catch_warnings():
+        # Invalid escapes in what a model wrote are not this program's warnings.
+        warnings.simplefilter("ignore")
+        return ast.parse(source)
+
+
+def _lines(text: str) -> list[str]:
+    """With their ends."""
+    return _LINE.findall(text)
+
+
+def _outdented(code: str) -> str:
+    """Without the indentation of its first line, which a model gives a block in a list."""
+    lines = _lines(code)
+    written = next((line for line in lines if line.strip()), "")
+    indent = written[: len(written) - len(written.lstrip())]
+    return "".join(line.removeprefix(indent) for line in lines)
 
 
 def _reached(tree: ast.Module, entry_point: str, also: set[str]) -> list[ast.stmt] | None:
@@ -168,16 +232,15 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 yield node.id
     elif isinstance(statement, _BRANCH) and not _is_main_block(statement):
-        for child in ast.iter_child_nodes(statement):
-            if isinstance(child, ast.stmt):
-                yield from _bound(child)
-            elif isinstance(child, ast.ExceptHandler):
-                for inner in child.body:
-                    yield from _bound(inner)
+        for inner in _inner(statement):
+            yield from _bound(inner)
 
 
 def _changes(statement: ast.stmt, names: set[str]) -> bool:
-    """Whether it changes something reached: `memo[0] = 1`, `fib.cache = {}`, `memo.update(x)`."""
+    """Whether it changes something reached: `memo[0] = 1`, `fib.cache = {}`, `memo.update(x)`.
+
+    So does a loop or a branch with such a statement in it.
+    """
     targets: list[ast.expr] = []
     if isinstance(statement, ast.Assign):
         targets = list(statement.targets)
@@ -185,11 +248,27 @@ def _changes(statement: ast.stmt, names: set[str]) -> bool:
         targets = [statement.target]
     elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         targets = [statement.value.func]
+    elif isinstance(statement, _BRANCH) and not _is_main_block(statement):
+        return any(_changes(inner, names) for inner in _inner(statement))
     return any(isinstance(t, ast.Attribute | ast.Subscript) and _root(t) in names for t in targets)
 
 
+def _inner(statement: ast.stmt) -> Iterator[ast.stmt]:
+    """Statements right inside a branch."""
+    for child in ast.iter_child_nodes(statement):
+        if isinstance(child, ast.stmt):
+            yield child
+        elif isinstance(child, ast.ExceptHandler):
+            yield from child.body
+
+
 def _raises_recursion_limit(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and "setrecursionlimit" in ast.unparse(statement)
+    # Looked for without recursion, as a model's expressions are as deep as they like.
+    return isinstance(statement, ast.Expr) and any(
+        isinstance(node, ast.Name | ast.Attribute)
+        and "setrecursionlimit" in (getattr(node, "id", ""), getattr(node, "attr", ""))
+        for node in ast.walk(statement)
+    )
 
 
 def _root(node: ast.expr) -> str | None:

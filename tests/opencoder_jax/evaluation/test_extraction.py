@@ -11,7 +11,7 @@ from opencoder_jax.evaluation.extraction import fenced_code, parsable_start, san
         ("Sure.\n```python\nx = 1\n```\nThen\n```\ny\n```", "x = 1\n"),
         ("```\nx = 1\n", "x = 1\n"),
         ("x = 1\n", "x = 1\n"),
-        ("- a list:\n  ```py\n  x\n  ```\n", "  x\n"),
+        ("- a list:\n  ```py\n  x\n  ```\n", "x\n"),
     ],
 )
 def test_the_first_code_block_is_the_answer(text, code):
@@ -111,3 +111,46 @@ def test_a_method_of_a_class_and_a_conditional_definition_are_reached():
     kept = sanitized(code, "Solution")
     assert "size = 4" in kept
     assert "Solution()" not in kept
+
+
+FUNCTION = "def f(x):\n    return x\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "1. So:\n   ```python\n   def f(x):\n       return x\n   ```\n",
+        "1. ```python\n   def f(x):\n       return x\n   ```\n",
+        "```python\n    def f(x):\n        return x\n```\n",
+        "~~~python\ndef f(x):\n    return x\n~~~\n",
+        "````markdown\ndef f(x):\n    return x\n````\n",
+        "```{.python}\ndef f(x):\n    return x\n```\n",
+        "Not ```f(1)``` but\n```python\ndef f(x):\n    return x\n    ```\n",
+    ],
+)
+def test_a_block_is_found_however_it_is_fenced(answer):
+    assert sanitized(answer, "f") == FUNCTION
+
+
+def test_a_fence_within_a_docstring_does_not_end_the_block():
+    code = 'def f(x):\n    """Such as\n\n    ```\n    f(1)\n    ```\n    """\n    return x\n'
+    assert sanitized(f"```python\n{code}```\nIt returns x.\n", "f") == code
+
+
+@pytest.mark.parametrize("separator", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_lines_are_counted_as_python_counts_them(separator):
+    kept = f"MARK = 'a{separator}b'\n"
+    answer = f"```python\n{kept}print(1)\ndef f(x):\n    return MARK\nprint(2)\n```"
+    assert sanitized(answer, "f") == f"{kept}def f(x):\n    return MARK\n"
+
+
+def test_a_loop_that_fills_what_is_reached_stays():
+    table = "primes = [True] * 9\nfor i in range(2, 9):\n    if i > 3:\n        primes[i] = False\n"
+    function = "def f(x):\n    return primes[x]\n"
+    shown = "for i in range(9):\n    print(f(i))\n"
+    assert sanitized(f"```\n{table}{function}{shown}```", "f") == table + function
+
+
+@pytest.mark.parametrize("call", ["print(" + "1 + " * 900 + "1)\n", "a" + ".b" * 2500 + "()\n"])
+def test_an_expression_as_deep_as_a_loop_of_the_model_is_no_error(call):
+    assert sanitized(f"```python\n{FUNCTION}{call}```", "f") == FUNCTION
