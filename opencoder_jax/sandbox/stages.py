@@ -108,7 +108,7 @@ class Stages:
                 return
 
     def _report(self, status: Mapping[str, Any]) -> None:
-        os.write(self._pipes["status"], json.dumps(status).encode())
+        os.write(self._pipes["status"], json.dumps(status).encode() + b"\n")
 
     def _become_python(self) -> NoReturn:
         request, scratch = self._request, self._scratch

@@ -104,7 +104,9 @@ class Watch:
           ended: how the room's process did.
         """
         seconds = time.monotonic() - self._started
-        status: dict[str, Any] = json.loads(self._received["status"] or b"{}")
+        status: dict[str, Any] = {}
+        for line in self._received["status"].splitlines():
+            status |= json.loads(line)
         exit_code = status.get("exit_code", ended.exit_code)
         cpu_seconds = ended.cpu_seconds - status.get("compile_cpu_seconds", 0)
         verdict, reason = self._stopped or self._judge(status, exit_code, cpu_seconds)

@@ -49,7 +49,8 @@ _SYSTEM_SAYS = [
 class CheckpointWriter:
     """Saves checkpoints into one model directory, in the background.
 
-    Use as a context manager: leaving it waits for what is being written.
+    Use as a context manager: leaving it waits for what is being written. One that has raised
+    `StorageError` saves no more.
     """
 
     def __init__(
@@ -121,9 +122,12 @@ class CheckpointWriter:
             **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
         )
         self._saving = metadata.step
-        with _uninterrupted(), self._storage_errors():
-            # Forced: Orbax skips a step that is not past all folders it sees, without a word.
-            self._manager.save(metadata.step, args=arguments, force=True)
+        with _uninterrupted():
+            try:
+                # Forced: Orbax skips a step that is not past all folders it sees, without a word.
+                self._manager.save(metadata.step, args=arguments, force=True)
+            except Exception as error:
+                raise self._failure(error) from error
 
     def check(self) -> None:
         """Looks, without waiting, at what is being written; to be called every step.
@@ -142,8 +146,13 @@ class CheckpointWriter:
         """
         if self._saving is None:
             return
-        with self._storage_errors():
+        try:
             self._manager.wait_until_finished()
+        except Exception as error:
+            # Orbax waited for the thread that failed, and when it closes for the others.
+            with contextlib.suppress(Exception):
+                self._manager.close()
+            raise self._failure(error) from error
         self._saving = None
         if jax.process_index() == 0:
             for step in superseded(steps(self._model_dir), self._keep, self._keep_period):
@@ -151,19 +160,19 @@ class CheckpointWriter:
                 doomed = path.rename(path.with_name(f"{_DELETED_PREFIX}{path.name}"))
                 self._deleting.submit(shutil.rmtree, doomed, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def _storage_errors(self) -> Iterator[None]:
-        # Orbax and TensorStore raise anything: OSError, ValueError, bare `Exception`.
-        try:
-            yield
-        except Exception as error:
-            step, self._saving = self._saving, None
-            there = steps(self._model_dir)
-            last = f"checkpoint_{there[-1]} is" if there else "there is no checkpoint yet; it is"
-            raise StorageError(
-                f"{self._model_dir}/checkpoint_{step} could not be written ({_reason(error)}); the "
-                f"last good {last} what the same command goes on from, once this is mended"
-            ) from error
+    def _failure(self, error: Exception) -> StorageError:
+        """Orbax and TensorStore raise anything: OSError, ValueError, bare `Exception`."""
+        step, self._saving = self._saving, None
+        there = steps(self._model_dir)
+        what = f"{self._model_dir}/checkpoint_{step} could not be written"
+        if step in there:
+            # A disk may have room again; what Orbax wrote first it writes once more at the end.
+            what += " at first"
+        last = f"checkpoint_{there[-1]} is" if there else "there is no checkpoint yet; it is"
+        return StorageError(
+            f"{what} ({_reason(error)}); the last good {last} what the same command goes on from, "
+            "once this is mended"
+        )
 
 
 @contextlib.contextmanager
