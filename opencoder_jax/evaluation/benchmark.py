@@ -185,4 +185,5 @@ class Benchmark:
 
 def chat_code(answer: str, language: str, wanted: str = "") -> str:
     """The code of a chat answer in any language: its block that has `wanted`, or the first."""
-    return fenced_code(answer, wanted, language)
+    # A shell takes a carriage return for a part of the last word.
+    return fenced_code(answer.replace("\r\n", "\n"), wanted, language)

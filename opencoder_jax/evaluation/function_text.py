@@ -11,7 +11,10 @@ from collections.abc import Iterator
 
 # Comments and strings, inside which a brace is only a character.
 _INERT = re.compile(
-    r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])'|`(?:\\.|[^`\\])*`", re.DOTALL
+    r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])'|`(?:\\.|[^`\\])*`"
+    # A string of JavaScript or PHP, no lifetime of Rust.
+    r"|(?<![\w<&])'(?:\\.|[^'\\\n])*'",
+    re.DOTALL,
 )
 
 

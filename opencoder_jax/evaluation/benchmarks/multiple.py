@@ -2,8 +2,8 @@
 
 The published layout: `name`, `language`, `prompt`, `tests`, `stop_tokens`. A program is prompt,
 answer, tests; a base model's answer ends at the problem's own stop tokens. Of a chat model's
-answer the function's body counts, with the imports before it. Python is HumanEval itself, as in
-the paper's Table 8 (its data set has none).
+answer the function's body counts, with the imports before it and the helpers that it names.
+Python is HumanEval itself, as in the paper's Table 8 (its data set has none).
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from opencoder_jax.evaluation.benchmarks.humaneval import completed
 from opencoder_jax.evaluation.data_files import DataFolder, read_records
 from opencoder_jax.evaluation.function_text import body_of, lines_that
 from opencoder_jax.evaluation.humaneval_problems import load_problems
+from opencoder_jax.evaluation.reached_definitions import reached_definitions
 from opencoder_jax.sandbox.languages import JAVATUPLES
 
 _KEYS = ("name", "language", "prompt", "tests", "stop_tokens")
@@ -85,11 +86,13 @@ class MultiPLE(Benchmark):
         name = _function_name(record["prompt"])
         code = chat_code(answer, problem.language, name)
         imports = lines_that(code.split(name, 1)[0], _IMPORTS[problem.language])[0]
+        helpers = reached_definitions(code, name, problem.language, record["prompt"])
         body = _body(code, name, problem.language)
         if record["tests"].lstrip().startswith("}"):
             # They close the function themselves.
             body = body.rstrip().removesuffix("}")
-        source = f"{imports}{record['prompt']}{body}\n{record['tests']}"
+        head, line, signature = record["prompt"].rstrip().rpartition("\n")
+        source = f"{imports}{head}{line}{helpers}{signature}\n{body}\n{record['tests']}"
         return Program(source, problem.language)
 
     def _of_language(self, data: DataFolder, language: str) -> list[Problem]:

@@ -208,6 +208,31 @@ def test_multiple_goes_on_from_the_prompt_or_takes_the_body(folder: Path) -> Non
             assert judgement.verdict == "passed", (problem.task_id, judgement.reason)
 
 
+HELPED_ANSWERS = {
+    "cpp": "long twice(long x) {\n  if (add(x, x) > 0) { return add(x, x); }\n  return 0;\n}\n",
+    "sh": 'twice() {\n  if add "$1" "$1"; then\n    return\n  fi\n}\n',
+    "js": "function twice(x) {\n  if (add(x, x) > 0) { return add(x, x); }\n  return 0;\n}\n",
+}
+HELPERS = {
+    "cpp": "// Their sum.\nlong add(long a, long b) { return a + b; }\n\n",
+    "sh": "add() {\n  echo $(($1 + $2))\n}\n\n",
+    "js": "const add = (a, b) => a + b;\n\n",
+}
+
+
+def test_multiple_keeps_the_helpers_of_a_chat_answer(folder: Path) -> None:
+    made = benchmark("multiple", "multiple/multiple.MultiPLE.languages = ['cpp', 'sh', 'js']")
+    answers = []
+    for problem in made.problems(DataFolder(str(folder))):
+        name = problem.task_id.split("/")[0]
+        helper, function = HELPERS[name], HELPED_ANSWERS[name]
+        texts = [fenced(helper + function, problem.language), fenced(function + helper)]
+        texts += [texts[0].replace("\n", "\r\n")]
+        answers += [(problem, text, True) for text in texts]
+    for judgement in verdicts(made, answers):
+        assert judgement.verdict in ("passed", "skipped"), judgement.reason
+
+
 def test_multiple_has_humaneval_itself_for_python() -> None:
     made = benchmark("multiple", "multiple/multiple.MultiPLE.languages = ['py']")
     problems = made.problems(DataFolder())
