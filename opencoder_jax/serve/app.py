@@ -25,7 +25,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from opencoder_jax.serve import chat, completions, playground
 from opencoder_jax.serve.api_error import ApiError, bad_request
@@ -77,7 +77,7 @@ def make_app(served: Served, runner: EngineRunner, limits: Limits) -> Starlette:
         yield
         await asyncio.to_thread(runner.stop)
 
-    middleware = []
+    middleware = [Middleware(_OneLength)]
     if limits.origins:
         middleware.append(
             Middleware(
@@ -104,6 +104,24 @@ def make_app(served: Served, runner: EngineRunner, limits: Limits) -> Starlette:
     # `/v1/models/` would be sent on to wherever the request's own Host header says.
     app.router.redirect_slashes = False
     return app
+
+
+class _OneLength:
+    """Refuses what tells its length twice: a proxy before this server may go by the other.
+
+    It would see other requests on the connection, whatever path they are for.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        names = {name for name, _ in scope.get("headers", ())}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            error = bad_request("both Content-Length and Transfer-Encoding")
+            app = _json(error.body(), error.status, {"Connection": "close"})
+        await app(scope, receive, send)
 
 
 class _Routes:
@@ -205,11 +223,6 @@ class _Routes:
             raise ApiError(415, f"Content-Type: expected application/json, got {kind[:60]!a}")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(415, "Content-Encoding: a compressed body is not taken")
-        if "transfer-encoding" in request.headers and "content-length" in request.headers:
-            # A proxy before this server may go by the other, and see other requests.
-            raise ApiError(
-                400, "both Content-Length and Transfer-Encoding", headers={"Connection": "close"}
-            )
         most, seconds = self._limits.body_bytes, self._limits.request_seconds
         body, size = bytearray(), 0
         try:
@@ -315,7 +328,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, as Starlette tells of them."""
     assert isinstance(error, HTTPException)
-    asked = f"{request.method} {request.url.path[:200]}"
+    asked = f"{request.method[:20]} {request.url.path[:200]}"
     if error.status_code == 404:
         found = ApiError(404, f"there is nothing at {asked!a}", code="unknown_url")
     elif error.status_code == 405:

@@ -216,6 +216,7 @@ PROTOCOL = [
     Hostile("a question by PUT", {"prompt": "x"}, 405, method="PUT"),
     Hostile("a preflight that nobody allows", None, 405, method="OPTIONS"),
     Hostile("an unknown method", None, (400, 405), method="BREW"),
+    Hostile("a method of 60,000 letters", None, 405, method="A" * 60_000),
     Hostile("an unknown path", {"prompt": "x"}, 404, code="unknown_url", path="/v1/embeddings"),
     *(
         Hostile(f"{path}, which another host might have", None, 404, path=path, method="GET")
@@ -231,6 +232,8 @@ PROTOCOL = [
 ]
 _HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 _BODY = b'{"prompt": "x", "max_tokens": 2}'
+# What is behind the chunks is a request by their end, and part of a body by the length.
+_HIDDEN = b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
 _SIZED = _HEAD + b"Content-Length: %d\r\n" % len(_BODY)
 RAW = [
     Raw("no HTTP at all", (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10,), (400, None)),
@@ -257,6 +260,14 @@ RAW = [
         (400, 413),
     ),
     Raw("a length and chunks", (_SIZED + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",), (400,)),
+    *(
+        Raw(f"a length and chunks, {name}", (head + b"Content-Length: 5\r\n" + _HIDDEN,), (400,))
+        for name, head in {
+            "to another path": b"GET /health HTTP/1.1\r\nHost: x\r\n",
+            "to no path": b"POST /nowhere HTTP/1.1\r\nHost: x\r\n",
+            "as text": _HEAD.replace(b"application/json", b"text/plain"),
+        }.items()
+    ),
     Raw(
         "an unknown encoding",
         (_HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",),
