@@ -11,6 +11,7 @@ import pytest
 
 from opencoder_jax import configuration
 from opencoder_jax.decoding.engine import Engine, EngineConfig
+from opencoder_jax.serve import http_server
 from opencoder_jax.serve.__main__ import serve
 from opencoder_jax.serve.app import Limits, make_app
 from opencoder_jax.serve.metrics import Metrics
@@ -157,6 +158,15 @@ def test_answers_that_end_within_the_grace_are_whole(model, model_dir):
             json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
         )
         assert running.process.wait(30) == 0
+
+
+def test_no_part_of_an_answer_waits_for_the_acknowledgement_of_another():
+    with (
+        http_server.listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as taken,
+    ):
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_an_engine_that_fails_is_told_to_everybody(model):
