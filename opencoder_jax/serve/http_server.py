@@ -52,10 +52,15 @@ class _Protocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
-            self._stop_timer()
+            if not self._sends_behind_answer():
+                self._stop_timer()
         elif self._head_timer is None and self.cycle and self.cycle.response_complete:
             # Part of a further request's head.
             self._await_head()
+        if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) <= _HEAD_BYTES:
+            # A connection that nobody reads does not tell that its client has left, and uvicorn
+            # stops reading at the first byte of a further request.
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -70,8 +75,10 @@ class _Protocol(H11Protocol):
         if self._send_timer is None and self.transport.get_write_buffer_size():
             # The rest of an answer: a connection that is closed would stay until it is taken.
             self._await_reader()
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+        if self._sends_behind_answer() or (
             # A further request's head has begun behind the last request.
+            self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]
+        ):
             self._await_head()
 
     def send_400_response(self, msg: str) -> None:
@@ -90,6 +97,10 @@ class _Protocol(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+    def _sends_behind_answer(self) -> bool:
+        """Whether a request's body goes on that was answered without it (404, 401, ...)."""
+        return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
 
     def _await_head(self) -> None:
         self._stop_timer()

@@ -98,6 +98,34 @@ def test_a_client_that_leaves_frees_its_slot(server, stream):
     assert server.metric(path) > left
 
 
+@pytest.mark.parametrize("behind", [b"\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_client_that_leaves_after_more_than_a_request_frees_its_slots(server, behind):
+    """What stands behind the request comes while its texts run, and is not read yet."""
+    cancelled = server.metric("opencoder_cancelled_texts_total")
+    connection = open_stream(server, n=8, stream=False)
+    while not server.metric("opencoder_texts_running"):
+        assert server.process.poll() is None
+    connection.sock.sendall(behind)
+    connection.close()
+    server.wait_until_idle()
+
+    assert server.metric("opencoder_cancelled_texts_total") > cancelled
+
+
+def test_a_body_that_goes_on_after_its_answer_is_ended(server):
+    head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % 10**15
+    deadline = time.monotonic() + 30
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(head)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 404")
+        try:
+            while time.monotonic() < deadline:
+                connection.sendall(b"x" * 1000)
+        except ConnectionError:
+            return
+    pytest.fail("it is taken without an end")
+
+
 def test_pipelined_requests_are_answered_in_order(server):
     body = b'{"prompt": "x", "max_tokens": 1}'
     head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
