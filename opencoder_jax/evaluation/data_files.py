@@ -9,11 +9,17 @@ the SHA-256 of their problems.
 import dataclasses
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from opencoder_jax.errors import InputError
+
+# Keys of the published layouts whose values are not text.
+_LISTS = {"test_list", "base_input", "plus_input", "stop_tokens"}
+_NUMBERED = {"task_id", "question_id"}
+_ANYTHING = {"contest_date", "difficulty", "metadata"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,7 +37,8 @@ class DataFolder:
 
         Args:
           path: where the user says it is; None: it is looked for.
-          names: what it is called in the data folder; the first one there is taken.
+          names: what it is called in the data folder, where JSONL may be gzipped; the first one
+            there is taken.
           hub: `owner/dataset:file` on the Hugging Face hub; empty: not there as such a file.
           page: where people find it.
 
@@ -45,7 +52,8 @@ class DataFolder:
         if self.folder is not None:
             if not Path(self.folder).is_dir():
                 raise InputError(f"data folder {self.folder}: no such folder")
-            for name in names:
+            packed = [f"{name}.gz" for name in names if name.endswith(".jsonl")]
+            for name in (*names, *packed):
                 if (Path(self.folder) / name).exists():
                     return Path(self.folder) / name
         copy, reason = _of_hub(hub) if hub else (None, "")
@@ -64,50 +72,86 @@ def read_records(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
 
     Args:
       path: `.jsonl`, `.jsonl.gz`, `.json`, `.json.gz` or `.parquet`.
-      keys: that each must have.
+      keys: that each must have; the first tells it from all others of the file.
 
     Raises:
-      InputError: no records, or one without a key.
+      InputError: no records, or one that is not in the published layout, or two with the same
+        first key; names the line, or the record's number where there are no lines.
     """
     read = _read_parquet if path.suffix == ".parquet" else _read_json
     records = read(path)
-    for number, record in enumerate(records, start=1):
+    places: dict[Any, str] = {}
+    for place, record in records:
         missing = [key for key in keys if key not in record]
         if missing:
             raise InputError(
-                f"{path}, record {number} has no {', '.join(missing)}: it is not the published "
+                f"{path}, {place} has no {', '.join(missing)}: it is not the published "
                 f"layout (its keys: {', '.join(list(record)[:12])})"
             )
+        for key in keys:
+            if not _is_of_its_kind(record, key):
+                shown = json.dumps(record[key], default=str)[:40]
+                raise InputError(
+                    f"{path}, {place}: {key} is {shown}, expected "
+                    f"{'a list' if key in _LISTS else 'text'}"
+                )
+        before = places.setdefault(record[keys[0]], place)
+        if before != place:
+            raise InputError(f"{path}: {before} and {place} have the same {keys[0]}")
     if not records:
         raise InputError(f"{path} is empty")
-    return records
+    return [record for _, record in records]
 
 
-def _read_json(path: Path) -> list[dict[str, Any]]:
+def _is_of_its_kind(record: dict[str, Any], key: str) -> bool:
+    """Whether a value has the type that the published layouts have under its key."""
+    if key in _LISTS:
+        return isinstance(record[key], list)
+    if key in _NUMBERED:
+        return isinstance(record[key], str | int)
+    return key in _ANYTHING or isinstance(record[key], str)
+
+
+def _read_json(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(place, record) of each."""
     try:
         content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
-        if text.lstrip().startswith("["):
-            records = json.loads(text)
-        else:
-            # By line feeds alone: texts hold other separators.
-            records = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError, EOFError) as error:
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read as JSON lines: {error}") from error
-    if not all(isinstance(record, dict) for record in records):
-        raise InputError(f"{path}: expected one JSON object a line")
+    if text.lstrip().startswith("["):
+        records = [(f"record {n}", r) for n, r in enumerate(_parsed(path, "", text), start=1)]
+    else:
+        # By line feeds alone: texts hold other separators.
+        records = [
+            (f"line {number}", _parsed(path, f", line {number},", line))
+            for number, line in enumerate(text.split("\n"), start=1)
+            if line.strip()
+        ]
+    for place, record in records:
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, {place}: expected one JSON object a line")
     return records
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
+def _parsed(path: Path, place: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}{place} cannot be read as JSON: {error}") from error
+
+
+def _read_parquet(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(place, record) of each."""
     try:
         import pyarrow.parquet
     except ImportError as error:
         raise InputError(f"{path} is parquet, which needs pyarrow: pip install pyarrow") from error
     try:
-        return pyarrow.parquet.read_table(path).to_pylist()
+        rows = pyarrow.parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no parquet file: {error}") from error
+    return [(f"record {number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def _of_hub(hub: str) -> tuple[Path | None, str]:

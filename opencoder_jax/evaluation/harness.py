@@ -65,7 +65,10 @@ class CodeTask:
         self.name = benchmark.name
         self.benchmark = benchmark
         self.chat = chat
-        self.problems = benchmark.problems(run.data)[: run.limit]
+        problems = benchmark.problems(run.data)
+        if not problems:
+            raise InputError(f"{benchmark.name}: its data have none of its problems")
+        self.problems = problems[: run.limit]
         self.samples = run.samples
         self._run = run
         self._absent: set[str] = set()

@@ -42,6 +42,9 @@ def gin_flags(arguments: Sequence[str]) -> list[str]:
             continue
         text = value if separator else next(remaining, "")
         names += [name.strip() for name in text.split(",") if name.strip()]
+        if not names:
+            print(f"error: {_FLAG} names no task; see --help", file=sys.stderr)
+            raise SystemExit(2)
     if not names:
         return rest
     known = task_names(_search_paths(rest))

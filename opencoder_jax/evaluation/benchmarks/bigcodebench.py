@@ -22,7 +22,7 @@ _KEYS = (
 )
 _PAGE = "https://huggingface.co/datasets/bigcode/bigcodebench"
 _FILES = {
-    "full": ("BigCodeBench.jsonl", "BigCodeBench.jsonl.gz", "BigCodeBench.parquet"),
+    "full": ("BigCodeBench.jsonl", "BigCodeBench.parquet"),
     "hard": ("BigCodeBench_Hard.jsonl", "BigCodeBench-Hard.jsonl", "BigCodeBench_Hard.parquet"),
 }
 _RUN_TESTS = """

@@ -19,11 +19,11 @@ from opencoder_jax.evaluation.extraction import parsable_start, sanitized
 _KEYS = ("task_id", "prompt", "canonical_solution", "entry_point", "base_input", "plus_input")
 _FILES = {
     "humaneval": (
-        ("HumanEvalPlus.jsonl", "HumanEvalPlus.jsonl.gz"),
+        ("HumanEvalPlus.jsonl",),
         "https://github.com/evalplus/humanevalplus_release/releases (v0.1.10)",
     ),
     "mbpp": (
-        ("MbppPlus.jsonl", "MbppPlus.jsonl.gz", "MBPPPlus.jsonl"),
+        ("MbppPlus.jsonl", "MBPPPlus.jsonl"),
         "https://github.com/evalplus/mbppplus_release/releases (v0.2.0)",
     ),
 }

@@ -30,7 +30,7 @@ class Infilling(Benchmark):
     styles = ("base",)
 
     def problems(self, data: DataFolder) -> list[Problem]:
-        path = data.find(self.path, (self.file, f"{self.file}.gz"), "", _PAGE)
+        path = data.find(self.path, (self.file,), "", _PAGE)
         return [Problem(r["task_id"], r) for r in read_records(path, _KEYS)]
 
     def question(self, problem: Problem, chat: bool) -> Question:

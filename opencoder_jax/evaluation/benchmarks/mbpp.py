@@ -45,6 +45,8 @@ class Mbpp(Benchmark):
             for n in self.shots
         )
         found = [records[number] for number in _TEST_SPLIT if number in records]
+        if not found:
+            raise InputError(f"{path} has none of the problems 11 to 510, by number as task_id")
         return [Problem(f"MBPP/{r['task_id']}", r | {"shots": shown}) for r in found]
 
     def prompt(self, problem: Problem) -> str:

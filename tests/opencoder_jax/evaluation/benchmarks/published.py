@@ -194,7 +194,10 @@ def write(folder: Path) -> Path:
         **{f"humaneval-{name}.jsonl": [row] for name, row in MULTIPLE.items()},
         **{f"mceval/{name}.jsonl": [row] for name, row in MCEVAL.items()},
         "mdeval/bug/Python.jsonl": [MDEVAL],
-        "test.jsonl": [STDIN_PROBLEM, {**STDIN_PROBLEM, "contest_date": "2023-01-01"}],
+        "test.jsonl": [
+            STDIN_PROBLEM,
+            {**STDIN_PROBLEM, "question_id": "x", "contest_date": "2023-01-01"},
+        ],
         "test2.jsonl": [METHOD_PROBLEM],
     }
     for name, rows in files.items():

@@ -289,7 +289,7 @@ def test_missing_or_foreign_data_are_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"mbpp\.jsonl is missing .*google-research.*--data_dir"):
         made.problems(DataFolder(str(tmp_path)))
     (tmp_path / "mbpp.jsonl").write_text(json.dumps({"task_id": 1, "prompt": "x"}) + "\n")
-    with pytest.raises(InputError, match=r"record 1 has no text, code, test_list"):
+    with pytest.raises(InputError, match=r"line 1 has no text, code, test_list"):
         made.problems(DataFolder(str(tmp_path)))
     with pytest.raises(InputError, match="no such folder"):
         made.problems(DataFolder(str(tmp_path / "nowhere")))
