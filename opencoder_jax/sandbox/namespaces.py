@@ -36,7 +36,8 @@ _SYSTEM_PATHS = (
     *("/usr", "/lib", "/lib64", "/bin"),
     *("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts"),
 )
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+# As zero reads full, which nobody can map: a shared mapping of zero is memory without a limit.
+_DEVICES = {name: name for name in ("null", "full", "random", "urandom")} | {"zero": "full"}
 _DEVICE_LINKS = {
     "shm": "/tmp",
     "fd": "/proc/self/fd",
@@ -49,6 +50,15 @@ _DEVICE_LINKS = {
 _NAMES = {
     "hosts": f"127.0.0.1 localhost {HOST_NAME}\n::1 localhost\n",
     "nsswitch.conf": "hosts: files\n",
+}
+
+_NETWORK_SETTINGS = {
+    # No port waits for the packets of a program that has ended, and its sockets not for long.
+    "tcp_max_tw_buckets": "0",
+    "tcp_orphan_retries": "1",
+    # Smallest, first and largest buffer of a socket: what waits in them nobody else counts.
+    "tcp_rmem": "4096 65536 212992",
+    "tcp_wmem": "4096 65536 212992",
 }
 
 # linux/sockios.h, linux/if.h
@@ -129,18 +139,49 @@ def enter_namespaces() -> None:
     os.unshare(
         os.CLONE_NEWNS | os.CLONE_NEWPID | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS
     )
-    # Where it cannot be done programs have no localhost, which isolates no worse.
-    with contextlib.suppress(OSError):
+    _start_loopback()
+
+
+class Network:
+    """The programs' loopback interface: one of its own for each would cost 3 ms."""
+
+    def __init__(self) -> None:
+        # Preloaded modules may have some.
+        self._own_sockets = _sockets()
+
+    def renew_if_used(self) -> bool:
+        """Whether the last program left sockets behind, so that there is a new interface now.
+
+        That of one that ignores all answers waits for them for a minute, those that lie in each
+        other's queues for the kernel's collector: ports and names would be taken.
+        """
+        if _sockets() == self._own_sockets:
+            return False
+        os.unshare(os.CLONE_NEWNET)
         _start_loopback()
+        self._own_sockets = _sockets()
+        return True
+
+
+def _sockets() -> int:
+    """How many there are in this network namespace, waiting ones included; 0 without /proc."""
+    with contextlib.suppress(OSError), open("/proc/self/net/sockstat") as file:
+        return int(file.readline().split()[2])
+    return 0
 
 
 def _start_loopback() -> None:
-    """A namespace of its own for each program would cost it 3 ms: they have this one in turn."""
+    # Where it cannot be done programs have no localhost, which isolates no worse.
+    with contextlib.suppress(OSError):
+        _loopback_up()
+        for name, value in _NETWORK_SETTINGS.items():
+            Path(f"/proc/sys/net/ipv4/{name}").write_text(value)
+
+
+def _loopback_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sH22x", b"lo", _IFF_UP)
         check(libc.ioctl(any_socket.fileno(), _SIOCSIFFLAGS, request), "loopback")
-    # No port waits for the packets of a program that has ended.
-    Path("/proc/sys/net/ipv4/tcp_max_tw_buckets").write_text("0")
 
 
 def build_root(further_paths: Sequence[str] = (), packages: str | None = None) -> None:
@@ -158,7 +199,7 @@ def build_root(further_paths: Sequence[str] = (), packages: str | None = None) -
     if packages:
         visible[PACKAGES] = packages
     sources = {target: os.open(path, os.O_PATH) for target, path in visible.items()}
-    devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in _DEVICES}
+    devices = {name: os.open(f"/dev/{host}", os.O_PATH) for name, host in _DEVICES.items()}
     # Any folder that is everywhere will do: sources beneath it were opened before.
     root = "/tmp"
     _mount("sandbox", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=1m")

@@ -3,8 +3,9 @@
 `give_up_privileges` drops every capability for good (no_new_privs, and the zygote's
 bounding set is empty). `SystemCallFilter` denies what no honest program needs and what
 reaches around namespaces and limits: kernel keyrings, ptrace, new namespaces and mounts,
-BPF, io_uring, memory that belongs to no process (System V IPC, memfd), sockets of families
-that have no network namespace (vsock). The filter is a deny list on top of the namespaces,
+BPF, io_uring, memory that belongs to no process (System V IPC, memfd, what anonymous shared
+mappings and pipes hold on to), sockets of families that have no network namespace (vsock). The
+filter is a deny list on top of the namespaces,
 not the wall itself; calls newer than it do not exist.
 """
 
@@ -29,7 +30,7 @@ _LAST_POSSIBLE_CAPABILITY = 63
 MACHINE = "x86_64"
 _AUDIT_ARCH = 0xC000003E
 # System call numbers of x86_64 (asm/unistd_64.h).
-_CLONE, _CLONE3, _SOCKET, _PRLIMIT = 56, 435, 41, 302
+_CLONE, _CLONE3, _SOCKET, _PRLIMIT, _MMAP, _SETSOCKOPT = 56, 435, 41, 302, 9, 54
 _X32_BIT = 0x40000000
 _LAST_KNOWN = 462  # mseal, Linux 6.10
 _DENIED = {
@@ -57,6 +58,9 @@ _DENIED = {
     "init_module": 175,
     "delete_module": 176,
     "quotactl": 179,
+    "setxattr": 188,  # an access list of 64 KiB counts as no page of the scratch folder
+    "lsetxattr": 189,
+    "fsetxattr": 190,
     "io_setup": 206,  # the number of its contexts is limited for the whole machine
     "lookup_dcookie": 212,
     "clock_settime": 227,
@@ -66,6 +70,7 @@ _DENIED = {
     "request_key": 249,
     "keyctl": 250,
     "unshare": 272,
+    "vmsplice": 278,  # one page in a pipe keeps the 2 MiB around it, unmapped and uncounted
     "perf_event_open": 298,
     "fanotify_init": 300,
     "name_to_handle_at": 303,
@@ -97,10 +102,23 @@ _DENIED = {
 _SOCKET_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6: all inside the network namespace
 # CLONE_NEW{TIME,NS,CGROUP,UTS,IPC,USER,PID,NET}
 _NEW_NAMESPACES = 0x80 | 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x70000000
+# A sibling of the program would be a child of the zygote, which knows nothing of it: no init ends
+# before all who were in its namespace have been waited for.
+_CLONE_PARENT = 0x8000
+_MAP_SHARED, _MAP_ANONYMOUS = 1, 0x20
+# An anonymous shared mapping keeps all its pages as long as one is mapped, and no limit of a
+# process counts the others.
+_SHARED_BYTES = 4096
+# SO_SNDBUF and SO_RCVBUF: hints, which are taken and change nothing. 8 MiB a socket, which some
+# kernels allow, would be gigabytes a program.
+_SOL_SOCKET, _BUFFER_SIZES = 1, (7, 8)
 
 # Classic BPF (linux/bpf_common.h) on struct seccomp_data (linux/seccomp.h).
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_OFFSET, _ARCH_OFFSET, _ARGUMENT_0_OFFSET = 0, 4, 16
+_LOAD, _EQUAL, _MORE, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
+_NUMBER_OFFSET, _ARCH_OFFSET = 0, 4
+# Lower halves of the arguments; the upper one is four bytes further.
+_ARGUMENTS = tuple(range(16, 64, 8))
+_UPPER_HALF = 4
 _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 
 
@@ -133,6 +151,11 @@ def hide() -> None:
     check(libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(DUMPABLE)")
 
 
+def show() -> None:
+    """Undoes `hide`, as the kernel does for a process that executes another program."""
+    check(libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(DUMPABLE)")
+
+
 class SystemCallFilter:
     """The deny list, made once and installed by each program's init."""
 
@@ -159,7 +182,10 @@ class SystemCallFilter:
 
 
 def _filter_program() -> bytes:
-    """The filter: denied calls give EPERM, new ones and `clone3` (unreadable flags) ENOSYS."""
+    """The filter: denied calls give EPERM, new ones and `clone3` (unreadable flags) ENOSYS.
+
+    Large anonymous shared mappings give ENOMEM, sizes of socket buffers success.
+    """
     denied = sorted(_DENIED.values())
     deny = _RETURN, 0, 0, _ERRNO | errno.EPERM
     # Offsets of a jump count from the instruction after it.
@@ -174,18 +200,35 @@ def _filter_program() -> bytes:
         (_EQUAL, 0, 1, _CLONE3),
         (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
         (_EQUAL, 0, 4, _CLONE),
-        (_LOAD, 0, 0, _ARGUMENT_0_OFFSET),
-        (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
+        (_LOAD, 0, 0, _ARGUMENTS[0]),
+        (_ANY_BIT, 0, 1, _NEW_NAMESPACES | _CLONE_PARENT),
         deny,
         (_RETURN, 0, 0, _ALLOW),
         # The limits of others, such as init.
         (_EQUAL, 0, 4, _PRLIMIT),
-        (_LOAD, 0, 0, _ARGUMENT_0_OFFSET),
+        (_LOAD, 0, 0, _ARGUMENTS[0]),
         (_EQUAL, 1, 0, 0),
         deny,
         (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, 0, 9, _MMAP),
+        (_LOAD, 0, 0, _ARGUMENTS[3]),
+        (_ANY_BIT, 0, 6, _MAP_ANONYMOUS),
+        (_ANY_BIT, 0, 5, _MAP_SHARED),
+        (_LOAD, 0, 0, _ARGUMENTS[1] + _UPPER_HALF),
+        (_MORE, 2, 0, 0),
+        (_LOAD, 0, 0, _ARGUMENTS[1]),
+        (_MORE, 0, 1, _SHARED_BYTES),
+        (_RETURN, 0, 0, _ERRNO | errno.ENOMEM),
+        (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, 0, 7, _SETSOCKOPT),
+        (_LOAD, 0, 0, _ARGUMENTS[1]),
+        (_EQUAL, 0, 3, _SOL_SOCKET),
+        (_LOAD, 0, 0, _ARGUMENTS[2]),
+        *((_EQUAL, len(_BUFFER_SIZES) - i, 0, option) for i, option in enumerate(_BUFFER_SIZES)),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _ERRNO),
         (_EQUAL, 0, len(_SOCKET_FAMILIES) + 3, _SOCKET),
-        (_LOAD, 0, 0, _ARGUMENT_0_OFFSET),
+        (_LOAD, 0, 0, _ARGUMENTS[0]),
         *(
             (_EQUAL, len(_SOCKET_FAMILIES) - i, 0, family)
             for i, family in enumerate(_SOCKET_FAMILIES)

@@ -3,8 +3,9 @@
 The source runs as `__main__` of a fresh module, from a file in the scratch folder so
 that tracebacks and `inspect` have its lines. How it ended is marked on a pipe, since exit
 code 0 alone would also be a program that left early. The mark counts only together with
-a secret that was written there before the program began, and from this process: writing
-to every file there is forges nothing, and calling what is in this module does.
+a secret that the zygote gave, and from this process: writing to every file there is forges
+nothing, nor does another function in the place of `os.write`; calling what is in this module
+does.
 """
 
 import _sitebuiltins
@@ -39,7 +40,12 @@ def prepare_interpreter() -> None:
 
 
 def run_program(
-    source: str, files: Mapping[str, str], arguments: Sequence[str], scratch: str, mark: int
+    source: str,
+    files: Mapping[str, str],
+    arguments: Sequence[str],
+    scratch: str,
+    mark: int,
+    secret: bytes,
 ) -> NoReturn:
     """Runs `source` and ends the process.
 
@@ -48,8 +54,8 @@ def run_program(
       files: relative path to content, written into the scratch folder first.
       arguments: of its command line.
       scratch: the folder to work in.
-      mark: file descriptor that gets a secret first and, together with it, `MARK_ENDED` at
-        the program's end.
+      mark: file descriptor that gets `MARK_ENDED` and the secret at the program's end.
+      secret: what makes it count. Never there before: a program may read its own pipes.
     """
     exit_code = 1
     try:
@@ -60,7 +66,7 @@ def run_program(
         if "numpy.random" in sys.modules:
             # Unlike Python's own, its generator is the same in each fork.
             sys.modules["numpy.random"].seed()
-        exit_code = _execute(source, path, _marker(mark))
+        exit_code = _execute(source, path, _marker(mark, secret))
     except BaseException:
         # Out of memory or stack even for a traceback: the exit code says enough.
         with contextlib.suppress(BaseException):
@@ -87,15 +93,15 @@ def _write(path: str, content: str) -> None:
         file.write(content.encode("utf-8", "surrogatepass"))
 
 
-def _marker(fd: int) -> Callable[[bytes], None]:
+def _marker(fd: int, secret: bytes) -> Callable[[bytes], None]:
     """Writes a mark that counts, from this process only."""
-    secret = os.urandom(SECRET_BYTES)
-    pid = os.getpid()
-    os.write(fd, secret)
+    # As they are now: the program may put others in their place.
+    write, getpid = os.write, os.getpid
+    pid = getpid()
 
     def mark(what: bytes) -> None:
-        if os.getpid() == pid:
-            os.write(fd, what + secret)
+        if getpid() == pid:
+            write(fd, what + secret)
 
     return mark
 

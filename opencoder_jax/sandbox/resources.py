@@ -1,14 +1,25 @@
 """What the kernel counts of a program, and what the zygote counts where it cannot.
 
 `set_limits` is called by the process that becomes a program or a compiler, `descendants`
-and `resident_bytes` by who watches it from outside its namespace.
+and `all_held_bytes` by who watches it from outside its namespace.
 """
 
+import contextlib
 import dataclasses
+import os
+import re
 import resource
+from collections.abc import Sequence
+
+from opencoder_jax.sandbox.privileges import libc
 
 # Room beside the heap of a runtime that reserves address space: stacks, code, its own tables.
 _RUNTIME_BYTES = 512 << 20
+# Of all processes together: each is kernel memory, and they count for the host's user too.
+_PENDING_SIGNALS = 1024
+# What of a process is held: in memory, in page tables, swapped out.
+_HELD = re.compile(rb"^(?:VmRSS|VmPTE|VmSwap|HugetlbPages):\s*(\d+) kB", re.MULTILINE)
+_SYS_KCMP, _KCMP_VM = 312, 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,7 +48,10 @@ def set_limits(limits: Rlimits) -> None:
         resource.RLIMIT_FSIZE: (limits.file_bytes,) * 2,
         resource.RLIMIT_NOFILE: (256, 256),
         resource.RLIMIT_STACK: (8 << 20, 8 << 20),
-        resource.RLIMIT_CORE: (0, 0),
+        # Not 0, which the kernel ignores where the host pipes core dumps into a program of its
+        # own, and runs that, as the host's root, for each program that crashes. 1 it heeds.
+        resource.RLIMIT_CORE: (1, 1),
+        resource.RLIMIT_SIGPENDING: (_PENDING_SIGNALS,) * 2,
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),
     }
@@ -67,19 +81,62 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def resident_bytes(pid: int) -> int:
-    """What `pid` holds in memory, pages that it shares included; 0 if it has ended."""
-    return _pages(pid, 1) * resource.getpagesize()
+def all_held_bytes(pids: Sequence[int], base: int, limit: int) -> int:
+    """What these processes hold together, beyond `base` each.
+
+    Args:
+      pids: which.
+      base: bytes that each of them shares with the zygote.
+      limit: below it nobody looks closer: two processes that are one memory count twice.
+    """
+    added = {task: held - base for task, held in map(_holder, pids) if held > base}
+    if sum(added.values()) <= limit:
+        return sum(added.values())
+    # From `vfork` to `exec` a process has the memory of its parent.
+    counted: list[int] = []
+    for task in added:
+        if not any(_are_one_memory(task, other) for other in counted):
+            counted.append(task)
+    return sum(added[task] for task in counted)
+
+
+def held_bytes(pid: int) -> int:
+    """What `pid` holds, pages that it shares included; 0 if it has ended."""
+    return _holder(pid)[1]
+
+
+def _holder(pid: int) -> tuple[int, int]:
+    """A thread of `pid` that has not ended, and what it holds."""
+    held = _held_by_task(f"/proc/{pid}")
+    if held is None:
+        # The first has ended, and maybe no other.
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                held = _held_by_task(f"/proc/{pid}/task/{task}")
+                if held is not None:
+                    return int(task), held
+    return pid, held or 0
+
+
+def _held_by_task(folder: str) -> int | None:
+    """None where it has no memory any more."""
+    try:
+        with open(f"{folder}/status", "rb") as file:
+            kilobytes = _HELD.findall(file.read())
+    except OSError:
+        return None
+    return sum(map(int, kilobytes)) << 10 if kilobytes else None
+
+
+def _are_one_memory(task: int, other: int) -> bool:
+    # Where the kernel has no such call they count as two.
+    return bool(libc.syscall(_SYS_KCMP, task, other, _KCMP_VM, 0, 0) == 0)
 
 
 def address_bytes(pid: int) -> int:
     """The address space of `pid`; 0 if it has ended."""
-    return _pages(pid, 0) * resource.getpagesize()
-
-
-def _pages(pid: int, column: int) -> int:
     try:
         with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[column])
+            return int(file.read().split()[0]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):
         return 0

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from opencoder_jax.sandbox import privileges
 from opencoder_jax.sandbox.limits import Limits
 from opencoder_jax.sandbox.program import enter, run_program
 from opencoder_jax.sandbox.resources import Rlimits, descendants, set_limits
@@ -40,7 +41,7 @@ class Stages:
         isolated: bool,
     ) -> None:
         """Args:
-        request: a `Program` as the caller sends it, with its plan.
+        request: a `Program` as the caller sends it, with its plan and `Watch.secret`.
         pipes: the ends to write, by the names in `watch.PIPES`.
         limits: of the program.
         scratch: the folder to work in.
@@ -122,7 +123,16 @@ class Stages:
                 limits.file_bytes,
             )
         )
-        run_program(request["source"], request["files"], request["arguments"], scratch, _MARK)
+        # Or the zygote could not tell which of its processes are one memory.
+        privileges.show()
+        run_program(
+            request["source"],
+            request["files"],
+            request["arguments"],
+            scratch,
+            _MARK,
+            request["secret"],
+        )
 
     def _become_compiler(self) -> None:
         assert self._plan

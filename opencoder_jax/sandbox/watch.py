@@ -17,7 +17,7 @@ from typing import Any
 
 from opencoder_jax.sandbox.limits import Limits
 from opencoder_jax.sandbox.program import MARK_ENDED, MARK_MEMORY, SECRET_BYTES
-from opencoder_jax.sandbox.resources import resident_bytes
+from opencoder_jax.sandbox.resources import all_held_bytes
 from opencoder_jax.sandbox.room import Ended, Room
 
 # `compiler` is what the compiler writes, `mark` the Python program's secret, `status` what its
@@ -25,10 +25,10 @@ from opencoder_jax.sandbox.room import Ended, Room
 PIPES = ("stdout", "stderr", "compiler", "mark", "status")
 _WATCH_SECONDS = 0.02
 _REASON_CHARS = 500
+# The program chooses the words, so each of these sees one line, and of that only a piece.
 _FAILURE = re.compile(
-    r"^\s*([\w.]*(Error|Exception)\b|panic: |thread '.*' .*panicked|fatal error: |"
-    r"(PHP )?Fatal error: |Fail:|---- DEBUG ASSERTION).*",
-    re.MULTILINE,
+    r"[\w.]*(Error|Exception)\b|panic: |thread '[^']*' .*panicked|fatal error: |"
+    r"(PHP )?Fatal error: |Fail:|---- DEBUG ASSERTION"
 )
 
 
@@ -49,19 +49,22 @@ class Watch:
         self._compiling = bool(self._plan.get("compile"))
         self._received = {name: bytearray() for name in room.pipes}
         self._stopped: tuple[str, str] | None = None
+        # Makes a Python program's mark count.
+        self.secret = os.urandom(SECRET_BYTES)
         self._started = time.monotonic()
+        self._next_look = self._started + _WATCH_SECONDS
 
     def until_end(
         self,
         connection: socket.socket,
-        base_resident: int,
+        base_held: int,
         processes: Callable[[], Sequence[int]],
     ) -> None:
         """Returns when the program has ended; kills it at a limit, or when the caller has gone.
 
         Args:
           connection: to the caller.
-          base_resident: bytes that a forked process shares with the zygote.
+          base_held: bytes that a forked process shares with the zygote.
           processes: those of the program.
         """
         names = {fd: name for name, fd in self._pipes.items()}
@@ -86,7 +89,7 @@ class Watch:
                 self._compiling = False
                 self._started = time.monotonic()
             if self._stopped is None:
-                self._stopped = self._limit_reached(base_resident, processes)
+                self._stopped = self._limit_reached(base_held, processes)
                 if self._stopped:
                     self._room.kill()
 
@@ -142,7 +145,7 @@ class Watch:
         if exit_code < 0:
             if exit_code == -signal.SIGXCPU or cpu_seconds >= limits.cpu_seconds:
                 return "timeout", f"used {limits.cpu_seconds} s of CPU"
-            return "killed", f"ended by {signal.Signals(-exit_code).name}"
+            return "killed", f"ended by {_signal_name(-exit_code)}"
         if exit_code > 0:
             line = _failure_line(stderr) if self._plan else _last_line(stderr)
             return "failed", line or f"exit code {exit_code}"
@@ -159,11 +162,10 @@ class Watch:
     def _mark(self) -> bytes | None:
         """What the Python program's runner said last; None where somebody else wrote."""
         received = bytes(self._received["mark"])
-        secret, said = received[:SECRET_BYTES], received[SECRET_BYTES:]
-        if not said:
+        if not received:
             return b""
-        mark = said[:1]
-        return mark if said == mark + secret and mark in (MARK_ENDED, MARK_MEMORY) else None
+        mark = received[:1]
+        return mark if received in (MARK_ENDED + self.secret, MARK_MEMORY + self.secret) else None
 
     def _read(self, name: str) -> bool:
         """Takes what the pipe holds; False at its end (or, when not blocking, if empty)."""
@@ -183,7 +185,7 @@ class Watch:
         return longest > self._limits.output_bytes
 
     def _limit_reached(
-        self, base_resident: int, processes: Callable[[], Sequence[int]]
+        self, base_held: int, processes: Callable[[], Sequence[int]]
     ) -> tuple[str, str] | None:
         limits = self._limits
         if self._compiling:
@@ -196,11 +198,13 @@ class Watch:
             who, seconds, memory = "it", limits.wall_seconds, limits.memory_bytes
         if self._output_limit_reached():
             return "output_limit", f"wrote more than {limits.output_bytes} bytes"
-        if time.monotonic() - self._started > seconds:
+        now = time.monotonic()
+        if now - self._started > seconds:
             return "timeout", f"{who} ran longer than {seconds} s"
-        # Forked processes share the zygote's pages: only what they added counts.
-        used = sum(max(0, resident_bytes(pid) - base_resident) for pid in processes())
-        if used > memory:
+        if now < self._next_look:
+            return None
+        self._next_look = now + _WATCH_SECONDS
+        if all_held_bytes(processes(), base_held, memory) > memory:
             return "memory", f"{who} and its children held more than {memory} bytes"
         return None
 
@@ -219,8 +223,17 @@ def _last_line(text: str) -> str:
 
 def _failure_line(text: str) -> str:
     """The line that names the failure; most languages write a stack below it."""
-    found = _FAILURE.search(text)
-    return found[0].strip() if found else _last_line(text)
+    lines = (line.strip() for line in text.splitlines())
+    found = next((line for line in lines if _FAILURE.match(line[:_REASON_CHARS])), None)
+    return _last_line(text) if found is None else found
+
+
+def _signal_name(number: int) -> str:
+    """Python knows names of the first and the last real-time signal only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _error_line(text: str) -> str:

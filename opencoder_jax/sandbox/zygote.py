@@ -22,7 +22,7 @@ from opencoder_jax.sandbox import namespaces, privileges, wire
 from opencoder_jax.sandbox.immortal import make_immortal
 from opencoder_jax.sandbox.limits import Limits
 from opencoder_jax.sandbox.program import prepare_interpreter
-from opencoder_jax.sandbox.resources import address_bytes, descendants, resident_bytes
+from opencoder_jax.sandbox.resources import address_bytes, descendants, held_bytes
 from opencoder_jax.sandbox.room import Room, receive
 from opencoder_jax.sandbox.stages import Stages
 from opencoder_jax.sandbox.watch import PIPES, Watch
@@ -139,7 +139,7 @@ class _Zygote:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._base_resident = self._base_addresses = 0
+        self._base_held = self._base_addresses = 0
         self._scratch = "/tmp"
         self._filter = privileges.SystemCallFilter()
         # The limit would count every process of this user.
@@ -148,7 +148,7 @@ class _Zygote:
 
     def measure(self) -> None:
         """Programs' memory counts from here: what this process holds now they share."""
-        self._base_resident = resident_bytes(os.getpid()) + _TOUCHED_BYTES
+        self._base_held = held_bytes(os.getpid()) + _TOUCHED_BYTES
         self._base_addresses = address_bytes(os.getpid())
 
     def run(self, request: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
@@ -161,8 +161,8 @@ class _Zygote:
         with self._fresh_scratch():
             room = self._take_room(_compiles(request))
             watch = Watch(room, self._limits, request)
-            self._start(room, request)
-            watch.until_end(connection, self._base_resident, lambda: self._processes(room))
+            self._start(room, {**request, "secret": watch.secret})
+            watch.until_end(connection, self._base_held, lambda: self._processes(room))
             ended = room.wait()
             self._kill_rest()
             watch.drain()
@@ -256,13 +256,15 @@ class _IsolatedZygote(_Zygote):
         self._own_pids = own_pids
         self._as_root = as_root
         self._inits = namespaces.Inits()
+        self._network = namespaces.Network()
         self._next: Room | None = None
         # Where all is one user: this room's init, the next one, and who waits in it.
         self._other_processes = siblings + 3 * (not as_root)
 
     def _take_room(self, compiles: bool) -> Room:
         room, self._next = self._next, None
-        if room and not (room.compiles == compiles and room.is_alive()):
+        is_stale = self._network.renew_if_used()
+        if room and (is_stale or room.compiles != compiles or not room.is_alive()):
             room.discard()
             room = None
         return room or self._make_room(self._inits.start(), compiles=compiles)

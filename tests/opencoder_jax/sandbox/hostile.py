@@ -1,4 +1,4 @@
-"""What a hostile program is; `hostile_escapes` and `hostile_exhaustion` have them.
+"""What a hostile program is; `hostile_escapes`, `hostile_memory`, `hostile_exhaustion` have some.
 
 Each prints `ESCAPED` where its trick works, or leaves a trace that `test_hostile` looks for
 outside. `$SECRET` is a file of the host, `$TCP`, `$UDP` and `$UNIX` are servers that listen there,

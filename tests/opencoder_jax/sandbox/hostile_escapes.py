@@ -163,6 +163,17 @@ KERNEL = [
         """,
     ),
     attempts(
+        "a sibling, which would be a child of the zygote",
+        """
+        import os
+        clone, parent, end = 56, 0x8000, 17
+        def sibling():
+            if call(clone, parent | end, 0, 0, 0, 0) == 0:
+                os._exit(0)
+        attempt("clone", sibling)
+        """,
+    ),
+    attempts(
         "other processes' memory",
         """
         import os
@@ -270,6 +281,36 @@ FORGERIES = [
         """,
         "failed",
         "wrote to the sandbox's own pipe",
+    ),
+    ended(
+        "reading the verdict's pipe",
+        """
+        import os
+        try:
+            pipe = os.open("/proc/self/fd/3", os.O_RDONLY | os.O_NONBLOCK)
+            secret = os.read(pipe, 16)
+            os.write(3, secret + b"E" + secret)
+        except (BlockingIOError, PermissionError):
+            pass
+        os._exit(0)
+        """,
+        "failed",
+        "left before its end",
+    ),
+    ended(
+        "taking the verdict's words on their way",
+        """
+        import os
+        write = os.write
+        def change(fd, text):
+            write(fd, text.replace(b"M", b"E", 1))
+            os._exit(0)
+        os.write = change
+        os.getpid = lambda: 1
+        raise MemoryError
+        """,
+        "memory",
+        "needed more than",
     ),
     ended("leaving early", "import os\nos._exit(0)\nassert False", "failed", "left before its end"),
     ended("exit(0)", "exit(0)\nassert False", "failed", "left before its end"),

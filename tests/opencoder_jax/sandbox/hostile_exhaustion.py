@@ -1,4 +1,4 @@
-"""Programs that try to use everything up: processes, time, memory, disk, output."""
+"""Programs that try to use everything up: processes, time, disk, output."""
 
 from tests.opencoder_jax.sandbox.hostile import Hostile, attempts, ended, refused, timeout
 
@@ -108,7 +108,7 @@ PROCESSES = [
         import os
         attempt("fifo", lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50)))
         attempt("nice", lambda: os.nice(-5))
-        attempt("oom", lambda: open("/proc/self/oom_score_adj", "w").write("-1000"))
+        attempt("oom", lambda: open("/proc/self/oom_score_adj", "wb", 0).write(b"-1000"))
         """,
     ),
     attempts(
@@ -124,6 +124,12 @@ PROCESSES = [
 ]
 
 TIME = [
+    ended(
+        "a signal without a name",
+        "import os\nos.kill(os.getpid(), 40)",
+        "killed",
+        "ended by signal 40",
+    ),
     timeout("sleeping for ever", "import time\ntime.sleep(10 ** 6)"),
     timeout(
         "computing with all signals ignored",
@@ -155,133 +161,6 @@ TIME = [
     timeout(
         "one integer operation that no signal interrupts",
         "import signal\nsignal.signal(signal.SIGALRM, lambda *a: None)\nx = 7 ** (10 ** 8)",
-    ),
-]
-
-MEMORY = [
-    ended("a growing list", "x = [0]\nwhile True: x += x", "memory", "needed more than"),
-    ended(
-        "mappings",
-        """
-        import mmap
-        blocks = []
-        while True:
-            blocks.append(mmap.mmap(-1, 1 << 20))
-            blocks[-1].write(bytes(1 << 20))
-        """,
-        "failed",
-        "Cannot allocate memory",
-    ),
-    ended(
-        "shared mappings over several processes",
-        """
-        import mmap, os, time
-        for _ in range(6):
-            if os.fork() == 0:
-                x = mmap.mmap(-1, 100 << 20)
-                x.write(bytes(100 << 20))
-                time.sleep(60)
-        time.sleep(60)
-        """,
-        "memory",
-        "held more than",
-    ),
-    ended(
-        "children of threads",
-        """
-        import os, threading, time, warnings
-        warnings.simplefilter("ignore")
-        def hoard():
-            if os.fork() == 0:
-                first = bytearray(70 << 20)
-                os.fork()
-                second = bytearray(70 << 20)
-                time.sleep(60)
-            time.sleep(60)
-        for _ in range(2):
-            threading.Thread(target=hoard).start()
-        """,
-        "memory",
-        "held more than",
-    ),
-    attempts(
-        "memory that no process owns",
-        """
-        import ctypes, os
-        shmget, semget, msgget, memfd_create, memfd_secret, mq_open = 29, 64, 68, 319, 447, 240
-        attempt("shmget", lambda: call(shmget, 0, 1 << 20, 0o1600))
-        attempt("semget", lambda: call(semget, 0, 32000, 0o1600))
-        attempt("msgget", lambda: call(msgget, 0, 0o1600))
-        attempt("memfd", lambda: os.memfd_create("x"))
-        attempt("memfd_secret", lambda: call(memfd_secret, 0))
-        attempt("mq_open", lambda: call(mq_open, b"x", 0o100 | 2, 0o600, 0))
-        """,
-    ),
-    ended(
-        "files in /dev/shm",
-        "i = 0\nwhile True:\n    open(f'/dev/shm/{i}', 'wb').write(bytes(500_000))\n    i += 1",
-        "failed",
-        "No space left on device",
-    ),
-    ended(
-        "deep recursion in Python",
-        "def f(): f()\nf()",
-        "failed",
-        "RecursionError",
-    ),
-    ended(
-        "deep recursion in C",
-        """
-        int f(int n) { volatile char block[4096]; block[0] = n; return f(n + 1) + block[0]; }
-        int main() { return f(0); }
-        """,
-        "killed",
-        "SIGSEGV",
-        "c",
-    ),
-    ended(
-        "a stack of any size",
-        """
-        import sys, threading
-        threading.stack_size(200 << 20)
-        sys.setrecursionlimit(10 ** 9)
-        for _ in range(3):
-            threading.Thread(target=__import__("time").sleep, args=(60,)).start()
-        """,
-        "failed",
-        "can't start new thread",
-    ),
-    ended(
-        "memory in C",
-        """
-        #include <stdlib.h>
-        #include <string.h>
-        #include <unistd.h>
-        int main() {
-            while (fork() >= 0) {
-                char *p = malloc(60 << 20);
-                if (p) memset(p, 1, 60 << 20);
-            }
-            pause();
-        }
-        """,
-        "memory",
-        "held more than",
-        "c",
-    ),
-    attempts(
-        "the machine's asynchronous contexts, locked memory and pinned pages",
-        """
-        import ctypes
-        io_setup, mlock, mlockall, io_uring_setup, userfaultfd = 206, 149, 151, 425, 323
-        context = ctypes.c_ulong(0)
-        attempt("io_setup", lambda: call(io_setup, 1000, ctypes.byref(context)))
-        block = ctypes.create_string_buffer(1 << 20)
-        attempt("mlock", lambda: call(mlock, block, 1 << 20))
-        attempt("mlockall", lambda: call(mlockall, 1))
-        attempt("io_uring", lambda: call(io_uring_setup, 8, ctypes.create_string_buffer(120)))
-        attempt("userfaultfd", lambda: call(userfaultfd, 0))
-        """,
     ),
 ]
 
@@ -353,6 +232,13 @@ OUTPUT = [
         "failed",
         "No space left on device",
     ),
+    ended(
+        "an error message of line ends",
+        "head -c 4000 /dev/zero | tr '\\0' '\\n' >&2; exit 7",
+        "failed",
+        "exit code 7",
+        "bash",
+    ),
     refused("bytes that are no text", "import os\nos.write(1, bytes(range(256)))"),
     ended(
         "escape sequences in the reason",
@@ -362,4 +248,4 @@ OUTPUT = [
     ),
 ]
 
-EXHAUSTION: list[Hostile] = [*PROCESSES, *TIME, *MEMORY, *DISK, *OUTPUT]
+EXHAUSTION: list[Hostile] = [*PROCESSES, *TIME, *DISK, *OUTPUT]

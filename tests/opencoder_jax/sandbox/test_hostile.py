@@ -15,8 +15,9 @@ from tests.isolation import require_isolation
 from tests.opencoder_jax.sandbox.hostile import Hostile
 from tests.opencoder_jax.sandbox.hostile_escapes import ESCAPES
 from tests.opencoder_jax.sandbox.hostile_exhaustion import EXHAUSTION
+from tests.opencoder_jax.sandbox.hostile_memory import MEMORY
 
-ALL = [*ESCAPES, *EXHAUSTION]
+ALL = [*ESCAPES, *EXHAUSTION, *MEMORY]
 
 LIMITS = Limits(
     wall_seconds=30.0,

@@ -142,6 +142,40 @@ def test_localhost_is_the_program_itself_and_nobody_s_afterwards(sandbox: Sandbo
     assert [result.verdict for result in results] == ["passed"] * 3, results
 
 
+def test_sockets_that_outlive_their_program_are_in_nobody_s_way(sandbox: Sandbox) -> None:
+    """One that drops all answers, and some that only lie in each other's queues."""
+    leave = """
+        import socket
+        ignore_answers = (socket.IPPROTO_IP, 21, 255)  # IP_MINTTL
+        server = socket.create_server(("127.0.0.1", 12345))
+        client = socket.socket()
+        client.bind(("127.0.0.1", 12346))
+        client.connect(("127.0.0.1", 12345))
+        client.setsockopt(*ignore_answers)
+        client.setblocking(False)
+        try:
+            while True:
+                client.send(bytes(1 << 16))
+        except BlockingIOError:
+            pass
+        named = socket.socket(socket.AF_UNIX)
+        named.bind("\\0name")
+        named.listen()
+        for _ in range(30):
+            one, other = socket.socketpair()
+            socket.send_fds(one, [b"x"], [one.fileno(), other.fileno(), named.fileno()])
+    """
+    look = """
+        import socket
+        for port in (12345, 12346):
+            socket.socket().bind(("127.0.0.1", port))
+        socket.socket(socket.AF_UNIX).bind("\\0name")
+    """
+    for _ in range(3):
+        results = [run(sandbox, program) for program in (leave, look)]
+        assert [result.verdict for result in results] == ["passed"] * 2, results
+
+
 def test_nothing_outside_the_scratch_folder_can_be_written(sandbox: Sandbox) -> None:
     program = """
         import os, sys
@@ -246,6 +280,18 @@ def test_memory_is_limited_for_all_processes_together(sandbox: Sandbox) -> None:
         time.sleep(60)
     """
     assert run(sandbox, program).verdict == "memory"
+
+
+def test_a_child_that_is_about_to_execute_another_program_counts_once(sandbox: Sandbox) -> None:
+    # It has its parent's memory until then.
+    program = """
+        import os, subprocess
+        hoard = bytearray(180 << 20)
+        for _ in range(500):
+            subprocess.run(["/bin/true"], check=True)
+    """
+    result = run(sandbox, program)
+    assert result.verdict == "passed", result
 
 
 @pytest.mark.parametrize("stream", [1, 2])
