@@ -235,16 +235,22 @@ class _Work:
     def go_on(self, answers: KeptRows, folder: Path) -> set[str]:
         """Judges what a killed run left unjudged; returns the problems that it had answers to."""
         answered = {row["task_id"]: row["completions"] for row in answers.rows}
-        if answered:
+        # A run that was killed after its last answer has them here alone.
+        counts = collections.Counter(task_id for task_id, _ in self._judged)
+        whole = {task_id for task_id, count in counts.items() if count == self._task.samples}
+        whole -= set(answered)
+        if answered or whole:
             print(
-                f"{folder}: goes on with {len(answered)} of {len(self._questions)} problems "
-                f"answered, {len(self._judged)} answers judged",
+                f"{folder}: goes on with {len(answered) + len(whole)} of {len(self._questions)} "
+                f"problems answered, {len(self._judged)} answers judged",
                 file=sys.stderr,
             )
         problems = {problem.task_id: problem for problem in self._task.problems}
         for task_id, completions in answered.items():
             self.judge(problems[task_id], [Completion(**one) for one in completions])
-        return set(answered)
+        for _ in range(len(whole) * self._task.samples):
+            self._advance()
+        return whole | set(answered)
 
     def judge(self, problem: Problem, completions: Sequence[Completion]) -> None:
         """Has a problem's answers judged, those that are not yet."""

@@ -105,6 +105,17 @@ def test_a_killed_run_asks_nobody_twice_and_judges_nothing_twice(tmp_path, capsy
     assert "3 of 5 problems answered" in message
 
 
+def test_a_run_that_was_killed_after_its_last_answer_asks_nobody_again(tmp_path) -> None:
+    task = CodeTask(SUMS, RunSettings(), chat=False)
+    results = task.run(Calculator(), tmp_path)
+    rows = (tmp_path / SAMPLES_NAME).read_text()
+    # Before its results were written: the answers are gone, the samples are there.
+    second = Calculator()
+    assert task.run(second, tmp_path) == results
+    assert second.asked == []
+    assert (tmp_path / SAMPLES_NAME).read_text() == rows
+
+
 @dataclasses.dataclass(frozen=True)
 class MixedSums(Sums):
     """The first sum is about a module, the last in a language that nothing here runs."""
