@@ -3,7 +3,8 @@
 A connection whose request does not come to its end of headers in time is closed, and so is
 one whose client does not take its answer: it then counts as one that left, and its texts end.
 Bytes that are no HTTP get an error object too; and SIGTERM or SIGINT end the process with
-status 0: no new connections, running answers may finish for some seconds, the rest get an error.
+status 0: no new connections, running answers may finish for some seconds, the rest get an error,
+and so they do at once when Ctrl-C is pressed again.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.serve.api_error import bad_request, unavailable
+from opencoder_jax.serve.api_error import ApiError, bad_request, unavailable
 from opencoder_jax.serve.runner import EngineRunner
 
 _KEEP_ALIVE_SECONDS = 30
@@ -147,9 +148,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._runner.stopping = True
-        error = unavailable("the server is shutting down")
         timer = asyncio.get_running_loop().call_later(
-            self._grace_seconds, self._runner.abort, error
+            self._grace_seconds, self._runner.abort, _shutting_down()
         )
         await super().shutdown(sockets)
         timer.cancel()
@@ -165,9 +165,19 @@ class _Server(uvicorn.Server):
                 signal.signal(one, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and sig == signal.SIGINT:
+            # Ctrl-C again: nobody wants to wait. uvicorn would leave the engine's thread behind,
+            # and wait for its answers nevertheless.
+            loop = asyncio.get_running_loop()
+            loop.call_soon_threadsafe(self._runner.abort, _shutting_down())
+            return
         # From now on new requests are refused, on connections that are kept too.
         self._runner.stopping = True
         super().handle_exit(sig, frame)
+
+
+def _shutting_down() -> ApiError:
+    return unavailable("the server is shutting down")
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

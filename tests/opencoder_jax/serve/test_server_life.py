@@ -160,6 +160,33 @@ def test_answers_that_end_within_the_grace_are_whole(model, model_dir):
         assert running.process.wait(30) == 0
 
 
+def wait_until_refused(address) -> None:
+    """Returns when no connection is taken any more."""
+    while True:
+        try:
+            socket.create_connection(address, timeout=30).close()
+        except ConnectionError:
+            return
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_ends_the_grace(model, model_dir):
+    with ServerProcess.start(
+        model_dir, "--slots=1", "--grace_seconds=600", "--skip_warm_up"
+    ) as running:
+        body = {"prompt": "x", "n": 200, "max_tokens": 180, "ignore_eos": True, "stream": True}
+        with running.client.stream("POST", "/v1/completions", json=body) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            running.process.send_signal(signal.SIGINT)
+            wait_until_refused(running.address)
+            running.process.send_signal(signal.SIGINT)
+            rest = [line for line in lines if line]
+        assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "unavailable"
+        assert running.process.wait(30) == 0
+        assert running.log == running.first_line
+
+
 def test_no_part_of_an_answer_waits_for_the_acknowledgement_of_another():
     with (
         http_server.listen("127.0.0.1", 0) as listener,
