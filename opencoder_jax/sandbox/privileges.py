@@ -13,10 +13,12 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 import struct
 
 libc = ctypes.CDLL(None, use_errno=True)
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_SECCOMP = 22
 _PR_CAPBSET_DROP = 24
@@ -144,6 +146,11 @@ def give_up_privileges() -> None:
     header = struct.pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0)
     check(libc.capset(header, bytes(24)), "capset")
     hide()
+
+
+def end_with_parent() -> None:
+    """Whoever kills this process's parent kills it too."""
+    check(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PDEATHSIG)")
 
 
 def hide() -> None:

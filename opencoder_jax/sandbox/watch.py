@@ -77,12 +77,13 @@ class Watch:
         while True:
             ready = [fd for fd, _ in poll.poll(_WATCH_SECONDS * 1000)]
             if connection.fileno() in ready:
+                # The answer will reach nobody, but what the program has left must not stay.
+                poll.unregister(connection)
                 self._room.kill()
-                os._exit(0)
             if self._room.ending in ready:
                 return
             for fd in ready:
-                if not self._read(names[fd]):
+                if fd in names and not self._read(names[fd]):
                     poll.unregister(fd)
             if self._compiling and self._received["status"]:
                 # Which says that the compiler is done.

@@ -37,7 +37,7 @@ _PRELOADED = (
 _BUILD_BYTES = 512 << 20
 # What a program touches of the libraries that the zygote has mapped is not its own.
 _TOUCHED_BYTES = 4 << 20
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(arguments: list[str]) -> None:
@@ -77,8 +77,9 @@ def main(arguments: list[str]) -> None:
     gc.freeze()
     zygote.measure()
     wire.send(connection, {"ready": True})
-    while (request := wire.receive(connection)) is not None:
-        wire.send(connection, zygote.run(request, connection))
+    with contextlib.suppress(BrokenPipeError):
+        while (request := wire.receive(connection)) is not None:
+            wire.send(connection, zygote.run(request, connection))
 
 
 def _default_signals() -> None:
@@ -106,9 +107,7 @@ def _isolate(
         connection.close()
         os.waitpid(child, 0)
         os._exit(0)
-    privileges.check(
-        privileges.libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PDEATHSIG)"
-    )
+    privileges.end_with_parent()
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     namespaces.build_root(paths, packages)
     privileges.drop_bounding_set()
@@ -156,7 +155,7 @@ class _Zygote:
 
         Args:
           request: the fields of a `Program`, and its `plan` (None for Python).
-          connection: to the caller; when it closes, the program and the zygote end.
+          connection: to the caller; when it closes, the program ends.
         """
         with self._fresh_scratch():
             room = self._take_room(_compiles(request))
@@ -203,8 +202,9 @@ class _Zygote:
 
     def _furnish(self, *, compiles: bool) -> None:
         """In the room's process: what belongs to one program only."""
+        privileges.end_with_parent()
 
-    def _become_user(self) -> None:
+    def _become_user(self, pipes: dict[str, int]) -> None:
         """In the room's process: whoever programs run as."""
 
     def _processes(self, room: Room) -> list[int]:
@@ -234,7 +234,7 @@ class _Zygote:
                 other_processes=self._other_processes,
                 isolated=self._isolated,
             )
-            self._become_user()
+            self._become_user(pipes)
             privileges.give_up_privileges()
             self._filter.install()
         except BaseException as error:
@@ -293,9 +293,12 @@ class _IsolatedZygote(_Zygote):
         scratch_bytes = self._limits.scratch_bytes + (_BUILD_BYTES if compiles else 0)
         namespaces.private_mounts(scratch_bytes, namespaces.PROGRAM_UID)
 
-    def _become_user(self) -> None:
+    def _become_user(self, pipes: dict[str, int]) -> None:
         if self._as_root:
             user = namespaces.PROGRAM_UID
+            # For who opens /dev/stderr.
+            for name in ("stdout", "stderr", "compiler"):
+                os.fchown(pipes[name], user, user)
             os.setgroups([])
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)

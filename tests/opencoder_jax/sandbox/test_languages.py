@@ -315,3 +315,9 @@ def test_a_toolchain_in_tmp_is_not_seen_by_programs(
 def test_an_unknown_language_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(InputError, match="'cobol': expected one of bash, c, cpp"):
         sandbox.run("", language="cobol")
+
+
+def test_the_standard_streams_can_be_opened_by_name(sandbox: Sandbox) -> None:
+    program = "cat /dev/stdin > /dev/stdout; echo err > /dev/stderr"
+    result = sandbox.run(program, language="bash", stdin="in")
+    assert (result.stdout, result.stderr) == ("in", "err\n")

@@ -20,6 +20,13 @@ from tests.opencoder_jax.sandbox.running import command_lines
 # Generous with time, so that on a busy machine no other limit is mistaken for the clock's.
 LIMITS = Limits(wall_seconds=20.0)
 
+_FORBIDDEN = 77
+# What comes after it runs in a user namespace that may not make another one.
+_WITHOUT_NAMESPACES = (
+    *("unshare", "--user", "--map-root-user", "sh", "-c"),
+    f'echo 0 > /proc/sys/user/max_user_namespaces || exit {_FORBIDDEN}; exec "$0" "$@"',
+)
+
 
 def test_a_killed_zygote_is_replaced() -> None:
     with Sandbox(LIMITS) as sandbox:
@@ -45,15 +52,25 @@ def test_a_default_timeout_of_sockets_in_the_callers_process_changes_nothing() -
         socket.setdefaulttimeout(before)
 
 
-def test_a_killed_caller_leaves_no_program_behind() -> None:
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_killed_caller_leaves_no_program_behind(isolated: bool) -> None:
     marker = f"sandbox-orphan-{os.getpid()}"
-    program = f"import os; os.execv('/bin/sh', ['sh', '-c', 'sleep 300; : {marker}'])"
+    program = f"""
+import os, time
+open({marker!r}, "w").close()
+if os.fork() == 0:
+    os.setsid()
+    os.execv("/bin/sh", ["sh", "-c", "sleep 300; : {marker}"])
+time.sleep(300)
+"""
     caller = subprocess.Popen(
         [
+            *(() if isolated else _WITHOUT_NAMESPACES),
             sys.executable,
             "-c",
             "import sys; from opencoder_jax.sandbox import *; "
-            f"Sandbox(Limits(wall_seconds=300)).run({program!r})",
+            "limits = Limits(wall_seconds=300); "
+            f"Sandbox(limits, allow_unisolated={not isolated}).run({program!r})",
         ],
         start_new_session=True,
     )
@@ -63,10 +80,12 @@ def test_a_killed_caller_leaves_no_program_behind() -> None:
             marker.encode() in command and b"sh\0-c" in command for command in command_lines()
         )
 
-    _wait_until(running)
+    _wait_until(lambda: running() or caller.poll() is not None)
+    if caller.poll() == _FORBIDDEN:
+        pytest.skip("cannot forbid namespaces here")
     caller.send_signal(signal.SIGKILL)
     caller.wait()
-    _wait_until(lambda: not running())
+    _wait_until(lambda: not running() and not list(Path("/tmp").glob(f"sandbox-*/{marker}")))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="all tests of the sandbox are an ordinary user's")
@@ -152,15 +171,14 @@ def test_a_machine_without_namespaces_is_refused_and_can_be_waived(tmp_path: Pat
             pid = zygote._process.pid
             assert open(f"/proc/{pid}/task/{pid}/children").read() == ""
     """)
-    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces || exit 77; exec "$0" -c "$1"'
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, sys.executable, check],
+        [*_WITHOUT_NAMESPACES, sys.executable, "-c", check],
         cwd=Path(__file__).parents[3],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[3])},
         capture_output=True,
         text=True,
     )
-    if done.returncode == 77:
+    if done.returncode == _FORBIDDEN:
         pytest.skip("cannot forbid namespaces here")
     assert done.returncode == 0, done.stderr
 
