@@ -100,6 +100,10 @@ class Browser:
         for kind in ("rawKeyDown", "keyUp"):
             self._send("Input.dispatchKeyEvent", type=kind, **values)
 
+    def write(self, text: str) -> None:
+        """As if it were typed where the focus is."""
+        self._send("Input.insertText", text=text)
+
     def window(self, width: int, height: int = 900) -> None:
         self._send(
             "Emulation.setDeviceMetricsOverride",

@@ -207,6 +207,28 @@ def test_what_is_wrong_is_said_in_place(page):
     page.problems[:] = [one for one in page.problems if "400" not in one]
 
 
+def test_what_is_no_number_does_not_pass_for_the_default(page):
+    fill(page, prompt="x", temperature="")
+    page.run("document.getElementById('temperature').focus()")
+    page.write("1e")
+    click(page, "run")
+    finish(page)
+    assert text(page, "error") == "temperature: expected a number"
+
+
+def test_the_focus_stays_with_the_buttons_and_the_end_is_read_out(page):
+    fill(page, prompt="x", max_tokens=3)
+    states = page.run(
+        "(() => { const [run, turns] = ['run', 'turns'].map((id) => document.getElementById(id));"
+        " run.focus(); run.click();"
+        " return [document.activeElement.id, turns.ariaBusy]; })()"
+    )
+    assert states == ["stop", "true"]
+    finish(page)
+    assert page.run("document.activeElement.id") == "run"
+    assert page.run("document.getElementById('figures').ariaBusy") == "false"
+
+
 @pytest.mark.parametrize("width", [1280, 360])
 def test_nothing_is_wider_than_the_window(page, width):
     page.window(width)
@@ -250,3 +272,6 @@ def test_a_key_opens_the_page(browser, model, model_dir):
         finish(browser)
         assert browser.run("document.getElementById('error').hidden")
         assert len(text(browser, "output")) >= 1
+    click(browser, "run")
+    finish(browser)
+    assert text(browser, "error").startswith("the server cannot be reached")
