@@ -139,6 +139,9 @@ def enter_namespaces() -> None:
     os.unshare(
         os.CLONE_NEWNS | os.CLONE_NEWPID | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS
     )
+    # They count for the host's user too, who may have 128 by default.
+    with contextlib.suppress(OSError):
+        Path("/proc/sys/user/max_inotify_instances").write_text("16")
     _start_loopback()
 
 

@@ -220,6 +220,13 @@ class Sandbox:
         return self._start(paths, isolate=False)
 
     def _start(self, paths: tuple[str, ...], *, isolate: bool) -> "_Zygote":
+        try:
+            return self._start_once(paths, isolate=isolate)
+        except _ZygoteDied:
+            # Of something outside, lack of memory say: that tells nothing of the machine's walls.
+            return self._start_once(paths, isolate=isolate)
+
+    def _start_once(self, paths: tuple[str, ...], *, isolate: bool) -> "_Zygote":
         for_python = paths == self._packages
         zygote = _Zygote(
             self.limits,
@@ -240,6 +247,10 @@ class Sandbox:
     def _give_back(self, zygote: "_Zygote") -> None:
         # One queue, even if two threads come first.
         self._idle.setdefault(zygote.paths, queue.LifoQueue()).put(zygote)
+
+
+class _ZygoteDied(SandboxUnavailable):
+    """Before its first program, without a word of what the machine refuses."""
 
 
 class _Zygote:
@@ -296,7 +307,7 @@ class _Zygote:
         if not answer or not answer["ready"]:
             reason = answer["reason"] if answer else self.last_words()
             self.close()
-            raise SandboxUnavailable(
+            raise (SandboxUnavailable if answer else _ZygoteDied)(
                 f"this machine cannot isolate programs: {reason}. Untrusted code needs Linux 5.14 "
                 "or newer on x86_64 with user namespaces (docs/sandbox.md); allow_unisolated=True "
                 "runs it with this user's rights, under limits only"
@@ -345,7 +356,7 @@ def _check_walls(zygote: _Zygote, limits: Limits) -> None:
     answer = zygote.ask(request, seconds)
     if answer is None or answer["verdict"] != "passed":
         reason = answer["reason"] if answer else zygote.last_words()
-        raise SandboxUnavailable(
+        raise (SandboxUnavailable if answer else _ZygoteDied)(
             f"this machine cannot isolate programs: the check of the walls failed: {reason}"
         )
 

@@ -111,9 +111,11 @@ _MAP_SHARED, _MAP_ANONYMOUS = 1, 0x20
 # An anonymous shared mapping keeps all its pages as long as one is mapped, and no limit of a
 # process counts the others.
 _SHARED_BYTES = 4096
-# SO_SNDBUF and SO_RCVBUF: hints, which are taken and change nothing. 8 MiB a socket, which some
+# Hints, which are taken and change nothing. SO_SNDBUF and SO_RCVBUF: 8 MiB a socket, which some
 # kernels allow, would be gigabytes a program.
 _SOL_SOCKET, _BUFFER_SIZES = 1, (7, 8)
+# TCP_USER_TIMEOUT: the kernel keeps a socket that drops all answers for weeks after its program.
+_SOL_TCP, _TCP_USER_TIMEOUT = 6, 18
 
 # Classic BPF (linux/bpf_common.h) on struct seccomp_data (linux/seccomp.h).
 _LOAD, _EQUAL, _MORE, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
@@ -191,7 +193,7 @@ class SystemCallFilter:
 def _filter_program() -> bytes:
     """The filter: denied calls give EPERM, new ones and `clone3` (unreadable flags) ENOSYS.
 
-    Large anonymous shared mappings give ENOMEM, sizes of socket buffers success.
+    Large anonymous shared mappings give ENOMEM, hints about sockets success.
     """
     denied = sorted(_DENIED.values())
     deny = _RETURN, 0, 0, _ERRNO | errno.EPERM
@@ -227,11 +229,15 @@ def _filter_program() -> bytes:
         (_MORE, 0, 1, _SHARED_BYTES),
         (_RETURN, 0, 0, _ERRNO | errno.ENOMEM),
         (_RETURN, 0, 0, _ALLOW),
-        (_EQUAL, 0, 7, _SETSOCKOPT),
+        (_EQUAL, 0, 11, _SETSOCKOPT),
         (_LOAD, 0, 0, _ARGUMENTS[1]),
-        (_EQUAL, 0, 3, _SOL_SOCKET),
+        (_EQUAL, 0, 4, _SOL_SOCKET),
         (_LOAD, 0, 0, _ARGUMENTS[2]),
-        *((_EQUAL, len(_BUFFER_SIZES) - i, 0, option) for i, option in enumerate(_BUFFER_SIZES)),
+        *((_EQUAL, 6 - i, 0, option) for i, option in enumerate(_BUFFER_SIZES)),
+        (_RETURN, 0, 0, _ALLOW),
+        (_EQUAL, 0, 2, _SOL_TCP),
+        (_LOAD, 0, 0, _ARGUMENTS[2]),
+        (_EQUAL, 1, 0, _TCP_USER_TIMEOUT),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _ERRNO),
         (_EQUAL, 0, len(_SOCKET_FAMILIES) + 3, _SOCKET),

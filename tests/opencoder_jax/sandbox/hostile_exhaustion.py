@@ -199,6 +199,7 @@ DISK = [
         while (fd := libc.inotify_init()) >= 0:
             descriptors.append(fd)
             libc.inotify_add_watch(fd, b"/usr", 0xFFF)
+        assert len(descriptors) <= 16
         for fd in descriptors:
             os.close(fd)
         """,

@@ -173,7 +173,7 @@ MEMORY: list[Hostile] = [
         "Operation not permitted",
     ),
     refused(
-        "socket buffers of any size",
+        "socket buffers of any size, and sockets that the kernel keeps for weeks",
         """
         import socket
         for pair in (socket.socketpair(), (socket.socket(), socket.socket())):
@@ -181,6 +181,14 @@ MEMORY: list[Hostile] = [
                 before = pair[0].getsockopt(socket.SOL_SOCKET, kind)
                 pair[0].setsockopt(socket.SOL_SOCKET, kind, 1 << 30)
                 assert pair[0].getsockopt(socket.SOL_SOCKET, kind) == before <= 212992
+        tcp = socket.socket()
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2 ** 31 - 1)
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+        # Others are set.
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         """,
     ),
     attempts(

@@ -38,6 +38,26 @@ def test_a_killed_zygote_is_replaced() -> None:
         assert sandbox.run("pass").verdict == "passed"
 
 
+def test_a_zygote_that_is_killed_before_it_is_ready_waives_no_isolation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require_isolation()
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Doomed(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            if not started:
+                self.kill()
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Doomed)
+    with Sandbox(LIMITS, allow_unisolated=True) as sandbox:
+        assert sandbox.run("pass").verdict == "passed"
+        assert sandbox.isolated
+    assert len(started) == 2
+
+
 def test_a_default_timeout_of_sockets_in_the_callers_process_changes_nothing() -> None:
     require_isolation()
     # Beam's Google Cloud client does it, for the rest of the process.
