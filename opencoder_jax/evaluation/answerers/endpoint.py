@@ -164,20 +164,23 @@ class Endpoint:
             if again.status == 400 and _TOO_LONG.search(str(again)):
                 return 0
             raise
-        prompt = (answer.get("usage") or {}).get("prompt_tokens")
+        prompt = _tokens(answer, "prompt_tokens")
         length = _CONTEXT_LENGTH.search(refusal)
         if not prompt or not length:
             raise InputError(
                 f"{refusal}; neither is it said how much room the prompt leaves: say "
                 "--max_new_tokens=N"
             )
-        return int(length[1]) - int(prompt)
+        return int(length[1]) - prompt
 
     def _choices(self, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         choices = answer.get("choices")
         if not isinstance(choices, list) or not choices:
             raise InputError(f"{self.url} answers without choices: {str(answer)[:300]}")
-        return sorted(choices, key=lambda choice: choice.get("index", 0))
+        try:
+            return sorted(choices, key=lambda choice: int(choice.get("index", 0)))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(f"{self.url} answers with odd choices: {str(answer)[:300]}") from error
 
     def _completion(
         self,
@@ -187,11 +190,15 @@ class Endpoint:
         limit: int | None,
         wanted: int,
     ) -> Completion:
-        message = choice.get("message") or {}
-        text = (message.get("content") if question.messages else choice.get("text")) or ""
-        text, stopped = cut_at_stop(text, question.stop)
+        holder, key = (choice.get("message"), "content") if question.messages else (choice, "text")
+        # A chat model that has only thought says nothing; no text at all is another kind of server.
+        nothing = None if question.messages else 0
+        text = holder.get(key, nothing) if isinstance(holder, Mapping) else 0
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"{self.url} answers without {key}: {str(choice)[:300]}")
+        text, stopped = cut_at_stop(text or "", question.stop)
         reason = "stop" if stopped else str(choice.get("finish_reason") or "unknown")
-        tokens = (answer.get("usage") or {}).get("completion_tokens")
+        tokens = _tokens(answer, "completion_tokens")
         single = len(answer["choices"]) == 1 and not stopped
         tokens = tokens if single else None
         return Completion(text, cut_reason(reason, limit or tokens, wanted), tokens)
@@ -217,7 +224,10 @@ class Endpoint:
             asked = ""
             try:
                 with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-                    return json.load(response)
+                    answer = json.load(response)
+                if not isinstance(answer, dict):
+                    raise ValueError(f"{str(answer)[:100]} is no object")
+                return answer
             except urllib.error.HTTPError as error:
                 message = _message(error)
                 if error.code not in _TRY_AGAIN:
@@ -226,10 +236,10 @@ class Endpoint:
                     ) from error
                 failure = f"{error.code}: {message}"
                 asked = error.headers.get("Retry-After") or ""
-            except json.JSONDecodeError as error:
-                raise InputError(f"{self.url}{path} answers no JSON ({error})") from error
             except (OSError, http.client.HTTPException) as error:
                 failure = str(error) or type(error).__name__
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{self.url}{path} answers no JSON ({error})") from error
             if attempt + 1 < _ATTEMPTS:
                 seconds = float(asked) if asked.isdigit() else wait
                 time.sleep(min(seconds, _LONGEST_WAIT))
@@ -253,8 +263,9 @@ def open_endpoint(
     # Whoever starts a command should not wait minutes to hear that nobody is there.
     endpoint = Endpoint(url, model_name or "", key, parallel, first_wait=0.05)
     try:
-        models = endpoint.ask("/models").get("data") or []
-        names = [str(model.get("id")) for model in models]
+        models = endpoint.ask("/models").get("data")
+        models = models if isinstance(models, list) else []
+        names = [str(model["id"]) for model in models if isinstance(model, dict) and "id" in model]
     except Refusal as refusal:
         if refusal.status in (401, 403):
             raise InputError(
@@ -271,6 +282,12 @@ def open_endpoint(
     elif names and model_name not in names:
         raise InputError(f"{url} has no model {model_name!r}; it has {', '.join(names[:20])}")
     return dataclasses.replace(endpoint, model_name=model_name, first_wait=1.0)
+
+
+def _tokens(answer: Mapping[str, Any], key: str) -> int | None:
+    usage = answer.get("usage")
+    count = usage.get(key) if isinstance(usage, Mapping) else None
+    return count if isinstance(count, int) else None
 
 
 def _message(error: urllib.error.HTTPError) -> str:

@@ -2,8 +2,9 @@
 
     python -m tests.opencoder_jax.evaluation.answerers.scripted_server
 
-prints its port. It answers `N+N=` with the sum; a prompt with a word of `_TROUBLE` in it meets
-that trouble first. `serve(answer)` is the same in a thread, with other answers.
+prints its port. It answers `N+N=` with the sum, `odd X` with X itself; a prompt with a word of
+`_TROUBLE` in it meets that trouble first. `serve(answer)` is the same in a thread, with other
+answers.
 """
 
 import collections
@@ -52,7 +53,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     return
                 self._send(status, {"error": {"message": trouble}}, {"Retry-After": "0"})
                 return
-        if "huge" in text:
+        if "odd" in text:
+            self._send_text(json.loads(text)[len("odd ") :])
+        elif "huge" in text:
             self._send(400, {"error": {"message": "This model's maximum context length is 8"}})
         elif "tight" in text and body["max_tokens"] > 4:
             self._send(400, {"error": {"message": "the context window of 10 tokens is too small"}})
@@ -79,7 +82,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def _send(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
-        content = json.dumps(value).encode()
+        self._send_text(json.dumps(value), status, headers)
+
+    def _send_text(
+        self, text: str, status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
+        content = text.encode("latin-1")
         self.send_response(status)
         for name, header in (headers or {}).items():
             self.send_header(name, header)

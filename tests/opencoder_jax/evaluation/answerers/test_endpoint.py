@@ -69,6 +69,29 @@ def test_a_refusal_ends_it_with_what_the_server_says(endpoint: Endpoint) -> None
         answers(endpoint, Question(text="forbidden 1+1="))
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("<html>", "no JSON"),
+        ("[]", r"no JSON \(\[\] is no object\)"),
+        ("null", "no JSON"),
+        ('{"choices": [{"text": "caf\xe9"}]}', "no JSON .*utf-8"),
+        ('{"choices": []}', "without choices"),
+        ('{"choices": [7, 8]}', "odd choices"),
+        ('{"choices": [{"index": 0}]}', "without text"),
+        ('{"choices": [{"index": 0, "text": 5}]}', "without text"),
+    ],
+)
+def test_an_odd_answer_is_told_and_no_wrong_answer(endpoint: Endpoint, answer, told) -> None:
+    with pytest.raises(InputError, match=told):
+        answers(endpoint, Question(text=f"odd {answer}"))
+
+
+def test_an_odd_count_of_tokens_is_none(endpoint: Endpoint) -> None:
+    answer = '{"choices": [{"text": "1"}], "usage": {"completion_tokens": "many"}}'
+    assert answers(endpoint, Question(text=f"odd {answer}")) == [[Completion("1", "unknown", None)]]
+
+
 def test_a_prompt_beyond_the_context_is_an_empty_answer(endpoint: Endpoint) -> None:
     (found,) = answers(endpoint, Question(text="huge 1+1="))
     assert found == [Completion("", "prompt_too_long", 0)]
