@@ -37,6 +37,9 @@ from opencoder_jax.serve.served import Served
 _CLIENT_LEFT = 499
 # Times the size that is allowed.
 _MOST_THROWN_AWAY = 16
+# JSON leaves them as they are, and clients that read a stream by Python's lines (httpx's
+# `iter_lines`) would cut an event there. In JSON they stand in strings alone.
+_LINE_ENDS = {end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 _SSE_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
@@ -313,7 +316,11 @@ async def _left(receive: Receive) -> None:
 
 
 def _dump(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    for end, escaped in _LINE_ENDS.items():
+        # `translate` goes character by character: 15 to 270 times slower.
+        text = text.replace(end, escaped)
+    return text.encode()
 
 
 def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

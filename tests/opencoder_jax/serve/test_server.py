@@ -55,6 +55,13 @@ def test_texts_are_the_engines_own_whole_and_streamed(server, alone):
     assert len({part["id"] for part in parts}) == 1
 
 
+def test_a_line_end_of_unicode_cuts_no_event(server):
+    """`iter_lines` cuts at every line end that Python knows."""
+    prompt = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\r\nh"
+    parts = streamed(server, prompt=prompt, echo=True, max_tokens=2)
+    assert "".join(part["choices"][0]["text"] for part in parts).startswith(prompt)
+
+
 def test_usage_counts_tokens(server, model, alone):
     usage = server.complete(prompt=PROMPTS, max_tokens=TOKENS)["usage"]
     parts = streamed(
