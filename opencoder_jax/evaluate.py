@@ -162,8 +162,11 @@ def _check_training_data(
     path = root / CONTAMINATION_NAME
     if training_data is None or not code:
         return {}
+    folders = [Path(folder.strip()) for folder in training_data.split(",") if folder.strip()]
+    if not folders:
+        raise InputError("training_data names no folder")
     found = check_training_data(
-        [Path(folder) for folder in training_data.split(",")],
+        folders,
         [task.texts() for task in code],
         {task.name: task.benchmark.kept_out_as() for task in code},
         [answerer.model.tokenizer] if isinstance(answerer, LocalModel) else [],

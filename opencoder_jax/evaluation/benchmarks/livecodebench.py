@@ -15,6 +15,7 @@ import io
 import json
 import pickle
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,9 @@ class LiveCodeBench(Benchmark):
             for record in read_records(path, _KEYS):
                 day = str(record["contest_date"])[:10]
                 if self.from_date <= day <= self.to_date:
+                    # Before the model is asked; the hidden tests are too large to be looked at now.
+                    _function_name(record)
+                    _public_tests(record["public_test_cases"], record["question_id"])
                     found[record["question_id"]] = Problem(
                         str(record["question_id"]), record, subset=str(record["difficulty"])
                     )
@@ -107,7 +111,7 @@ class LiveCodeBench(Benchmark):
             *private_tests(record["private_test_cases"], problem.task_id),
         ]
         solution = f"{self.preamble}\n{last_fenced_code(answer)}"
-        name = json.loads(record["metadata"] or "{}").get("func_name")
+        name = _function_name(record)
         if name is None:
             cases = tuple(Case(test["input"], test["output"]) for test in tests)
             # Contest programs leave through `exit()`.
@@ -136,10 +140,13 @@ def private_tests(text: str, problem: str) -> list[dict[str, Any]]:
     Raises:
       InputError: they are packed in another way, or hold something that is not text.
     """
+    where = f"LiveCodeBench {problem}: private_test_cases"
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError:
-        pass
+        found = None
+    if found is not None:
+        return _tests(found, where)
     try:
         packed = zlib.decompressobj()
         content = packed.decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
@@ -148,12 +155,13 @@ def private_tests(text: str, problem: str) -> list[dict[str, Any]]:
         inner = _TextUnpickler(io.BytesIO(content)).load()
         if not isinstance(inner, str):
             raise ValueError(f"a {type(inner).__name__}, expected text")
-        return json.loads(inner)
+        found = json.loads(inner)
     except (
         *(binascii.Error, zlib.error, pickle.UnpicklingError, ValueError, EOFError),
         *(IndexError, KeyError, AttributeError, TypeError, MemoryError),
     ) as error:
-        raise InputError(f"LiveCodeBench {problem}: private_test_cases: {error}") from error
+        raise InputError(f"{where}: {error}") from error
+    return _tests(found, where)
 
 
 class _TextUnpickler(pickle.Unpickler):
@@ -167,10 +175,32 @@ class _TextUnpickler(pickle.Unpickler):
 
 
 def _public_tests(text: str, problem: str) -> list[dict[str, Any]]:
+    where = f"LiveCodeBench {problem}: public_test_cases"
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError as error:
-        raise InputError(f"LiveCodeBench {problem}: public_test_cases: {error}") from error
+        raise InputError(f"{where}: {error}") from error
+    return _tests(found, where)
+
+
+def _tests(found: Any, where: str) -> list[dict[str, Any]]:
+    """What was read, if it is tests."""
+    if not isinstance(found, list) or not all(
+        isinstance(test, dict)
+        and isinstance(test.get("input"), str)
+        and isinstance(test.get("output"), str)
+        for test in found
+    ):
+        raise InputError(f"{where}: expected a list of tests with the texts input and output")
+    return found
+
+
+def _function_name(record: Mapping[str, Any]) -> str | None:
+    """Of the method that is asked for; None: the program reads stdin."""
+    try:
+        return json.loads(record["metadata"] or "{}").get("func_name")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"LiveCodeBench {record['question_id']}: metadata: {error}") from error
 
 
 def _function_case(name: str, test: dict[str, Any]) -> str:

@@ -108,6 +108,8 @@ def test_tasks_are_named_on_the_command_line(tmp_path, capsys):
     assert flags[1:] == ["--gin_bindings=evaluate.tasks = [%HUMANEVAL]", "--model=x"]
     with pytest.raises(SystemExit):
         gin_flags(["--tasks=humanevil"])
+    with pytest.raises(SystemExit):
+        gin_flags(["--tasks=", "--model=x"])
     assert "did you mean humaneval" in capsys.readouterr().err
     own = tmp_path / "evaluate" / "tasks"
     own.mkdir(parents=True)
@@ -135,6 +137,8 @@ def test_a_benchmark_leaves_answers_a_page_and_what_training_data_share(model_di
     assert "overlaps: 1 of 2" in capsys.readouterr().out
     # Done: nothing is asked again, and the manifest of it holds.
     assert evaluate(str(model_dir), [task], run, training_data=str(corpus)) == results
+    with pytest.raises(InputError, match="training_data names no folder"):
+        evaluate(str(model_dir), [task], run, training_data=" ,")
     with pytest.raises(ManifestError, match="max_new_tokens"):
         evaluate(str(model_dir), [task], RunSettings(limit=2, max_new_tokens=3))
 

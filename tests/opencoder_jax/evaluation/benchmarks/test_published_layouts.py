@@ -166,12 +166,33 @@ def test_livecodebench_reads_both_kinds_of_tests_in_the_window(folder: Path) -> 
         published.packed_tests(["no", "text"]),
         "!!!",
         published.packed_tests("no json"),
+        published.packed_tests('[{"input": "1"}]'),
+        "7",
     ],
 )
 def test_hidden_tests_that_are_no_text_are_refused_unread(packed: str, capsys) -> None:
     with pytest.raises(InputError, match="private_test_cases"):
         private_tests(packed, "abc900_a")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"metadata": "{"},
+        {"metadata": "[]"},
+        {"public_test_cases": "[5]"},
+        {"public_test_cases": '[{"input": "1", "output": 2}]'},
+    ],
+)
+def test_damaged_tests_of_livecodebench_are_told_before_the_model_is_asked(
+    damage: dict[str, str], tmp_path: Path
+) -> None:
+    record = {**published.STDIN_PROBLEM, **damage}
+    for name in ("test.jsonl", "test2.jsonl"):
+        (tmp_path / name).write_text(json.dumps(record) + "\n")
+    with pytest.raises(InputError, match=f"^LiveCodeBench abc900_a: {next(iter(damage))}: "):
+        benchmark("livecodebench", LCB_FILES).problems(DataFolder(str(tmp_path)))
 
 
 CHAT_ANSWERS = {
