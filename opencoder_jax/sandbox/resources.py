@@ -15,10 +15,15 @@ from opencoder_jax.sandbox.privileges import libc
 
 # Room beside the heap of a runtime that reserves address space: stacks, code, its own tables.
 _RUNTIME_BYTES = 512 << 20
+# As long as processes end in between, and not for ever.
+_CLOSER_LOOKS = 5
 # Of all processes together: each is kernel memory, and they count for the host's user too.
 _PENDING_SIGNALS = 1024
 # What of a process is held: in memory, in page tables, swapped out.
 _HELD = re.compile(rb"^(?:VmRSS|VmPTE|VmSwap|HugetlbPages):\s*(\d+) kB", re.MULTILINE)
+# The same where a page that several processes have counts as that part of one.
+_SHARE = re.compile(rb"^(?:Pss|SwapPss|Shared_Hugetlb|Private_Hugetlb):\s*(\d+) kB", re.MULTILINE)
+_PAGE_TABLES = re.compile(rb"^VmPTE:\s*(\d+) kB", re.MULTILINE)
 _SYS_KCMP, _KCMP_VM = 312, 1
 
 
@@ -82,22 +87,33 @@ def descendants(pid: int) -> list[int]:
 
 
 def all_held_bytes(pids: Sequence[int], base: int, limit: int) -> int:
-    """What these processes hold together, beyond `base` each.
+    """What these processes hold together, beyond `base`.
 
     Args:
       pids: which.
       base: bytes that each of them shares with the zygote.
-      limit: below it nobody looks closer: two processes that are one memory count twice.
+      limit: below it nobody looks closer: what two processes share counts twice.
     """
-    added = {task: held - base for task, held in map(_holder, pids) if held > base}
-    if sum(added.values()) <= limit:
-        return sum(added.values())
-    # From `vfork` to `exec` a process has the memory of its parent.
-    counted: list[int] = []
-    for task in added:
-        if not any(_are_one_memory(task, other) for other in counted):
-            counted.append(task)
-    return sum(added[task] for task in counted)
+    tasks = _holders(pids, base)
+    if sum(tasks.values()) <= limit:
+        return sum(tasks.values())
+    for _ in range(_CLOSER_LOOKS):
+        # From `vfork` to `exec` a process has the memory of its parent.
+        counted: list[int] = []
+        for task in tasks:
+            if not any(_are_one_memory(task, other) for other in counted):
+                counted.append(task)
+        total = sum(_share(task, tasks[task]) for task in counted)
+        before, tasks = tasks, _holders(pids, base)
+        # What those that ended meanwhile shared may have been counted in full for others.
+        if total <= limit or tasks.keys() >= before.keys():
+            break
+    return total
+
+
+def _holders(pids: Sequence[int], base: int) -> dict[int, int]:
+    """Threads that have the memory of these processes, and how much beyond `base`."""
+    return {task: held - base for task, held in map(_holder, pids) if held > base}
 
 
 def held_bytes(pid: int) -> int:
@@ -126,6 +142,19 @@ def _held_by_task(folder: str) -> int | None:
     except OSError:
         return None
     return sum(map(int, kilobytes)) << 10 if kilobytes else None
+
+
+def _share(task: int, otherwise: int) -> int:
+    """What ends with a task, in bytes: its part of what forks have in common."""
+    try:
+        with open(f"/proc/{task}/smaps_rollup", "rb") as file:
+            kilobytes = _SHARE.findall(file.read())
+        with open(f"/proc/{task}/status", "rb") as file:
+            kilobytes += _PAGE_TABLES.findall(file.read())
+    except OSError:
+        # It forbids to look, or has ended.
+        return 0 if _held_by_task(f"/proc/{task}") is None else otherwise
+    return min(otherwise, sum(map(int, kilobytes)) << 10)
 
 
 def _are_one_memory(task: int, other: int) -> bool:

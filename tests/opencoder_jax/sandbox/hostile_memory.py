@@ -37,9 +37,8 @@ MEMORY: list[Hostile] = [
         warnings.simplefilter("ignore")
         def hoard():
             if os.fork() == 0:
-                first = bytearray(70 << 20)
                 os.fork()
-                second = bytearray(70 << 20)
+                block = bytearray(90 << 20)
                 time.sleep(60)
             time.sleep(60)
         for _ in range(2):

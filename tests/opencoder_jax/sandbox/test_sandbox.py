@@ -282,15 +282,17 @@ def test_memory_is_limited_for_all_processes_together(sandbox: Sandbox) -> None:
     assert run(sandbox, program).verdict == "memory"
 
 
-def test_a_child_that_is_about_to_execute_another_program_counts_once(sandbox: Sandbox) -> None:
-    # It has its parent's memory until then.
-    program = """
-        import os, subprocess
-        hoard = bytearray(180 << 20)
-        for _ in range(500):
-            subprocess.run(["/bin/true"], check=True)
-    """
-    result = run(sandbox, program)
+@pytest.mark.parametrize(
+    "children",
+    [
+        # They have their parent's memory until they execute another program, or write to it.
+        "for _ in range(500): subprocess.run(['/bin/true'], check=True)",
+        "for _ in range(5): os.fork() or (time.sleep(1), os._exit(0))\ntime.sleep(1)",
+    ],
+)
+def test_memory_that_processes_share_counts_once(sandbox: Sandbox, children: str) -> None:
+    program = "import os, subprocess, time\nhoard = bytearray(180 << 20)\n" + children
+    result = sandbox.run(program)
     assert result.verdict == "passed", result
 
 
