@@ -32,6 +32,7 @@ def page(browser, server):
     browser.run("localStorage.clear()")
     browser.wait("document.getElementById('model').textContent.startsWith('tiny')")
     yield browser
+    browser.run("sessionStorage.clear()")
     assert browser.problems == []
     assert all(url.startswith((server.url, "about:", "data:")) for url in browser.requested)
     server.wait_until_idle()
@@ -229,6 +230,20 @@ def test_the_focus_stays_with_the_buttons_and_the_end_is_read_out(page):
     assert page.run("document.getElementById('figures').ariaBusy") == "false"
 
 
+def test_what_was_written_stays_over_a_reload_and_the_key_does_not(page, server):
+    page.run("document.getElementById('key').focus()")
+    page.write("sk-secret")
+    click(page, "tab-chat")
+    page.run("document.getElementById('message').focus()")
+    page.write("a long question")
+    page.open("about:blank")
+    page.open(server.url + "/")
+    assert page.run("document.getElementById('message').value") == "a long question"
+    assert page.run("document.getElementById('tab-chat').ariaSelected") == "true"
+    assert page.run("document.getElementById('key').value") == ""
+    assert "secret" not in page.run("JSON.stringify({...sessionStorage, ...localStorage})")
+
+
 @pytest.mark.parametrize("width", [1280, 360])
 def test_nothing_is_wider_than_the_window(page, width):
     page.window(width)
@@ -265,6 +280,10 @@ def test_a_key_opens_the_page(browser, model, model_dir):
         click(browser, "run")
         finish(browser)
         assert "API key" in text(browser, "error")
+        fill(browser, key="ключ")
+        click(browser, "run")
+        finish(browser)
+        assert "beyond ASCII" in text(browser, "error")
         fill(browser, key="sk-page")
         browser.run("document.getElementById('key').dispatchEvent(new Event('change'))")
         browser.wait("document.getElementById('model').textContent.startsWith('tiny')")
