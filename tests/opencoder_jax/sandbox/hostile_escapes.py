@@ -312,6 +312,55 @@ FORGERIES = [
         "memory",
         "needed more than",
     ),
+    ended(
+        "the first thread ends, and another leaves",
+        """
+        import ctypes, os, threading, time
+        exit = 60
+        def leave():
+            time.sleep(0.2)
+            os._exit(0)
+        threading.Thread(target=leave).start()
+        ctypes.CDLL(None).syscall(exit, 0)
+        """,
+        "failed",
+        "left before its end",
+    ),
+    ended(
+        "another program in the place of a thread",
+        """
+        import os, threading, time
+        threading.Thread(target=lambda: os.execv("/bin/true", ["true"])).start()
+        time.sleep(60)
+        """,
+        "failed",
+        "left before its end",
+    ),
+    ended(
+        "no way to leave",
+        "import os\nos._exit = lambda code: None\nassert False",
+        "failed",
+        "",
+    ),
+    ended(
+        "a report of the failure that leaves",
+        "import os, traceback\ntraceback.print_exception = lambda *_: os._exit(0)\nassert False",
+        "failed",
+        "left before its end",
+    ),
+    ended(
+        "a stdout that leaves when it is flushed",
+        """
+        import os, sys
+        class Out:
+            closed = False
+            def flush(self):
+                os._exit(0)
+        sys.stdout = Out()
+        """,
+        "failed",
+        "left before its end",
+    ),
     ended("leaving early", "import os\nos._exit(0)\nassert False", "failed", "left before its end"),
     ended("exit(0)", "exit(0)\nassert False", "failed", "left before its end"),
     ended(
@@ -358,4 +407,51 @@ FORGERIES = [
     ),
 ]
 
-ESCAPES: list[Hostile] = [*NETWORK, *SECRETS, *KERNEL, *FORGERIES]
+COMPILERS = [
+    ended(
+        "a header that is another process's memory",
+        '#include "/proc/1/environ"\nint main() { return 0; }',
+        "compile_error",
+        "/proc/1/environ: Permission denied",
+        "c",
+    ),
+    ended(
+        "a header without end",
+        '#include "/dev/zero"\nint main() { return 0; }',
+        "compile_error",
+        "out of memory",
+        "c",
+    ),
+    ended(
+        "the host's users in a Rust program",
+        'static USERS: &str = include_str!("/etc/passwd"); fn main() { println!("{}", USERS); }',
+        "compile_error",
+        "couldn't read",
+        "rust",
+    ),
+    ended(
+        "the host's users in a Go program",
+        """
+        package main
+
+        import _ "embed"
+
+        //go:embed /etc/passwd
+        var users string
+
+        func main() { println(users) }
+        """,
+        "compile_error",
+        "/etc/passwd",
+        "go",
+    ),
+    ended(
+        "a program of 16 GiB",
+        "char x[1L << 34] = {1};\nint main() { return x[5]; }",
+        "compile_error",
+        "",
+        "c",
+    ),
+]
+
+ESCAPES: list[Hostile] = [*NETWORK, *SECRETS, *KERNEL, *FORGERIES, *COMPILERS]
