@@ -75,15 +75,13 @@ def set_limits(limits: Rlimits) -> None:
 
 def descendants(pid: int) -> list[int]:
     """All processes below `pid`; none where /proc cannot be read."""
-    found: list[int] = []
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            children = [int(child) for child in file.read().split()]
-    except (OSError, ValueError):
-        return found
-    for child in children:
-        found += [child, *descendants(child)]
-    return found
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        # Those that another thread started are not the first one's.
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                children += map(int, file.read().split())
+    return [each for child in children for each in (child, *descendants(child))]
 
 
 def all_held_bytes(pids: Sequence[int], base: int, limit: int) -> int:

@@ -10,7 +10,7 @@ MEMORY: list[Hostile] = [
         import mmap
         blocks = []
         while True:
-            blocks.append(mmap.mmap(-1, 1 << 20))
+            blocks.append(mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE))
             blocks[-1].write(bytes(1 << 20))
         """,
         "failed",

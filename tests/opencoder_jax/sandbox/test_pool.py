@@ -176,6 +176,16 @@ def test_a_machine_without_namespaces_is_refused_and_can_be_waived(tmp_path: Pat
             assert "allow_unisolated" in str(error)
         else:
             sys.exit("not refused")
+        CHILDREN_OF_A_THREAD = '''
+        import os, threading, time
+        def hoard():
+            for _ in range(3):
+                if os.fork() == 0:
+                    block = bytearray(100 << 20)
+                    time.sleep(9)
+            time.sleep(9)
+        threading.Thread(target=hoard).start()
+        '''
         limits = Limits(wall_seconds=5, memory_bytes=256 << 20, output_bytes=1000)
         with Sandbox(limits, allow_unisolated=True) as sandbox:
             assert not sandbox.isolated
@@ -183,8 +193,9 @@ def test_a_machine_without_namespaces_is_refused_and_can_be_waived(tmp_path: Pat
                 "open('x', 'w').write('y')", "assert False", "x = bytearray(10 ** 10)",
                 "import time; time.sleep(9)", "while True: print('x' * 99)",
                 "import os, time\\nif os.fork() == 0:\\n os.setsid()\\n time.sleep(300)",
+                CHILDREN_OF_A_THREAD,
             )]
-            expected = ["passed", "failed", "memory", "timeout", "output_limit", "passed"]
+            expected = ["passed", "failed", "memory", "timeout", "output_limit", "passed", "memory"]
             assert verdicts == expected, verdicts
             import os
             zygote = sandbox._idle[()].get()  # held: it ends with the last reference to it
