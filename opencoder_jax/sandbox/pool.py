@@ -250,7 +250,7 @@ class Sandbox:
 
 
 class _ZygoteDied(SandboxUnavailable):
-    """Before its first program, without a word of what the machine refuses."""
+    """Before its first program, or its canary did, without a word of what the machine refuses."""
 
 
 class _Zygote:
@@ -356,7 +356,8 @@ def _check_walls(zygote: _Zygote, limits: Limits) -> None:
     answer = zygote.ask(request, seconds)
     if answer is None or answer["verdict"] != "passed":
         reason = answer["reason"] if answer else zygote.last_words()
-        raise (SandboxUnavailable if answer else _ZygoteDied)(
+        found = answer is not None and answer["verdict"] == "failed"
+        raise (SandboxUnavailable if found else _ZygoteDied)(
             f"this machine cannot isolate programs: the check of the walls failed: {reason}"
         )
 
