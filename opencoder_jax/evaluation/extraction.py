@@ -152,6 +152,11 @@ def sanitized(answer: str, entry_point: str, tests: str = "") -> str:
     """
     code = fenced_code(answer, entry_point)
     code = parsable_part(code) if code == answer else parsable_start("", _outdented(code))
+    return needed_part(code, entry_point, tests)
+
+
+def needed_part(code: str, entry_point: str, tests: str = "") -> str:
+    """The same of code that is known to be nothing else."""
     tree = parse(code)
     if tree is None:
         return code

@@ -14,7 +14,13 @@ import sys
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.benchmark import Benchmark, Problem, Program, Question
 from opencoder_jax.evaluation.data_files import DataFolder, read_records
-from opencoder_jax.evaluation.extraction import fenced_code, parsable_start, parse, sanitized
+from opencoder_jax.evaluation.extraction import (
+    fenced_code,
+    needed_part,
+    parsable_start,
+    parse,
+    sanitized,
+)
 
 _KEYS = (
     *("task_id", "complete_prompt", "instruct_prompt", "test", "entry_point"),
@@ -79,7 +85,10 @@ class BigCodeBench(Benchmark):
             code = sanitized(answer, name)
         else:
             prompt = record["complete_prompt"]
-            code = sanitized(prompt + parsable_start(prompt, fenced_code(answer)), name)
+            # Further on a fence is text of the program.
+            if answer.lstrip().startswith("```"):
+                answer = fenced_code(answer)
+            code = needed_part(prompt + parsable_start(prompt, answer), name)
         solution = f"{record['code_prompt']}    pass\n\n{code}"
         return Program(f"{solution}\n\n{record['test']}{_RUN_TESTS}")
 

@@ -116,9 +116,11 @@ def test_bigcodebench_runs_the_test_cases(folder: Path) -> None:
             (problem, body, False),
             (problem, fenced(whole), True),
             (problem, "    return '[1]'\n", False),
+            (problem, f'    fence = "```"\n{body}', False),
+            (problem, f"```python\n{body}", False),
         ],
     )
-    assert [j.verdict for j in found] == ["passed", "passed", "failed"]
+    assert [j.verdict for j in found] == ["passed", "passed", "failed", "passed", "passed"]
     assert "1 of 2 tests failed: ['test_case_2']" in found[2].reason
     instruct = benchmark("bigcodebench_instruct_hard")
     assert "Write x as JSON." in instruct.question(problem, chat=True).shown
