@@ -179,6 +179,9 @@ class Stages:
             os.execve(command[0], [self._filled(word) for word in command], environment)
         except OSError as error:
             os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        except ValueError as error:
+            # No command line has a NUL or half a surrogate pair in it.
+            os.write(2, f"{command[0]}: arguments: {error}\n".encode())
 
     def _filled(self, text: str) -> str:
         memory_mb = str(self._limits.memory_bytes >> 20)

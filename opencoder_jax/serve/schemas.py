@@ -39,7 +39,7 @@ _UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "skip_special_tokens": ((True,), "special tokens give no text"),
     "use_beam_search": ((False,), ""),
     "length_penalty": ((1, 1.0), ""),
-    "stop_token_ids": (([],), "write the token's text into `stop`"),
+    "stop_token_ids": (([],), "end tokens of the model always end; write texts into `stop`"),
     "min_tokens": ((0,), ""),
     "prompt_logprobs": ((), "use `echo` with `logprobs`"),
 }

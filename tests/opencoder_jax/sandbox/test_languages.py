@@ -230,6 +230,13 @@ def test_a_test_of_go_is_run_as_one(sandbox: Sandbox) -> None:
     assert (right.verdict, wrong.verdict) == ("passed", "failed"), (right, wrong)
 
 
+@pytest.mark.parametrize("argument", ["a\0b", "\ud800"])
+def test_an_argument_that_no_command_line_has_is_named(sandbox: Sandbox, argument: str) -> None:
+    result = sandbox.run("exit 0", language="bash", arguments=[argument])
+    assert result.verdict == "failed"
+    assert "bash: arguments: " in result.reason
+
+
 def test_javascript_may_be_a_module(sandbox: Sandbox) -> None:
     result = sandbox.run("import assert from 'node:assert';\nassert(true);", language="javascript")
     if result.verdict == "skipped":
