@@ -25,6 +25,11 @@ from opencoder_jax.sandbox.room import Ended, Room
 PIPES = ("stdout", "stderr", "compiler", "mark", "status")
 _WATCH_SECONDS = 0.02
 _REASON_CHARS = 500
+# Words of gcc, clang, rustc, javac and go, who exit as from any other error.
+_COMPILER_MEMORY = re.compile(
+    r"out of memory allocating \d+ bytes|virtual memory exhausted|std::bad_alloc|"
+    r"memory allocation of \d+ bytes failed|OutOfMemoryError|(LLVM ERROR|runtime): out of memory"
+)
 # The program chooses the words, so each of these sees one line, and of that only a piece.
 _FAILURE = re.compile(
     r"[\w.]*(Error|Exception)\b|panic: |thread '[^']*' .*panicked|fatal error: |"
@@ -133,6 +138,9 @@ class Watch:
         if "exit_code" in status:
             if exit_code == -signal.SIGXCPU:
                 return "timeout", "its compiler used too much CPU"
+            if _COMPILER_MEMORY.search(self._text("compiler")):
+                most = limits.compile_memory_bytes
+                return "memory", f"its compiler needed more than {most} bytes"
             return "compile_error", _error_line(self._text("compiler")) or f"exit code {exit_code}"
         if self._output_limit_reached():
             return "output_limit", f"wrote more than {limits.output_bytes} bytes"

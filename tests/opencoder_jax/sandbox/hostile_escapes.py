@@ -417,9 +417,10 @@ COMPILERS = [
     ),
     ended(
         "a header without end",
+        # Refused by its own limit, or seen to hold too much: whichever comes first.
         '#include "/dev/zero"\nint main() { return 0; }',
-        "compile_error",
-        "out of memory",
+        "memory",
+        "its compiler",
         "c",
     ),
     ended(
