@@ -4,9 +4,8 @@
 bounding set is empty). `SystemCallFilter` denies what no honest program needs and what
 reaches around namespaces and limits: kernel keyrings, ptrace, new namespaces and mounts,
 BPF, io_uring, memory that belongs to no process (System V IPC, memfd, what anonymous shared
-mappings and pipes hold on to), sockets of families that have no network namespace (vsock). The
-filter is a deny list on top of the namespaces,
-not the wall itself; calls newer than it do not exist.
+mappings and pipes hold on to), sockets of families that have no network namespace (vsock). It is
+a deny list on top of the namespaces, not the wall itself; calls newer than it do not exist.
 """
 
 import ctypes
