@@ -165,7 +165,7 @@ def show() -> None:
 
 
 class SystemCallFilter:
-    """The deny list, made once and installed by each program's init."""
+    """The deny list, made once and installed by each room's process."""
 
     def __init__(self) -> None:
         """Raises:

@@ -15,6 +15,7 @@ import pytest
 
 from opencoder_jax.sandbox import Limits, Sandbox
 from tests.isolation import require_isolation
+from tests.opencoder_jax.sandbox.probes import COUNT_CHILDREN, LOOK_INTO_INIT
 from tests.opencoder_jax.sandbox.running import command_lines
 
 # Generous with time, so that on a busy machine no other limit is mistaken for the clock's.
@@ -112,41 +113,22 @@ time.sleep(300)
 def test_an_ordinary_user_s_programs_leave_their_init_alone() -> None:
     """Where programs and zygote have one user id, only the kernel stands between them."""
     check = textwrap.dedent("""
+        import sys
         from opencoder_jax.sandbox import Limits, Sandbox
-        COUNT = '''
-        import os, time
-        children = 0
-        try:
-            while True:
-                if os.fork() == 0:
-                    time.sleep(60)
-                children += 1
-        except BlockingIOError:
-            print(children)
-        '''
-        ATTACK = '''
-        import os, signal
-        for number in signal.valid_signals():
-            os.kill(1, number)
-        for path in ("/proc/1/mem", "/proc/1/fd", "/proc/1/environ", "/proc/1/root"):
-            try:
-                os.listdir(path) if path.endswith(("fd", "root")) else open(path, "rb").read(1)
-            except OSError:
-                continue
-            raise SystemExit(path)
-        '''
+        count, attack = sys.argv[1:]
         with Sandbox(Limits(processes=8)) as sandbox:
             assert sandbox.isolated
             zygote = sandbox._idle[()].queue[0]
             for _ in range(3):
-                result = sandbox.run(COUNT)
+                result = sandbox.run(count)
                 assert result.stdout == "7\\n", result
-                result = sandbox.run(ATTACK)
+                result = sandbox.run(attack)
                 assert result.verdict == "passed", result
             assert list(sandbox._idle[()].queue) == [zygote]
             result = sandbox.run("int main() { return 0; }", language="c")
             assert result.verdict in ("passed", "skipped"), result
     """)
+    signals = "import os, signal\nfor number in signal.valid_signals():\n    os.kill(1, number)\n"
     nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/"}
     project = Path(__file__).parents[3]
     interpreter = os.path.realpath(sys.executable)
@@ -156,7 +138,7 @@ def test_an_ordinary_user_s_programs_leave_their_init_alone() -> None:
         except (PermissionError, subprocess.CalledProcessError):
             pytest.skip(f"another user cannot run {' '.join(needed)}")
     done = subprocess.run(
-        [interpreter, "-c", check],
+        [interpreter, "-c", check, COUNT_CHILDREN, signals + LOOK_INTO_INIT],
         **nobody,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(project)},
         capture_output=True,
