@@ -15,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split, drop_document
+from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, drop_document
 from beam_pipelines.synthesis.doctests import Candidate
 from beam_pipelines.synthesis.job import Job, make_sets
 from beam_pipelines.synthesis.sets import Outcome
@@ -86,7 +86,7 @@ def annealing_data(
             snippets, benchmarks, sandbox_workers, allow_unisolated
         )
         return {
-            ALGORITHMIC: Outcome(documents, algorithmic.kept, (algorithmic.dropped,)),
+            ALGORITHMIC: algorithmic,
             SNIPPETS: proved._replace(
                 kept=proved.kept | "ToDocuments" >> beam.Map(snippet_document)
             ),
@@ -106,7 +106,7 @@ def annealing_data(
 
 
 class AlgorithmicCorpus(beam.PTransform):
-    """PCollection[Document] to a `Split`: code files with a keyword, free of benchmarks.
+    """PCollection[Document] to an `Outcome`: code files with a keyword, free of benchmarks.
 
     Reasons: `not_code`, `no_keyword`, and those of `Decontaminate`.
     """
@@ -116,15 +116,15 @@ class AlgorithmicCorpus(beam.PTransform):
         self._keywords = tuple(keyword.lower() for keyword in keywords)
         self._benchmarks = benchmarks
 
-    def expand(self, documents: beam.PCollection) -> Split:
+    def expand(self, documents: beam.PCollection) -> Outcome:
         chosen = documents | "FindKeywords" >> beam.ParDo(
             _FindKeywords(self._keywords)
         ).with_outputs(_DROPPED, main="kept")
         clean = chosen.kept | "Decontaminate" >> Decontaminate(
             self._benchmarks, _text, _drop_with_sample
         )
-        dropped = (chosen[_DROPPED], clean.dropped) | beam.Flatten()
-        return Split(clean.kept, dropped)
+        dropped = {"chosen": chosen[_DROPPED], "decontaminated": clean.dropped}
+        return Outcome(documents, clean.kept, dropped)
 
 
 class _FindKeywords(beam.DoFn):

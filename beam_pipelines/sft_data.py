@@ -129,10 +129,12 @@ def sft_data(
         }
         # Snippets that were not proved are candidates of stage 2 that nothing was asked about.
         stage2 = made["stage2"]
-        asked = (stage2.candidates, *proved.dropped) | "AllCandidates" >> beam.Flatten()
+        unproved = proved.dropped.values()
+        asked = (stage2.candidates, *unproved) | "AllCandidates" >> beam.Flatten()
+        functions = {f"functions {stage}": drops for stage, drops in proved.dropped.items()}
         return {
             "stage1": made["stage1"],
-            "stage2": Outcome(asked, stage2.kept, (*stage2.dropped, *proved.dropped)),
+            "stage2": Outcome(asked, stage2.kept, {**functions, **stage2.dropped}),
         }
 
     return make_sets(
@@ -170,7 +172,12 @@ class MakeConversations(beam.PTransform):
         )
         clean = made.kept | "Decontaminate" >> Decontaminate(self._benchmarks, _text, _drop)
         unique = clean.kept | "Deduplicate" >> Deduplicate(_answer, _drop)
-        return Outcome(asked, unique.kept, (made[_DROPPED], clean.dropped, unique.dropped))
+        dropped = {
+            "worded": made[_DROPPED],
+            "decontaminated": clean.dropped,
+            "unique": unique.dropped,
+        }
+        return Outcome(asked, unique.kept, dropped)
 
 
 class _Word(beam.DoFn):

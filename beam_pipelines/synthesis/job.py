@@ -101,12 +101,19 @@ def make_sets(
                 | "Corpus" >> sets.ReadDocuments(input_dir)
                 | "Tick" >> ticks.Tick(ticking, "read")
             )
-            for name, outcome in make(documents).items():
+            outcomes = make(documents)
+            for name, outcome in outcomes.items():
                 _ = outcome | f"Write {name}" >> sets.WriteSet(
                     work / name, job.records, num_shards, job.encode
                 )
         manifests = {
-            name: sets.finish_set(work / name, job.records, count_by=job.count_by, **identity)
+            name: sets.finish_set(
+                work / name,
+                job.records,
+                list(outcomes[name].dropped),
+                count_by=job.count_by,
+                **identity,
+            )
             for name in job.sets
         }
         configuration.write_config_gin(work)

@@ -24,6 +24,7 @@ from opencoder_jax.formats.document import Document, decode_document
 from opencoder_jax.formats.manifest import already_done, read_manifest, write_manifest
 
 _COUNTS_NAME = ".counts.json"
+_CANDIDATES = "candidates"
 
 
 class Outcome(NamedTuple):
@@ -32,12 +33,13 @@ class Outcome(NamedTuple):
     Attributes:
       candidates: one element for each candidate, to be counted.
       kept: PCollection of those that stay.
-      dropped: collections of drops; together they are the others.
+      dropped: stage to its collection of drops, in the order in which a candidate meets
+        them; together they are the others.
     """
 
     candidates: Any
     kept: Any
-    dropped: tuple[Any, ...]
+    dropped: dict[str, Any]
 
 
 class ReadDocuments(beam.PTransform):
@@ -119,18 +121,23 @@ class WriteSet(beam.PTransform):
             self._folder, self._name, self._num_shards, self._encode, _id
         )
         _ = (
-            outcome.dropped
+            tuple(outcome.dropped.values())
             | "Drops" >> beam.Flatten()
             | "WriteDrops"
             >> sinks.WriteShards(
                 self._folder / "dropped", "dropped", 1, accounting.encode_drop, _id
             )
         )
+        counted = {_CANDIDATES: outcome.candidates, **outcome.dropped}
         _ = (
-            outcome.candidates
-            | "CountCandidates" >> beam.combiners.Count.Globally()
-            | "NameCount" >> beam.Map(_named_count)
-            | "WriteCount" >> sinks.WriteJson(self._folder / _COUNTS_NAME)
+            [
+                elements
+                | f"Count {name}" >> beam.combiners.Count.Globally()
+                | f"Name {name}" >> beam.Map(_named_count, name)
+                for name, elements in counted.items()
+            ]
+            | "Counts" >> beam.Flatten()
+            | "WriteCounts" >> sinks.WriteJson(self._folder / _COUNTS_NAME)
         )
 
 
@@ -158,35 +165,45 @@ def finished_sets(
 def finish_set(
     folder: Path,
     name: str,
+    stages: Sequence[str],
     *,
     job: str,
     config: Mapping[str, Any],
     inputs: Mapping[str, str],
     count_by: Callable[[bytes], str],
 ) -> dict[str, Any]:
-    """Checks the sum and writes the set's manifest.
+    """Checks the sums and writes the set's manifest.
 
     Args:
       folder: what `WriteSet` wrote.
       name: of its shards.
+      stages: of the outcome's drops, in order.
       job, config, inputs: as in `write_manifest`.
       count_by: a record to the kind that it is counted as.
 
     Returns:
-      The manifest.
+      The manifest; `counts` has `accounting`, `kept` (records by kind) and `funnel`: how many
+      candidates are left after each stage.
 
     Raises:
       AccountingError: candidates in are not records plus drops.
     """
-    candidates = json.loads((folder / _COUNTS_NAME).read_text())["candidates"]
+    counted = json.loads((folder / _COUNTS_NAME).read_text())
     (folder / _COUNTS_NAME).unlink()
     drops = collections.Counter(
         accounting.decode_drop(record).reason
         for record in shards.read_records(folder / "dropped", "dropped")
     )
     kinds = collections.Counter(map(count_by, shards.read_records(folder, name)))
+    left = counted[_CANDIDATES]
+    funnel = [[_CANDIDATES, left]]
+    for stage in stages:
+        left -= counted[stage]
+        funnel.append([stage, left])
+    accounting.check_equal("records", sum(kinds.values()), left, "the pipeline")
     counts = {
-        "accounting": accounting.conservation(candidates, sum(kinds.values()), drops),
+        "accounting": accounting.conservation(counted[_CANDIDATES], sum(kinds.values()), drops),
+        "funnel": funnel,
         "kept": dict(sorted(kinds.items())),
     }
     return write_manifest(folder, job=job, config=config, inputs=inputs, counts=counts)
@@ -216,5 +233,5 @@ def _id(element: Any) -> str:
     return element.id
 
 
-def _named_count(count: int) -> tuple[str, int]:
-    return "candidates", count
+def _named_count(count: int, name: str) -> tuple[str, int]:
+    return name, count

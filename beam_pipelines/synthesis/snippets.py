@@ -73,7 +73,12 @@ class ProvedSnippets(beam.PTransform):
         proved = clean.kept | "Doctests" >> PassingDoctests(
             self._sandbox_workers, self._allow_unisolated
         )
-        dropped = (found[_DROPPED], unique.dropped, clean.dropped, proved.dropped)
+        dropped = {
+            "cut out": found[_DROPPED],
+            "unique": unique.dropped,
+            "decontaminated": clean.dropped,
+            "proved": proved.dropped,
+        }
         candidates = (found.kept, found[_DROPPED]) | "Candidates" >> beam.Flatten()
         return Outcome(candidates, proved.kept, dropped)
 
