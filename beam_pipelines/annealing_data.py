@@ -17,6 +17,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, drop_document
 from beam_pipelines.synthesis.doctests import Candidate
+from beam_pipelines.synthesis.inputs import DocumentFolder
 from beam_pipelines.synthesis.job import Job, make_sets
 from beam_pipelines.synthesis.sets import Outcome
 from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings
@@ -94,7 +95,7 @@ def annealing_data(
 
     return make_sets(
         JOB,
-        input_dir,
+        DocumentFolder(input_dir),
         output_dir,
         make,
         settings=settings,

@@ -22,6 +22,7 @@ from apache_beam.pvalue import TaggedOutput
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop
 from beam_pipelines.synthesis import instructions
 from beam_pipelines.synthesis.doctests import Candidate
+from beam_pipelines.synthesis.inputs import DocumentFolder
 from beam_pipelines.synthesis.job import Job, make_sets
 from beam_pipelines.synthesis.sets import Deduplicate, Outcome
 from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings, candidates
@@ -139,7 +140,7 @@ def sft_data(
 
     return make_sets(
         JOB,
-        input_dir,
+        DocumentFolder(input_dir),
         output_dir,
         make,
         settings=settings,

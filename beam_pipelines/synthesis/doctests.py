@@ -7,10 +7,8 @@ depend on the machine: limits are far above what a kept snippet needs, the clock
 be read (`source_module`), and files, network and time zone are the sandbox's.
 """
 
-import ast
 import dataclasses
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split
+from beam_pipelines.synthesis.stubs import without_bodies
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.sandbox import Limits, Program, Result, Sandbox
 
@@ -133,7 +132,7 @@ class _RunDoctests(beam.DoFn):
         verdicts = self._run(first, [(c.name, c.source) for c in batch])
         passed = [c for c, result in zip(batch, verdicts, strict=True) if _passed(result)]
         again = self._run(second, [(c.name, c.source) for c in passed])
-        emptied = self._run(first, [(c.name, without_bodies(c.source, c.name)) for c in passed])
+        emptied = self._run(first, [(c.name, without_bodies(c.source, [c.name])) for c in passed])
         for candidate, result in zip(batch, verdicts, strict=True):
             if not _passed(result):
                 drop = candidate.drop(f"doctest_{result.verdict}", result.reason)
@@ -169,22 +168,6 @@ def check_sandbox(pipeline_args: Sequence[str], allow_unisolated: bool) -> None:
 def doctest_program(name: str) -> str:
     """A program that ends if and only if the doctests of `snippet.name` pass."""
     return _PROGRAM.replace("NAME", repr(name)).replace("FAILED", _FAILED)
-
-
-def without_bodies(source: str, name: str) -> str:
-    """`source` with every function of the definition `name` returning None at once."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tree = ast.parse(source)
-    for target in tree.body:
-        if isinstance(target, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            if target.name != name:
-                continue
-            for node in ast.walk(target):
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                    docstring = ast.get_docstring(node, clean=False) is not None
-                    node.body = [*node.body[: int(docstring)], ast.Return(ast.Constant(None))]
-    return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
 def _passed(result: Result) -> bool:

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
-from beam_pipelines import runner, ticks
+from beam_pipelines import output, runner, ticks
 from beam_pipelines.synthesis import sets
 from beam_pipelines.synthesis.doctests import check_sandbox
+from beam_pipelines.synthesis.inputs import Input
 from beam_pipelines.transforms.decontamination import load_benchmarks
 from opencoder_jax import configuration
 from opencoder_jax.evaluation.contamination import texts_fingerprint
-from opencoder_jax.formats import shards
 from opencoder_jax.timing import timed
 
 
@@ -33,6 +33,7 @@ class Job(NamedTuple):
       records: name of their shards, `documents` or `conversations`.
       encode: a kept element to its record.
       count_by: a record to the kind that it is counted as.
+      executes: whether programs are run.
     """
 
     name: str
@@ -41,11 +42,12 @@ class Job(NamedTuple):
     records: str
     encode: Callable[[Any], bytes]
     count_by: Callable[[bytes], str]
+    executes: bool = True
 
 
 def make_sets(
     job: Job,
-    input_dir: str,
+    source: Input,
     output_dir: str,
     make: Callable[[beam.PCollection], Mapping[str, sets.Outcome]],
     *,
@@ -55,13 +57,13 @@ def make_sets(
     allow_unisolated: bool,
     pipeline_args: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    """Runs `make` on the corpus in `input_dir` and writes each set to a folder of its own.
+    """Runs `make` on what `source` reads and writes each set to a folder of its own.
 
     Args:
       job: what is fixed for the command.
-      input_dir: finished folder with `documents-*` shards.
-      output_dir: gets a folder for each set.
-      make: PCollection[Document] to the outcome of each set.
+      source: what the sets are made from.
+      output_dir: gets a folder for each set; local or in a store.
+      make: PCollection of what is read to the outcome of each set.
       settings: what the records depend on, besides `benchmarks` and `num_shards`.
       benchmarks: what the sets are kept clean of.
       num_shards: of each set.
@@ -72,7 +74,7 @@ def make_sets(
       The manifest of each set.
 
     Raises:
-      InputError: the corpus is missing or unfinished, the output was made with other
+      InputError: the source is missing or unfinished, the output was made with other
         settings, or the machine cannot isolate programs.
     """
     config = {**settings, "benchmarks": benchmarks, "num_shards": num_shards}
@@ -80,7 +82,7 @@ def make_sets(
         "job": job.name,
         "config": configuration.canonical(config),
         "inputs": {
-            "corpus": sets.corpus_fingerprint(input_dir),
+            "corpus": source.fingerprint(),
             "benchmarks": texts_fingerprint(load_benchmarks(benchmarks)),
         },
     }
@@ -88,35 +90,24 @@ def make_sets(
     if done is not None:
         print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
         return done
-    check_sandbox(pipeline_args, allow_unisolated)
-    stages = [ticks.Stage("read", job.title, shards.count_records(input_dir, "documents"))]
-    with runner.working_folder(output_dir) as work:
-        with (
-            timed(work),
-            ticks.shown(stages, "documents") as ticking,
-            runner.pipeline(pipeline_args) as pipeline,
-        ):
-            documents = (
-                pipeline
-                | "Corpus" >> sets.ReadDocuments(input_dir)
-                | "Tick" >> ticks.Tick(ticking, "read")
-            )
-            outcomes = make(documents)
+    pipeline = runner.pipeline(pipeline_args)
+    runner.require_shared_folders(pipeline, output_dir=output_dir)
+    if job.executes:
+        check_sandbox(pipeline_args, allow_unisolated)
+    stages = [ticks.Stage("read", job.title, source.count())]
+    with output.working_folder(output_dir) as work:
+        with timed(work.local), ticks.shown(stages, job.records) as ticking, pipeline:
+            elements = source.read(pipeline) | "Tick" >> ticks.Tick(ticking, "read")
+            outcomes = make(elements)
             for name, outcome in outcomes.items():
                 _ = outcome | f"Write {name}" >> sets.WriteSet(
-                    work / name, job.records, num_shards, job.encode
+                    work.place(name), job.records, num_shards, job.encode, job.count_by
                 )
         manifests = {
-            name: sets.finish_set(
-                work / name,
-                job.records,
-                list(outcomes[name].dropped),
-                count_by=job.count_by,
-                **identity,
-            )
+            name: sets.finish_set(work, name, job.records, outcomes[name], **identity)
             for name in job.sets
         }
-        configuration.write_config_gin(work)
+        configuration.write_config_gin(work.local)
     for name in job.sets:
         print(sets.summary_line(output_dir, name, manifests[name]))
     return manifests

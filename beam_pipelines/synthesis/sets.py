@@ -2,29 +2,27 @@
 
 A job makes several sets in one pipeline. Each set has a folder of its own that looks
 like any other finished folder: shards, `dropped/`, `manifest.json`.
-How many candidates there were is counted on the way in, what became of them is read
-from the shards: a lost one is an error, not a smaller set.
+How many candidates there were is counted on the way in, what became of them is what the
+sinks wrote: a lost one is an error, not a smaller set.
 Next: `job` for how a pipeline makes them.
 """
 
 import collections
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 
-from beam_pipelines import accounting, sinks
+from beam_pipelines import accounting, output, sinks
 from beam_pipelines.accounting import Drop, Split
-from opencoder_jax.errors import InputError
-from opencoder_jax.formats import shards
-from opencoder_jax.formats.document import Document, decode_document
-from opencoder_jax.formats.manifest import already_done, read_manifest, write_manifest
+from opencoder_jax.formats.manifest import write_manifest
 
-_COUNTS_NAME = ".counts.json"
+_COUNTS_NAME = "counts.json"
+_SHARDS_NAME = "shards.json"
+_PASSED_OVER_NAME = "passed_over.json"
 _CANDIDATES = "candidates"
+_DROPPED = "dropped"
 
 
 class Outcome(NamedTuple):
@@ -35,28 +33,14 @@ class Outcome(NamedTuple):
       kept: PCollection of those that stay.
       dropped: stage to its collection of drops, in the order in which a candidate meets
         them; together they are the others.
+      passed_over: PCollection[tuple[str, int]]: why, and how many, of what was read is no
+        candidate at all; empty: all of it is counted among the candidates.
     """
 
     candidates: Any
     kept: Any
     dropped: dict[str, Any]
-
-
-class ReadDocuments(beam.PTransform):
-    """The documents of a finished corpus folder."""
-
-    def __init__(self, folder: str | os.PathLike) -> None:
-        super().__init__()
-        self._folder = folder
-
-    def expand(self, root: Any) -> beam.PCollection:
-        paths = [str(path) for path in shards.list_shards(self._folder, "documents")]
-        return (
-            root
-            | beam.Create(paths)
-            | "Read" >> beam.FlatMap(shards.read_shard).with_output_types(bytes)
-            | "Decode" >> beam.Map(decode_document).with_output_types(Document)
-        )
+    passed_over: Any = ()
 
 
 class Deduplicate(beam.PTransform):
@@ -95,50 +79,70 @@ class _KeepOne(beam.DoFn):
 
 
 class WriteSet(beam.PTransform):
-    """Writes an `Outcome` into a set's folder."""
+    """Writes an `Outcome` into a set's folder, and what `finish_set` has to know of it."""
 
     def __init__(
         self,
-        folder: Path,
+        folder: str,
         name: str,
         num_shards: int,
         encode: Callable[[Any], bytes],
+        count_by: Callable[[bytes], str],
     ) -> None:
         """Args:
-        folder: of the set.
+        folder: path or url of the set's unfinished folder.
         name: of its shards, e.g. `documents`.
-        num_shards: of its records; drops go into one.
+        num_shards: of its records and of its drops.
         encode: a kept element, which has an `id`, to its record.
+        count_by: a record to the kind that it is counted as.
         """
         super().__init__()
         self._folder = folder
         self._name = name
         self._num_shards = num_shards
         self._encode = encode
+        self._count_by = count_by
 
     def expand(self, outcome: Outcome) -> None:
-        _ = outcome.kept | "WriteKept" >> sinks.WriteShards(
-            self._folder, self._name, self._num_shards, self._encode, _id
+        kept = outcome.kept | "WriteKept" >> sinks.WriteShards(
+            self._folder, self._name, self._num_shards, self._encode, _id, self._count_by
         )
-        _ = (
+        dropped = (
             tuple(outcome.dropped.values())
             | "Drops" >> beam.Flatten()
             | "WriteDrops"
             >> sinks.WriteShards(
-                self._folder / "dropped", "dropped", 1, accounting.encode_drop, _id
+                f"{self._folder}/{_DROPPED}",
+                _DROPPED,
+                self._num_shards,
+                accounting.encode_drop,
+                _id,
+                accounting.drop_reason,
             )
         )
-        counted = {_CANDIDATES: outcome.candidates, **outcome.dropped}
         _ = (
-            [
-                elements
-                | f"Count {name}" >> beam.combiners.Count.Globally()
-                | f"Name {name}" >> beam.Map(_named_count, name)
-                for name, elements in counted.items()
-            ]
-            | "Counts" >> beam.Flatten()
-            | "WriteCounts" >> sinks.WriteJson(self._folder / _COUNTS_NAME)
+            (kept, dropped)
+            | "Written" >> beam.Flatten()
+            | "NameFiles"
+            >> beam.Map(_named, self._folder).with_output_types(tuple[str, dict[str, Any]])
+            | "WriteShardList" >> sinks.WriteJson(f"{self._folder}/{_SHARDS_NAME}")
         )
+        counted = {_CANDIDATES: outcome.candidates, **outcome.dropped}
+        counts = [
+            elements
+            | f"Count {name}" >> beam.combiners.Count.Globally()
+            | f"Name {name}" >> beam.Map(_named_count, name)
+            for name, elements in counted.items()
+        ]
+        _ = (
+            counts
+            | "Counts" >> beam.Flatten()
+            | "WriteCounts" >> sinks.WriteJson(f"{self._folder}/{_COUNTS_NAME}")
+        )
+        if outcome.passed_over != ():
+            _ = outcome.passed_over | "WritePassedOver" >> sinks.WriteJson(
+                f"{self._folder}/{_PASSED_OVER_NAME}"
+            )
 
 
 def finished_sets(
@@ -155,7 +159,9 @@ def finished_sets(
       ManifestError: one was made with other settings.
     """
     manifests = {
-        name: already_done(Path(output_dir) / name, job=job, config=config, inputs=inputs)
+        name: output.already_done(
+            f"{output_dir.rstrip('/')}/{name}", job=job, config=config, inputs=inputs
+        )
         for name in names
     }
     done = {name: manifest for name, manifest in manifests.items() if manifest is not None}
@@ -163,60 +169,57 @@ def finished_sets(
 
 
 def finish_set(
-    folder: Path,
+    work: output.Work,
     name: str,
-    stages: Sequence[str],
+    records: str,
+    outcome: Outcome,
     *,
     job: str,
     config: Mapping[str, Any],
     inputs: Mapping[str, str],
-    count_by: Callable[[bytes], str],
 ) -> dict[str, Any]:
-    """Checks the sums and writes the set's manifest.
+    """Checks the sums and writes the set's manifest; no shard is read again.
 
     Args:
-      folder: what `WriteSet` wrote.
-      name: of its shards.
-      stages: of the outcome's drops, in order.
+      work: the unfinished folder of all sets.
+      name: of the set, whose folder `WriteSet` wrote.
+      records: name of its shards.
+      outcome: that was written.
       job, config, inputs: as in `write_manifest`.
-      count_by: a record to the kind that it is counted as.
 
     Returns:
-      The manifest; `counts` has `accounting`, `kept` (records by kind) and `funnel`: how many
-      candidates are left after each stage.
+      The manifest; `counts` has `accounting`, `kept` (records by kind), `funnel` (how many
+      candidates are left after each stage), and `passed_over` where it is given.
 
     Raises:
       AccountingError: candidates in are not records plus drops.
     """
-    counted = json.loads((folder / _COUNTS_NAME).read_text())
-    (folder / _COUNTS_NAME).unlink()
-    drops = collections.Counter(
-        accounting.decode_drop(record).reason
-        for record in shards.read_records(folder / "dropped", "dropped")
-    )
-    kinds = collections.Counter(map(count_by, shards.read_records(folder, name)))
+    counted = json.loads(work.take(f"{name}/{_COUNTS_NAME}"))
+    written = json.loads(work.take(f"{name}/{_SHARDS_NAME}"))
+    kinds: dict[str, collections.Counter[str]] = {
+        records: collections.Counter(),
+        _DROPPED: collections.Counter(),
+    }
+    for file, shard in written.items():
+        kinds[_DROPPED if file.startswith(f"{_DROPPED}/") else records].update(shard["kinds"])
     left = counted[_CANDIDATES]
     funnel = [[_CANDIDATES, left]]
-    for stage in stages:
+    for stage in outcome.dropped:
         left -= counted[stage]
         funnel.append([stage, left])
-    accounting.check_equal("records", sum(kinds.values()), left, "the pipeline")
-    counts = {
-        "accounting": accounting.conservation(counted[_CANDIDATES], sum(kinds.values()), drops),
+    kept = kinds[records]
+    accounting.check_equal(records, kept.total(), left, "the last stage")
+    counts: dict[str, Any] = {
+        "accounting": accounting.conservation(counted[_CANDIDATES], kept.total(), kinds[_DROPPED]),
         "funnel": funnel,
-        "kept": dict(sorted(kinds.items())),
+        "kept": dict(sorted(kept.items())),
     }
-    return write_manifest(folder, job=job, config=config, inputs=inputs, counts=counts)
-
-
-def corpus_fingerprint(corpus_dir: str) -> str:
-    """Raises: InputError: the folder is missing, unfinished, or no corpus."""
-    manifest = read_manifest(corpus_dir)
-    try:
-        shards.list_shards(corpus_dir, "documents")
-    except FileNotFoundError as error:
-        raise InputError(f"{error}; expected the output of beam_pipelines.refinecode") from error
-    return manifest["fingerprint"]
+    if outcome.passed_over != ():
+        counts["passed_over"] = json.loads(work.take(f"{name}/{_PASSED_OVER_NAME}"))
+    files = {file: shard["sha256"] for file, shard in written.items()}
+    folder = work.local / name
+    folder.mkdir(exist_ok=True)
+    return write_manifest(folder, job=job, config=config, inputs=inputs, counts=counts, files=files)
 
 
 def summary_line(output_dir: str, name: str, manifest: Mapping[str, Any]) -> str:
@@ -224,13 +227,22 @@ def summary_line(output_dir: str, name: str, manifest: Mapping[str, Any]) -> str
     account = manifest["counts"]["accounting"]
     reasons = ", ".join(f"{count} {reason}" for reason, count in account["dropped"].items())
     return (
-        f"{Path(output_dir) / name}: {account['input']} candidates, {account['output']} kept, "
+        f"{output_dir.rstrip('/')}/{name}: {account['input']} candidates, {account['output']} kept, "
         f"{sum(account['dropped'].values())} dropped ({reasons or 'none'})"
     )
 
 
 def _id(element: Any) -> str:
     return element.id
+
+
+def _named(shard: sinks.Shard, folder: str) -> tuple[str, dict[str, Any]]:
+    place, digest, records, kinds = shard
+    return place.removeprefix(f"{folder}/"), {
+        "sha256": digest,
+        "records": records,
+        "kinds": kinds,
+    }
 
 
 def _named_count(count: int, name: str) -> tuple[str, int]:

@@ -44,7 +44,7 @@ def fenced_code(text: str, wanted: str = "", language: str = "python") -> str:
     Returns:
       The first block with `wanted` in it, else the first of that language, else the first.
     """
-    blocks = _blocks(text)
+    blocks = fenced_blocks(text)
     if not blocks:
         return text
     has = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
@@ -58,11 +58,11 @@ def fenced_code(text: str, wanted: str = "", language: str = "python") -> str:
 
 def last_fenced_code(text: str) -> str:
     """The last fenced block of a chat answer, closed or not; nothing without one."""
-    blocks = _blocks(text)
+    blocks = fenced_blocks(text)
     return blocks[-1][1] if blocks else ""
 
 
-def _blocks(text: str) -> list[tuple[str, str]]:
+def fenced_blocks(text: str) -> list[tuple[str, str]]:
     """(language, code) of each fenced block, as CommonMark reads them.
 
     A block ends at a fence of its own kind that is indented by less than four columns more

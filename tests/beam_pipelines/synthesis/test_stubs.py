@@ -1,0 +1,80 @@
+"""A stub has the solution's text and signature and gives nothing back, in every language."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from beam_pipelines.synthesis.stubs import NoStubError, stubs, without_bodies
+from opencoder_jax.evaluation.benchmarks.multilingual_programs import program
+from opencoder_jax.sandbox import Program, Sandbox, missing_toolchain
+from tests.isolation import require_isolation
+
+# Solution, tests that it passes, and the name that they call.
+PAIRS = {
+    "c": ("#include <stdlib.h>\nint *twice(int x) { int *p = malloc(4); *p = 2 * x; return p; }",
+          "#include <assert.h>\nint main() { int *p = twice(2); assert(p && *p == 4); return 0; }"),
+    "cpp": ("#include <vector>\nstd::vector<int> twice(std::vector<int> v) {"
+            " for (auto &x : v) { x *= 2; } return v; }",
+            "#include <cassert>\nint main() { assert(twice({1, 2}).size() == 2); }"),
+    "java": ("import java.util.*;\nclass Twice { static List<Integer> twice(int x) {"
+             " return List.of(x, x); } }",
+             "public static void main(String[] args) {"
+             " if (twice(2).size() != 2) throw new AssertionError(); }"),
+    "javascript": ("const twice = (x) => { return 2 * x; };", "console.assert(twice(2) === 4);"),
+    "typescript": ("function twice(x: number): number { return 2 * x; }",
+                   "console.assert(twice(2) === 4);"),
+    "go": ("package main\n\nfunc twice(x int) (int, error) { return 2 * x, nil }",
+           "func main() { if y, err := twice(2); err != nil || y != 4 { panic(y) } }"),
+    "rust": ("fn twice(v: &[i32]) -> Vec<i32> { v.iter().map(|x| 2 * x).collect() }",
+             "fn main() { assert_eq!(twice(&[1, 2]), vec![2, 4]); }"),
+    "php": ("function twice($x) { return 2 * $x; }",
+            "if (twice(2) !== 4) { throw new Exception('wrong'); }"),
+    "csharp": ("using System;\nclass Twice { static string twice(string x) { return x + x; } }",
+               "static void Main() { if (twice(\"a\") != \"aa\") throw new Exception(); }"),
+    "bash": ("twice() { echo $((2 * $1)); }", '[ "$(twice 2)" = 4 ] || exit 1'),
+    "python": ("def twice(x):\n    return 2 * x\n", "assert twice(2) == 4"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    require_isolation()
+    with Sandbox() as made:
+        yield made
+
+
+@pytest.mark.parametrize("language", PAIRS)
+def test_tests_pass_on_the_solution_and_fail_on_the_first_stub_that_compiles(
+    language: str, sandbox: Sandbox
+) -> None:
+    if missing := missing_toolchain(language):
+        pytest.skip(missing)
+    solution, tests = PAIRS[language]
+    assert run(sandbox, language, solution, tests) == "passed"
+    verdicts = [
+        run(sandbox, language, stub, tests) for stub in stubs(language, solution, ["twice"])
+    ]
+    ran = [verdict for verdict in verdicts if verdict != "compile_error"]
+    assert ran[0] in ("failed", "killed"), verdicts
+
+
+def run(sandbox: Sandbox, language: str, solution: str, tests: str) -> str:
+    joined = program(language, solution, tests)
+    return sandbox.run_many([Program(joined.source, language)], workers=1)[0].verdict
+
+
+def test_a_solution_without_the_function_has_no_stub() -> None:
+    for language, code in (("python", "x = 1\n"), ("c", "int x;")):
+        with pytest.raises(NoStubError, match="twice"):
+            stubs(language, code, ["twice"])
+
+
+def test_emptied_bodies_keep_docstrings_and_helpers() -> None:
+    source = "def g():\n    return 1\nclass C:\n    '''d'''\n    def m(self):\n        '''e'''\n"
+    source += "        return g()\n"
+    namespace: dict[str, object] = {}
+    exec(without_bodies(source, ["C"]), namespace)
+    emptied = namespace["C"]
+    assert emptied().m() is None  # type: ignore[operator]
+    assert (emptied.__doc__, emptied.m.__doc__) == ("d", "e")  # type: ignore[attr-defined]
+    assert namespace["g"]() == 1  # type: ignore[operator]
