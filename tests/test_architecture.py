@@ -24,7 +24,10 @@ PROGRAMS = {
 }
 
 # What carries the project between the two packages: any machine can import it.
-SHARED = ("formats", "sandbox", "configuration", "command_flags", "errors", "progress", "timing")
+SHARED = (
+    *("formats", "sandbox", "configuration", "command_flags", "errors", "progress", "timing"),
+    "openai_api",
+)
 # `pip install opencoder-jax[inference]` has neither TensorFlow nor a data pipeline.
 INFERENCE = (
     "decoding",

@@ -27,8 +27,14 @@ from opencoder_jax.evaluation.answerers.answerer import (
     cut_reason,
 )
 from opencoder_jax.evaluation.benchmark import Question
+from opencoder_jax.openai_api import (
+    TRY_AGAIN,
+    error_message,
+    model_names,
+    retry_after,
+    token_count,
+)
 
-_TRY_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
 _ATTEMPTS = 8
 _LONGEST_WAIT = 60.0
 # A long answer of a busy server takes minutes.
@@ -164,7 +170,7 @@ class Endpoint:
             if again.status == 400 and _TOO_LONG.search(str(again)):
                 return 0
             raise
-        prompt = _tokens(answer, "prompt_tokens")
+        prompt = token_count(answer, "prompt_tokens")
         length = _CONTEXT_LENGTH.search(refusal)
         if not prompt or not length:
             raise InputError(
@@ -198,7 +204,7 @@ class Endpoint:
             raise InputError(f"{self.url} answers without {key}: {str(choice)[:300]}")
         text, stopped = cut_at_stop(text or "", question.stop)
         reason = "stop" if stopped else str(choice.get("finish_reason") or "unknown")
-        tokens = _tokens(answer, "completion_tokens")
+        tokens = token_count(answer, "completion_tokens")
         single = len(answer["choices"]) == 1 and not stopped
         tokens = tokens if single else None
         return Completion(text, cut_reason(reason, limit or tokens, wanted), tokens)
@@ -221,7 +227,7 @@ class Endpoint:
         wait = self.first_wait
         for attempt in range(_ATTEMPTS):
             request = urllib.request.Request(self.url + path, data, headers)
-            asked = ""
+            asked = None
             try:
                 with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
                     answer = json.load(response)
@@ -230,19 +236,18 @@ class Endpoint:
                 return answer
             except urllib.error.HTTPError as error:
                 message = _message(error)
-                if error.code not in _TRY_AGAIN:
+                if error.code not in TRY_AGAIN:
                     raise Refusal(
                         f"{self.url}{path} refuses ({error.code}): {message}", error.code
                     ) from error
                 failure = f"{error.code}: {message}"
-                asked = error.headers.get("Retry-After") or ""
+                asked = retry_after(error.headers.get("Retry-After") or "")
             except (OSError, http.client.HTTPException) as error:
                 failure = str(error) or type(error).__name__
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{self.url}{path} answers no JSON ({error})") from error
             if attempt + 1 < _ATTEMPTS:
-                seconds = float(asked) if asked.isdigit() else wait
-                time.sleep(min(seconds, _LONGEST_WAIT))
+                time.sleep(min(wait if asked is None else asked, _LONGEST_WAIT))
                 wait *= 2
         raise InputError(
             f"{self.url}{path} gave no answer after {_ATTEMPTS} attempts, the last failure: "
@@ -263,9 +268,7 @@ def open_endpoint(
     # Whoever starts a command should not wait minutes to hear that nobody is there.
     endpoint = Endpoint(url, model_name or "", key, parallel, first_wait=0.05)
     try:
-        models = endpoint.ask("/models").get("data")
-        models = models if isinstance(models, list) else []
-        names = [str(model["id"]) for model in models if isinstance(model, dict) and "id" in model]
+        names = model_names(endpoint.ask("/models"))
     except Refusal as refusal:
         if refusal.status in (401, 403):
             raise InputError(
@@ -284,22 +287,10 @@ def open_endpoint(
     return dataclasses.replace(endpoint, model_name=model_name, first_wait=1.0)
 
 
-def _tokens(answer: Mapping[str, Any], key: str) -> int | None:
-    usage = answer.get("usage")
-    count = usage.get(key) if isinstance(usage, Mapping) else None
-    return count if isinstance(count, int) else None
-
-
 def _message(error: urllib.error.HTTPError) -> str:
     """What the server says of an error, in one line."""
     try:
-        text = error.read(10_000).decode("utf-8", "replace")
+        content = error.read(10_000)
     except OSError:
-        text = ""
-    try:
-        found = json.loads(text)
-        found = found.get("error", found)
-        text = found.get("message", text) if isinstance(found, dict) else str(found)
-    except (ValueError, AttributeError):
-        pass
-    return " ".join(str(text).split())[:500] or error.reason
+        content = b""
+    return error_message(content, error.reason)
