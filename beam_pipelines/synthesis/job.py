@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.runners.runner import PipelineResult
 
 from beam_pipelines import output, runner, ticks
 from beam_pipelines.synthesis import sets
@@ -56,6 +57,7 @@ def make_sets(
     num_shards: int,
     allow_unisolated: bool,
     pipeline_args: Sequence[str],
+    report: Callable[[PipelineResult, output.Work], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Runs `make` on what `source` reads and writes each set to a folder of its own.
 
@@ -69,6 +71,7 @@ def make_sets(
       num_shards: of each set.
       allow_unisolated: go on where programs cannot be isolated.
       pipeline_args: Beam's own flags.
+      report: what else is told of a finished pipeline, into the unfinished folder.
 
     Returns:
       The manifest of each set.
@@ -103,6 +106,8 @@ def make_sets(
                 _ = outcome | f"Write {name}" >> sets.WriteSet(
                     work.place(name), job.records, num_shards, job.encode, job.count_by
                 )
+        if report is not None:
+            report(pipeline.result, work)
         manifests = {
             name: sets.finish_set(work, name, job.records, outcomes[name], **identity)
             for name in job.sets

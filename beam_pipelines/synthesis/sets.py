@@ -227,8 +227,9 @@ def summary_line(output_dir: str, name: str, manifest: Mapping[str, Any]) -> str
     account = manifest["counts"]["accounting"]
     reasons = ", ".join(f"{count} {reason}" for reason, count in account["dropped"].items())
     return (
-        f"{output_dir.rstrip('/')}/{name}: {account['input']} candidates, {account['output']} kept, "
-        f"{sum(account['dropped'].values())} dropped ({reasons or 'none'})"
+        f"{output_dir.rstrip('/')}/{name}: {account['input']} candidates, "
+        f"{account['output']} kept, {sum(account['dropped'].values())} dropped "
+        f"({reasons or 'none'})"
     )
 
 

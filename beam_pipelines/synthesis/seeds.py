@@ -1,0 +1,232 @@
+"""Which pieces of a corpus a teacher is given to start from.
+
+A seed is some lines of a document that hang together: from one line without indentation to
+another, chosen by hash, one seed a document. Of all that fit the wanted number with the
+smallest hashes stays, so that a larger number contains a smaller one, whatever the runner.
+Documents that give no seed are counted by reason, not dropped one by one: a corpus has many
+times more documents than a job asks for.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton, TaggedOutput
+
+from beam_pipelines.synthesis.drafts import Draft
+from opencoder_jax.errors import InputError, require_at_least
+from opencoder_jax.formats.document import Document, document_id
+from opencoder_jax.formats.split import hash_fraction
+
+_PASSED_OVER = "passed over"
+_BLOCK = re.compile(r"^(?=\S)", re.MULTILINE)
+# A log of a million lines without indentation would be cut into as many.
+_MOST_CANDIDATES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedSettings:
+    """What may be a seed.
+
+    Attributes:
+      languages: lower-case Linguist names; empty: any.
+      min_lines: with text in them.
+      max_lines: of a seed.
+      max_characters: of a seed.
+      keywords: a document must have one of them, in any case; empty: none is asked for.
+      doc_types: of documents.
+      count: most seeds; None: all.
+      per_language: most seeds of each language; None: as many as there are.
+      seed: another one chooses others.
+    """
+
+    languages: Sequence[str]
+    min_lines: int
+    max_lines: int
+    max_characters: int
+    keywords: Sequence[str] = ()
+    doc_types: Sequence[str] = ("code",)
+    count: int | None = None
+    per_language: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, min_lines=self.min_lines, max_characters=self.max_characters)
+        if self.max_lines < self.min_lines:
+            raise InputError(f"max_lines is {self.max_lines}, below min_lines {self.min_lines}")
+        for name in ("count", "per_language"):
+            if (value := getattr(self, name)) is not None:
+                require_at_least(1, **{name: value})
+
+
+class Seeds(NamedTuple):
+    """What `ChooseSeeds` gives.
+
+    Attributes:
+      chosen: PCollection[Draft], each with the part `seed`.
+      passed_over: PCollection[tuple[str, int]]: why documents gave no seed, and how many.
+    """
+
+    chosen: beam.PCollection
+    passed_over: beam.PCollection
+
+
+class ChooseSeeds(beam.PTransform):
+    """PCollection[Document] to `Seeds`."""
+
+    def __init__(self, kind: str, settings: SeedSettings) -> None:
+        """Args:
+        kind: the set, so that one document's examples in two sets have ids of their own.
+        settings: what may be a seed.
+        """
+        super().__init__()
+        self._kind = kind
+        self._settings = settings
+
+    def expand(self, documents: beam.PCollection) -> Seeds:
+        settings = self._settings
+        found = documents | "Find" >> beam.ParDo(_Find(self._kind, settings)).with_outputs(
+            _PASSED_OVER, main="seeds"
+        )
+        chosen, others = found.seeds, [found[_PASSED_OVER]]
+        for name, count, by in (
+            ("per language", settings.per_language, _language),
+            ("all", settings.count, _everything),
+        ):
+            if count is not None:
+                kept = chosen | f"Fewest {name}" >> _Smallest(count, by, settings.seed)
+                others.append(kept[_PASSED_OVER])
+                chosen = kept.seeds
+        reasons = (
+            others
+            | "PassedOver" >> beam.Flatten()
+            | "Ones" >> beam.Map(_with_one).with_output_types(tuple[str, int])
+            | "Sum" >> beam.CombinePerKey(sum)
+        )
+        return Seeds(chosen, reasons)
+
+
+class _Find(beam.DoFn):
+    def __init__(self, kind: str, settings: SeedSettings) -> None:
+        super().__init__()
+        self._kind = kind
+        self._settings = settings
+        self._languages = frozenset(settings.languages)
+        self._keywords = tuple(keyword.lower() for keyword in settings.keywords)
+
+    def process(self, document: Document) -> Iterator[Any]:
+        reason, seed = self._seed(document)
+        if reason:
+            yield TaggedOutput(_PASSED_OVER, reason)
+            return
+        yield Draft(
+            id=document_id(self._kind, document.repo, document.path),
+            repo=document.repo,
+            path=document.path,
+            language=document.language,
+            parts={"seed": seed},
+        )
+
+    def _seed(self, document: Document) -> tuple[str, str]:
+        if self._settings.doc_types and document.doc_type not in self._settings.doc_types:
+            return "doc_type", ""
+        if self._languages and document.language not in self._languages:
+            return "language", ""
+        if self._keywords and not any(k in document.text.lower() for k in self._keywords):
+            return "no_keyword", ""
+        seed = excerpt(document.text, self._settings, document.id)
+        return ("", seed) if seed else ("too_short", "")
+
+
+def excerpt(text: str, settings: SeedSettings, key: str) -> str:
+    """Lines of a text that hang together, chosen by a hash of `key`; empty: none are enough.
+
+    From a line without indentation on, as many whole blocks as fit; of a block that is longer
+    than allowed its beginning.
+    """
+    starts = [match.start() for match in _BLOCK.finditer(text)]
+    pieces = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    candidates = []
+    for first in range(len(pieces)):
+        lines: list[str] = []
+        for piece in pieces[first:]:
+            more = piece.rstrip().split("\n")
+            if lines and not _fits([*lines, *more], settings):
+                break
+            lines += more
+            if not _fits(lines, settings):
+                break
+        while lines and not _fits(lines, settings):
+            lines.pop()
+        if sum(bool(line.strip()) for line in lines) >= settings.min_lines:
+            candidates.append("\n".join(lines).strip("\n"))
+            if len(candidates) >= _MOST_CANDIDATES:
+                break
+    if not candidates:
+        return ""
+    return candidates[int(hash_fraction(f"excerpt-{settings.seed}", key) * len(candidates))]
+
+
+def _fits(lines: Sequence[str], settings: SeedSettings) -> bool:
+    if len(lines) > settings.max_lines:
+        return False
+    return sum(map(len, lines)) + len(lines) <= settings.max_characters
+
+
+class _Smallest(beam.PTransform):
+    """Seeds with the smallest hashes of each group, and the reason of the others."""
+
+    def __init__(self, count: int, by: Any, seed: int) -> None:
+        super().__init__()
+        self._count = count
+        self._by = by
+        self._seed = seed
+
+    def expand(self, seeds: beam.PCollection) -> Any:
+        # Hashes only: what a group's texts take would have to fit one worker.
+        limits = (
+            seeds
+            | "Hash" >> beam.Map(_hashed, self._by, self._seed)
+            | "Top" >> beam.combiners.Top.SmallestPerKey(self._count)
+            | "Largest" >> beam.MapTuple(_largest)
+            | "Limits" >> beam.combiners.ToDict()
+        )
+        return seeds | "Compare" >> beam.ParDo(
+            _Compare(self._by, self._seed), AsSingleton(limits)
+        ).with_outputs(_PASSED_OVER, main="seeds")
+
+
+class _Compare(beam.DoFn):
+    def __init__(self, by: Any, seed: int) -> None:
+        super().__init__()
+        self._by = by
+        self._seed = seed
+
+    def process(self, draft: Draft, limits: Mapping[str, tuple[float, str]]) -> Iterator[Any]:
+        group, place = _hashed(draft, self._by, self._seed)
+        if place <= limits[group]:
+            yield draft
+        else:
+            yield TaggedOutput(_PASSED_OVER, "not_sampled")
+
+
+def _hashed(draft: Draft, by: Any, seed: int) -> tuple[str, tuple[float, str]]:
+    return by(draft), (hash_fraction(f"seed-{seed}", draft.id), draft.id)
+
+
+def _largest(group: str, places: list[tuple[float, str]]) -> tuple[str, tuple[float, str]]:
+    return group, max(places)
+
+
+def _language(draft: Draft) -> str:
+    return draft.language
+
+
+def _everything(_: Draft) -> str:
+    return ""
+
+
+def _with_one(reason: str) -> tuple[str, int]:
+    return reason, 1

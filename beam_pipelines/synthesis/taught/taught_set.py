@@ -1,0 +1,163 @@
+"""What a set written by a teacher has to offer, so that one command makes them all.
+
+A set reads what it starts from (`inputs`), makes drafts of it, and turns those that are
+finished into records. What every set has in common stands here: decontamination, equal
+records, near-equal instructions, and the folder that it ends in.
+Next: `beam_pipelines/synthesize.py` runs one, `drafts` for the steps between.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import apache_beam as beam
+
+from beam_pipelines.accounting import Split
+from beam_pipelines.synthesis.drafts import Draft
+from beam_pipelines.synthesis.inputs import Input
+from beam_pipelines.synthesis.sets import Deduplicate, Outcome
+from beam_pipelines.teacher.prompt import Sampling
+from beam_pipelines.teacher.settings import Teacher
+from beam_pipelines.transforms.decontamination import Decontaminate
+from opencoder_jax.formats.conversation import Conversation, encode_conversation
+from opencoder_jax.formats.document import Document, encode_document
+
+
+class Making(NamedTuple):
+    """What the command gives a set to work with.
+
+    Attributes:
+      decontaminate: makes the transform that keeps benchmarks out, of a text and a drop.
+      sandbox_workers: programs at a time in each Beam worker.
+      allow_unisolated: see `Sandbox`.
+    """
+
+    decontaminate: Callable[..., Decontaminate]
+    sandbox_workers: int
+    allow_unisolated: bool
+
+
+class Made(NamedTuple):
+    """What a set has made.
+
+    Attributes:
+      candidates: what it started from, one element each.
+      drafts: PCollection[Draft], finished.
+      dropped: stage to its drops, in order.
+      passed_over: (reason, number) of what was read and is no candidate; None: everything is one.
+    """
+
+    candidates: Any
+    drafts: Any
+    dropped: dict[str, Any]
+    passed_over: Any = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TaughtSet:
+    """A set that a teacher writes.
+
+    Attributes:
+      source: what it starts from.
+      teacher: who is asked.
+      sampling: of the questions; its seed is the base of all seeds.
+    """
+
+    source: Input
+    teacher: Teacher
+    sampling: Sampling
+
+    # Its folder, and the name in ids.
+    name: ClassVar[str]
+    # `conversations` or `documents`.
+    records: ClassVar[str] = "conversations"
+    # Ids of the templates that it may use, whose texts are part of what it is.
+    templates: ClassVar[tuple[str, ...]]
+    # Whether programs are run.
+    executes: ClassVar[bool] = False
+
+    def teachers(self) -> tuple[Teacher, ...]:
+        """All that are asked."""
+        return (self.teacher,)
+
+    def draft(self, elements: beam.PCollection, making: Making) -> Made:
+        """PCollection of what `source` reads to finished drafts."""
+        raise NotImplementedError
+
+    def record(self, draft: Draft) -> Conversation | Document:
+        """The record of a finished draft."""
+        raise NotImplementedError
+
+    def make(self, elements: beam.PCollection, making: Making) -> Outcome:
+        """What becomes of all that was read."""
+        made = self.draft(elements, making)
+        finished = made.drafts | "Finish" >> _Finish(making)
+        records = finished.kept | "Record" >> beam.Map(self.record)
+        dropped = {**made.dropped, **finished.dropped}
+        return Outcome(made.candidates, records, dropped, made.passed_over)
+
+    def encode(self, record: Any) -> bytes:
+        return (
+            encode_conversation(record)
+            if self.records == "conversations"
+            else encode_document(record)
+        )
+
+
+class _Finished(NamedTuple):
+    kept: Any
+    dropped: dict[str, Any]
+
+
+class _Finish(beam.PTransform):
+    def __init__(self, making: Making) -> None:
+        super().__init__()
+        self._making = making
+
+    def expand(self, drafts: beam.PCollection) -> Any:
+        clean = drafts | "Decontaminate" >> self._making.decontaminate(draft_text, Draft.drop)
+        unique: Split = clean.kept | "Deduplicate" >> Deduplicate(_question, Draft.drop)
+        return _Finished(unique.kept, {"decontaminated": clean.dropped, "unique": unique.dropped})
+
+
+def draft_text(draft: Draft) -> str:
+    """All that a model may learn of a draft: its written parts and its turns."""
+    parts = [text for name, text in draft.parts.items() if name != "seed"]
+    return "\n".join([*(content for _, content in draft.messages), *parts])
+
+
+def _question(draft: Draft) -> str:
+    """What two records may not have in common: the task, as words."""
+    asked = draft.parts.get("task") or "\n".join(c for r, c in draft.messages if r == "user")
+    words = " ".join((asked or draft.parts.get("text", "")).lower().split())
+    return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def values(*names: str) -> Callable[[Draft], Mapping[str, str]]:
+    """Fills a template with the parts `names`."""
+    return _Values(names)
+
+
+class _Values:
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def __call__(self, draft: Draft) -> Mapping[str, str]:
+        return {
+            name: draft.language if name == "language" else draft.parts[name]
+            for name in self._names
+        }
+
+
+def always(template: str) -> Callable[[Draft], str]:
+    """One template, whatever the draft."""
+    return _Always(template)
+
+
+class _Always:
+    def __init__(self, template: str) -> None:
+        self._template = template
+
+    def __call__(self, draft: Draft) -> str:
+        return self._template
