@@ -21,7 +21,7 @@ from beam_pipelines.synthesis.inputs import DocumentFolder
 from beam_pipelines.synthesis.job import Job, make_sets
 from beam_pipelines.synthesis.sets import Outcome
 from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings
-from beam_pipelines.transforms.decontamination import Decontaminate
+from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut, kept_out
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document, decode_document, encode_document
@@ -50,8 +50,9 @@ def annealing_data(
     output_dir: str,
     keywords: Sequence[str],
     snippets: SnippetSettings,
-    benchmarks: Sequence[str],
+    benchmarks: Sequence[str] | None,
     num_shards: int,
+    benchmark_data: str = "",
     sandbox_workers: int = 2,
     allow_unisolated: bool = False,
     pipeline_args: Sequence[str] = (),
@@ -64,8 +65,10 @@ def annealing_data(
         `dropped/` and `manifest.json`.
       keywords: a code file with one of them, in any case, is algorithmic.
       snippets: what may become a snippet.
-      benchmarks: to keep out, names of `transforms.decontamination.BENCHMARKS`.
+      benchmarks: to keep out, by the names of the evaluator's tasks; None: all whose files are in
+        `benchmark_data`, and those that need none.
       num_shards: of each set.
+      benchmark_data: folder with the benchmarks' published files; empty: none.
       sandbox_workers: programs at a time in each Beam worker.
       allow_unisolated: execute code of strangers even where this machine cannot isolate it.
       pipeline_args: Beam's own flags.
@@ -79,12 +82,13 @@ def annealing_data(
     """
     if not keywords or not all(keywords):
         raise InputError(f"keywords is {list(keywords)!r}, expected texts to look for")
+    kept = kept_out(benchmarks, benchmark_data, pipeline_args)
     settings = {"keywords": keywords, "snippets": snippets}
 
     def make(documents: beam.PCollection) -> dict[str, Outcome]:
-        algorithmic = documents | ALGORITHMIC >> AlgorithmicCorpus(keywords, benchmarks)
+        algorithmic = documents | ALGORITHMIC >> AlgorithmicCorpus(keywords, kept)
         proved = documents | SNIPPETS >> ProvedSnippets(
-            snippets, benchmarks, sandbox_workers, allow_unisolated
+            snippets, kept, sandbox_workers, allow_unisolated
         )
         return {
             ALGORITHMIC: algorithmic,
@@ -99,7 +103,7 @@ def annealing_data(
         output_dir,
         make,
         settings=settings,
-        benchmarks=benchmarks,
+        benchmarks=kept,
         num_shards=num_shards,
         allow_unisolated=allow_unisolated,
         pipeline_args=pipeline_args,
@@ -112,7 +116,7 @@ class AlgorithmicCorpus(beam.PTransform):
     Reasons: `not_code`, `no_keyword`, and those of `Decontaminate`.
     """
 
-    def __init__(self, keywords: Sequence[str], benchmarks: Sequence[str]) -> None:
+    def __init__(self, keywords: Sequence[str], benchmarks: KeptOut) -> None:
         super().__init__()
         self._keywords = tuple(keyword.lower() for keyword in keywords)
         self._benchmarks = benchmarks

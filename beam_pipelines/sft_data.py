@@ -27,7 +27,7 @@ from beam_pipelines.synthesis.job import Job, make_sets
 from beam_pipelines.synthesis.sets import Deduplicate, Outcome
 from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings, candidates
 from beam_pipelines.synthesis.source_module import Definition, ExtractionError
-from beam_pipelines.transforms.decontamination import Decontaminate
+from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut, kept_out
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.conversation import (
@@ -85,8 +85,9 @@ def sft_data(
     output_dir: str,
     instruction_settings: InstructionSettings,
     snippets: SnippetSettings,
-    benchmarks: Sequence[str],
+    benchmarks: Sequence[str] | None,
     num_shards: int,
+    benchmark_data: str = "",
     sandbox_workers: int = 2,
     allow_unisolated: bool = False,
     pipeline_args: Sequence[str] = (),
@@ -99,8 +100,10 @@ def sft_data(
         `manifest.json`.
       instruction_settings: which functions are asked for.
       snippets: which functions may be executed for stage 2.
-      benchmarks: to keep out, names of `transforms.decontamination.BENCHMARKS`.
+      benchmarks: to keep out, by the names of the evaluator's tasks; None: all whose files are in
+        `benchmark_data`, and those that need none.
       num_shards: of each set.
+      benchmark_data: folder with the benchmarks' published files; empty: none.
       sandbox_workers: programs at a time in each Beam worker.
       allow_unisolated: execute code of strangers even where this machine cannot isolate it.
       pipeline_args: Beam's own flags.
@@ -112,6 +115,7 @@ def sft_data(
       InputError: the corpus is missing or unfinished, the output was made with other
         settings, or the machine cannot isolate programs.
     """
+    kept = kept_out(benchmarks, benchmark_data, pipeline_args)
     settings = {
         "instructions": instruction_settings,
         "templates": instructions.TEMPLATES,
@@ -121,11 +125,11 @@ def sft_data(
     def make(documents: beam.PCollection) -> dict[str, Outcome]:
         broad = documents | "FindFunctions" >> beam.FlatMap(find_functions)
         proved = documents | "Proved" >> ProvedSnippets(
-            snippets, benchmarks, sandbox_workers, allow_unisolated
+            snippets, kept, sandbox_workers, allow_unisolated
         )
         made = {
             stage: functions
-            | f"Make {stage}" >> MakeConversations(stage, instruction_settings, benchmarks)
+            | f"Make {stage}" >> MakeConversations(stage, instruction_settings, kept)
             for stage, functions in (("stage1", broad), ("stage2", proved.kept))
         }
         # Snippets that were not proved are candidates of stage 2 that nothing was asked about.
@@ -144,7 +148,7 @@ def sft_data(
         output_dir,
         make,
         settings=settings,
-        benchmarks=benchmarks,
+        benchmarks=kept,
         num_shards=num_shards,
         allow_unisolated=allow_unisolated,
         pipeline_args=pipeline_args,
@@ -158,9 +162,7 @@ class MakeConversations(beam.PTransform):
     `too_long`, `duplicate`, and those of `Decontaminate`.
     """
 
-    def __init__(
-        self, stage: str, settings: InstructionSettings, benchmarks: Sequence[str]
-    ) -> None:
+    def __init__(self, stage: str, settings: InstructionSettings, benchmarks: KeptOut) -> None:
         super().__init__()
         self._stage = stage
         self._settings = settings

@@ -25,7 +25,7 @@ from beam_pipelines.synthesis.taught.taught_set import Making, TaughtSet
 from beam_pipelines.teacher import usage
 from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.teacher.templates import load_template
-from beam_pipelines.transforms.decontamination import Decontaminate
+from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut, kept_out
 from opencoder_jax import configuration
 from opencoder_jax.formats.conversation import decode_conversation
 from opencoder_jax.formats.document import decode_document
@@ -37,8 +37,9 @@ USAGE_NAME = "teacher.json"
 def synthesize(
     what: TaughtSet,
     output_dir: str,
-    benchmarks: Sequence[str],
+    benchmarks: Sequence[str] | None,
     num_shards: int,
+    benchmark_data: str = "",
     sandbox_workers: int = 2,
     allow_unisolated: bool = False,
     pipeline_args: Sequence[str] = (),
@@ -49,8 +50,10 @@ def synthesize(
       what: the set; its `source` says what it is made from, its `teacher` who is asked.
       output_dir: gets a folder named after the set, with `conversations-*` or `documents-*`,
         `dropped/`, `manifest.json`, and `teacher.json`: calls, tokens and cost.
-      benchmarks: to keep out, names of `transforms.decontamination.BENCHMARKS`.
+      benchmarks: to keep out, by the names of the evaluator's tasks; None: all whose files are in
+        `benchmark_data`, and those that need none.
       num_shards: of the records and of the drops.
+      benchmark_data: folder with the benchmarks' published files; empty: none.
       sandbox_workers: programs at a time in each Beam worker.
       allow_unisolated: execute a model's code even where this machine cannot isolate it.
       pipeline_args: Beam's own flags.
@@ -63,7 +66,8 @@ def synthesize(
         the machine cannot isolate programs, or the teacher stopped the job: its budget is
         spent, it refuses every call, or it is not there.
     """
-    making = Making(_Decontamination(tuple(benchmarks)), sandbox_workers, allow_unisolated)
+    kept = kept_out(benchmarks, benchmark_data, pipeline_args)
+    making = Making(_Decontamination(kept), sandbox_workers, allow_unisolated)
 
     def make(elements: beam.PCollection) -> dict[str, Outcome]:
         return {what.name: what.make(elements, making)}
@@ -92,7 +96,7 @@ def synthesize(
         output_dir,
         make,
         settings={"set": what.name, **settings_of(what)},
-        benchmarks=benchmarks,
+        benchmarks=kept,
         num_shards=num_shards,
         allow_unisolated=allow_unisolated,
         pipeline_args=pipeline_args,
@@ -118,7 +122,7 @@ def settings_of(what: TaughtSet) -> dict[str, Any]:
 class _Decontamination:
     """Makes the transform for one set; picklable."""
 
-    def __init__(self, benchmarks: tuple[str, ...]) -> None:
+    def __init__(self, benchmarks: KeptOut) -> None:
         self._benchmarks = benchmarks
 
     def __call__(self, text_of: Any, drop: Any) -> Decontaminate:

@@ -168,7 +168,7 @@ def _check_training_data(
     found = check_training_data(
         folders,
         [task.texts() for task in code],
-        {task.name: task.benchmark.kept_out_as() for task in code},
+        {task.name: task.kept_out() for task in code},
         [answerer.model.tokenizer] if isinstance(answerer, LocalModel) else [],
     )
     root.mkdir(parents=True, exist_ok=True)

@@ -18,9 +18,8 @@ from beam_pipelines import output, runner, ticks
 from beam_pipelines.synthesis import sets
 from beam_pipelines.synthesis.doctests import check_sandbox
 from beam_pipelines.synthesis.inputs import Input
-from beam_pipelines.transforms.decontamination import load_benchmarks
+from beam_pipelines.transforms.decontamination import KeptOut
 from opencoder_jax import configuration
-from opencoder_jax.evaluation.contamination import texts_fingerprint
 from opencoder_jax.timing import timed
 
 
@@ -53,7 +52,7 @@ def make_sets(
     make: Callable[[beam.PCollection], Mapping[str, sets.Outcome]],
     *,
     settings: Mapping[str, Any],
-    benchmarks: Sequence[str],
+    benchmarks: KeptOut,
     num_shards: int,
     allow_unisolated: bool,
     pipeline_args: Sequence[str],
@@ -80,14 +79,11 @@ def make_sets(
       InputError: the source is missing or unfinished, the output was made with other
         settings, or the machine cannot isolate programs.
     """
-    config = {**settings, "benchmarks": benchmarks, "num_shards": num_shards}
+    config = {**settings, "benchmarks": benchmarks.names, "num_shards": num_shards}
     identity: dict[str, Any] = {
         "job": job.name,
         "config": configuration.canonical(config),
-        "inputs": {
-            "corpus": source.fingerprint(),
-            "benchmarks": texts_fingerprint(load_benchmarks(benchmarks)),
-        },
+        "inputs": {"corpus": source.fingerprint(), **dict(benchmarks.inputs)},
     }
     done = sets.finished_sets(output_dir, job.sets, **identity)
     if done is not None:

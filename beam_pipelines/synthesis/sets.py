@@ -16,6 +16,7 @@ import apache_beam as beam
 
 from beam_pipelines import accounting, output, sinks
 from beam_pipelines.accounting import Drop, Split
+from beam_pipelines.transforms.decontamination import drop_kind, split_kinds
 from opencoder_jax.formats.manifest import write_manifest
 
 _COUNTS_NAME = "counts.json"
@@ -117,7 +118,7 @@ class WriteSet(beam.PTransform):
                 self._num_shards,
                 accounting.encode_drop,
                 _id,
-                accounting.drop_reason,
+                drop_kind,
             )
         )
         _ = (
@@ -189,7 +190,8 @@ def finish_set(
 
     Returns:
       The manifest; `counts` has `accounting`, `kept` (records by kind), `funnel` (how many
-      candidates are left after each stage), and `passed_over` where it is given.
+      candidates are left after each stage), `dropped_for_benchmark`, and `passed_over` where
+      it is given.
 
     Raises:
       AccountingError: candidates in are not records plus drops.
@@ -202,6 +204,7 @@ def finish_set(
     }
     for file, shard in written.items():
         kinds[_DROPPED if file.startswith(f"{_DROPPED}/") else records].update(shard["kinds"])
+    reasons, of_benchmarks = split_kinds(kinds[_DROPPED])
     left = counted[_CANDIDATES]
     funnel = [[_CANDIDATES, left]]
     for stage in outcome.dropped:
@@ -210,9 +213,10 @@ def finish_set(
     kept = kinds[records]
     accounting.check_equal(records, kept.total(), left, "the last stage")
     counts: dict[str, Any] = {
-        "accounting": accounting.conservation(counted[_CANDIDATES], kept.total(), kinds[_DROPPED]),
+        "accounting": accounting.conservation(counted[_CANDIDATES], kept.total(), reasons),
         "funnel": funnel,
         "kept": dict(sorted(kept.items())),
+        "dropped_for_benchmark": of_benchmarks,
     }
     if outcome.passed_over != ():
         counts["passed_over"] = json.loads(work.take(f"{name}/{_PASSED_OVER_NAME}"))

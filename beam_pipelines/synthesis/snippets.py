@@ -23,7 +23,7 @@ from beam_pipelines.synthesis.source_module import (
     SourceModule,
     has_doctest,
 )
-from beam_pipelines.transforms.decontamination import Decontaminate
+from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut
 from opencoder_jax.formats.document import Document, document_id
 
 _DROPPED = "dropped"
@@ -52,7 +52,7 @@ class ProvedSnippets(beam.PTransform):
     def __init__(
         self,
         settings: SnippetSettings,
-        benchmarks: Sequence[str],
+        benchmarks: KeptOut,
         sandbox_workers: int,
         allow_unisolated: bool,
     ) -> None:

@@ -173,8 +173,13 @@ class Benchmark:
         parts = [self.prompt(problem), self.reference(problem) or "", record.get("test", "")]
         return "\n".join(parts)
 
+    def entry_points(self, problem: Problem) -> tuple[str, ...]:
+        """Names of the functions that a problem asks for, where its answer has one of its own."""
+        name = problem.record.get("entry_point")
+        return (name,) if name else ()
+
     def kept_out_as(self) -> str:
-        """What the data jobs call its problems when they keep them out; empty: they do not."""
+        """Another benchmark that has all of its problems; empty: none."""
         return ""
 
     def settings(self) -> dict[str, Any]:

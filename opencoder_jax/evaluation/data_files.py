@@ -22,15 +22,21 @@ _NUMBERED = {"task_id", "question_id"}
 _ANYTHING = {"contest_date", "difficulty", "metadata"}
 
 
+class MissingDataError(InputError):
+    """A benchmark's files are nowhere."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class DataFolder:
     """Where data files lie.
 
     Attributes:
       folder: that holds them; None: nowhere.
+      hub: whether to look on the Hugging Face hub for what is not there.
     """
 
     folder: str | None = None
+    hub: bool = True
 
     def find(self, path: str | None, names: Sequence[str], hub: str, page: str) -> Path:
         """A benchmark's file or folder.
@@ -43,28 +49,42 @@ class DataFolder:
           page: where people find it.
 
         Raises:
-          InputError: it is nowhere; says where it can be had.
+          MissingDataError: it is nowhere; says where it can be had.
+          InputError: there is no such folder, or no such path.
         """
         if path is not None:
             if not Path(path).exists():
                 raise InputError(f"{path}: no such file; expected {names[0]} of {page}")
             return Path(path)
         if self.folder is not None:
-            if not Path(self.folder).is_dir():
-                raise InputError(f"data folder {self.folder}: no such folder")
             packed = [f"{name}.gz" for name in names if name.endswith(".jsonl")]
-            for name in (*names, *packed):
-                if (Path(self.folder) / name).exists():
-                    return Path(self.folder) / name
-        copy, reason = _of_hub(hub) if hub else (None, "")
+            there = self.first_of((*names, *packed))
+            if there is not None:
+                return there
+        copy, reason = _of_hub(hub) if hub and self.hub else (None, "")
         if copy is not None:
             return copy
         where = f"not in {self.folder}" if self.folder else "no --data_dir was given"
         where += f"; {reason}" if reason else ""
-        raise InputError(
-            f"{' or '.join(names)} is missing ({where}): get it from {page} and say "
-            "--data_dir=FOLDER"
+        raise MissingDataError(
+            f"{' or '.join(names)} is missing ({where}): get it from {page} and say {self.said_by}"
         )
+
+    @property
+    def said_by(self) -> str:
+        """How people say where their folder is."""
+        return "--data_dir=FOLDER"
+
+    def first_of(self, names: Sequence[str]) -> Path | None:
+        """The first of these files that the folder has.
+
+        Raises:
+          InputError: there is no such folder.
+        """
+        folder = Path(self.folder or "")
+        if not folder.is_dir():
+            raise InputError(f"data folder {self.folder}: no such folder")
+        return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 def read_records(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:

@@ -28,7 +28,8 @@ from opencoder_jax.evaluation.answerers.answerer import (
     Completion,
 )
 from opencoder_jax.evaluation.benchmark import Benchmark, Problem, Question
-from opencoder_jax.evaluation.contamination import ProblemTexts
+from opencoder_jax.evaluation.benchmark_texts import load_texts, texts_of
+from opencoder_jax.evaluation.contamination import ProblemTexts, kept_out_inputs
 from opencoder_jax.evaluation.judging import Judgement, judge, unrunnable
 from opencoder_jax.evaluation.kept_rows import KeptRows, row_text
 from opencoder_jax.evaluation.run_settings import RunSettings
@@ -68,6 +69,7 @@ class CodeTask:
         problems = benchmark.problems(run.data)
         if not problems:
             raise InputError(f"{benchmark.name}: its data have none of its problems")
+        self._all_problems = problems
         self.problems = problems[: run.limit]
         self.samples = run.samples
         self._run = run
@@ -93,8 +95,13 @@ class CodeTask:
 
     def texts(self) -> ProblemTexts:
         """What training data must not have."""
-        searched = self.benchmark.searched_text
-        return ProblemTexts(self.name, tuple((p.task_id, searched(p)) for p in self.problems))
+        return texts_of(self.benchmark, self._all_problems)
+
+    def kept_out(self) -> dict[str, str]:
+        """What manifests of data say that were made without these problems."""
+        other = self.benchmark.kept_out_as()
+        texts = [self.texts(), *(load_texts([other], self._run.data) if other else ())]
+        return kept_out_inputs(texts)
 
     def run(self, answerer: Answerer, folder: Path) -> dict[str, Any]:
         """Pass rates and verdicts; `samples.jsonl` in `folder` has every answer.

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opencoder_jax.configuration import CONFIG_FOLDER
+from opencoder_jax.errors import InputError
 
 _FOLDER = "evaluate/tasks"
 _FLAG = "--tasks"
@@ -25,6 +26,20 @@ def task_names(search_paths: Sequence[str] = ()) -> dict[str, str]:
             line = path.read_text(encoding="utf-8").split("\n", 1)[0]
             found.setdefault(path.stem, line.lstrip("# "))
     return dict(sorted(found.items()))
+
+
+def task_file(name: str, search_paths: Sequence[str] = ()) -> Path:
+    """The gin file of a task.
+
+    Raises:
+      InputError: there is none; says which there are.
+    """
+    for folder in [*search_paths, str(CONFIG_FOLDER)]:
+        path = Path(folder, _FOLDER, f"{name}.gin")
+        if path.is_file():
+            return path
+    known = ", ".join(task_names(search_paths))
+    raise InputError(f"no benchmark {name!r}; known: {known}")
 
 
 def gin_flags(arguments: Sequence[str]) -> list[str]:

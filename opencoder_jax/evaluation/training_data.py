@@ -8,18 +8,12 @@ very problems as kept out; else the answer is `not checked`.
 Next: `packed_texts` turns tokens to texts, `trained_on` finds a run's sets.
 """
 
-import collections
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.evaluation.contamination import (
-    ProblemTexts,
-    humaneval,
-    ngrams,
-    texts_fingerprint,
-)
+from opencoder_jax.evaluation.contamination import Problem, ProblemTexts, ngrams, own_ngrams
 from opencoder_jax.evaluation.packed_texts import PackedTexts
 from opencoder_jax.evaluation.trained_on import is_run, sets_of_run
 from opencoder_jax.formats import shards
@@ -51,7 +45,7 @@ class Text(NamedTuple):
 def check_training_data(
     folders: Sequence[Path],
     tasks: Sequence[ProblemTexts],
-    sources: Mapping[str, str],
+    kept_out: Mapping[str, Mapping[str, str]],
     tokenizers: Sequence[Tokenizer] = (),
 ) -> dict[str, dict[str, Any]]:
     """Looks for the problems of tasks in training data.
@@ -60,7 +54,8 @@ def check_training_data(
       folders: finished folders of documents, of conversations, of packed sequences (`train-*`
         is searched), or of training runs.
       tasks: what is looked for.
-      sources: task to the name that the data jobs know its problems by.
+      kept_out: task to what the manifest of a set says that was kept clean of its problems, any
+        one of them: an input's name to its fingerprint.
       tokenizers: that packed folders may have been made with.
 
     Returns:
@@ -71,7 +66,7 @@ def check_training_data(
       InputError: a folder is missing, unfinished or damaged, a packed folder's tokenizer is
         nowhere, or a run's packed sets are.
     """
-    index = _problem_ngrams(tasks)
+    index = own_ngrams(tasks)
     found: _Found = {task.name: {} for task in tasks}
     why: dict[str, list[str]] = {task.name: [] for task in tasks}
     unknown: set[str] = set()
@@ -80,7 +75,7 @@ def check_training_data(
         for task in tasks:
             if line and not unread:
                 why[task.name].append(line)
-            elif not unread and _made_without(read_manifest(folder), sources.get(task.name, "")):
+            elif not unread and _made_without(read_manifest(folder), kept_out.get(task.name, {})):
                 why[task.name].append(f"{folder.name}: made without these problems")
             else:
                 unknown.add(task.name)
@@ -115,7 +110,7 @@ def _expanded(folders: Sequence[Path]) -> list[tuple[Path, str]]:
 def _search_folder(
     folder: Path,
     tokenizers: Sequence[Tokenizer],
-    index: Mapping[str, set[tuple[str, str]]],
+    index: Mapping[str, Sequence[Problem]],
     found: _Found,
 ) -> str:
     """Adds what a folder's texts share to `found`; a line on it, empty where it has no texts."""
@@ -161,7 +156,7 @@ _READERS: dict[str, Callable[[bytes], tuple[str, str]]] = {
 class _Hits:
     """What the texts of one folder share with problems; a text counts once for a problem."""
 
-    def __init__(self, index: Mapping[str, set[tuple[str, str]]], found: _Found) -> None:
+    def __init__(self, index: Mapping[str, Sequence[Problem]], found: _Found) -> None:
         self._index = index
         self._found = found
         self._counted: set[tuple[str, str, str]] = set()
@@ -177,21 +172,12 @@ class _Hits:
                 )
                 entry["documents"] += 1
 
-    def _shared(self, text: str) -> Iterator[tuple[tuple[str, str], str]]:
-        shared: dict[tuple[str, str], str] = {}
+    def _shared(self, text: str) -> Iterator[tuple[Problem, str]]:
+        shared: dict[Problem, str] = {}
         for ngram in ngrams(text):
             for key in self._index.get(ngram, ()):
                 shared.setdefault(key, ngram)
         yield from shared.items()
-
-
-def _problem_ngrams(tasks: Sequence[ProblemTexts]) -> dict[str, set[tuple[str, str]]]:
-    index: dict[str, set[tuple[str, str]]] = collections.defaultdict(set)
-    for task in tasks:
-        for problem, text in task.texts:
-            for ngram in ngrams(text):
-                index[ngram].add((task.name, problem))
-    return index
 
 
 def _state(task: ProblemTexts, found: Mapping[str, Any], unknown: bool) -> str:
@@ -200,10 +186,6 @@ def _state(task: ProblemTexts, found: Mapping[str, Any], unknown: bool) -> str:
     return NOT_CHECKED if unknown else CLEAN
 
 
-def _made_without(manifest: Mapping[str, Any], source: str) -> bool:
+def _made_without(manifest: Mapping[str, Any], kept_out: Mapping[str, str]) -> bool:
     """Whether a manifest names the very problems as kept out."""
-    named = manifest["config"].get("benchmarks") or []
-    known = {"humaneval": humaneval}
-    if not source or source not in named or any(name not in known for name in named):
-        return False
-    return manifest["inputs"].get("benchmarks") == texts_fingerprint([known[n]() for n in named])
+    return any(manifest["inputs"].get(name) == texts for name, texts in kept_out.items())

@@ -20,9 +20,6 @@ class HumanEval(Benchmark):
     def problems(self, data: DataFolder) -> list[Problem]:
         return [Problem(p.task_id, dataclasses.asdict(p)) for p in load_problems()]
 
-    def kept_out_as(self) -> str:
-        return "humaneval"
-
     def program(self, problem: Problem, answer: str, chat: bool) -> Program:
         record = problem.record
         solution = completed(record["prompt"], answer, record["entry_point"], chat)

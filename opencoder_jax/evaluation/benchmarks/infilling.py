@@ -40,6 +40,12 @@ class Infilling(Benchmark):
     def kept_out_as(self) -> str:
         return "humaneval"
 
+    def searched_text(self, problem: Problem) -> str:
+        # The same for all gaps of a problem.
+        record = problem.record
+        whole = f"{record['prompt']}{record['canonical_solution']}{record['suffix']}"
+        return f"{whole}\n{record['test']}"
+
     def program(self, problem: Problem, answer: str, chat: bool) -> Program:
         record = problem.record
         gap = answer

@@ -72,6 +72,10 @@ class Mbpp(Benchmark):
         record = problem.record
         return "\n".join([record["text"], self.reference(problem), *record["test_list"]])
 
+    def entry_points(self, problem: Problem) -> tuple[str, ...]:
+        name = entry_point_of(problem.record["test_list"][0])
+        return (name,) if name else ()
+
     def _asked(self, record: Mapping[str, Any]) -> str:
         return (_TASK + _TESTS).format(text=record["text"], tests="\n".join(record["test_list"]))
 

@@ -95,6 +95,13 @@ class MultiPLE(Benchmark):
         source = f"{imports}{head}{line}{helpers}{signature}\n{body}\n{record['tests']}"
         return Program(source, problem.language)
 
+    def entry_points(self, problem: Problem) -> tuple[str, ...]:
+        name = problem.record.get("entry_point") or _function_name(problem.record["prompt"])
+        return (name,) if name else ()
+
+    def searched_text(self, problem: Problem) -> str:
+        return f"{super().searched_text(problem)}\n{problem.record.get('tests', '')}"
+
     def _of_language(self, data: DataFolder, language: str) -> list[Problem]:
         if language == "py":
             return [

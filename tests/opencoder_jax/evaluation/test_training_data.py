@@ -8,7 +8,9 @@ import pytest
 from beam_pipelines.pack import pack_set
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
-from opencoder_jax.evaluation.contamination import ProblemTexts, humaneval, texts_fingerprint
+from opencoder_jax.evaluation.benchmark_texts import load_texts
+from opencoder_jax.evaluation.contamination import ProblemTexts, kept_out_inputs
+from opencoder_jax.evaluation.data_files import DataFolder
 from opencoder_jax.evaluation.training_data import check_training_data
 from opencoder_jax.formats.conversation import Conversation, encode_conversation
 from opencoder_jax.formats.document import Document, encode_document
@@ -21,15 +23,14 @@ from tests.opencoder_jax import small_run
 
 TEXT = "def weigh(apples, pears):\n    return 3 * apples + 4 * pears - min(apples, pears) / 7\n"
 TASK = ProblemTexts("fruit", (("fruit/1", TEXT), ("fruit/2", "def other(a): return a")))
-SOURCES = {"humaneval": "humaneval", "fruit": ""}
+KEPT_OUT: dict[str, dict[str, str]] = {}
 
 
 def folder_of(path: Path, name: str, records: list[bytes], **inputs: str) -> Path:
     path.mkdir()
     if records:
         write_shard(path / shard_name(name, 0, 1), records)
-    config = {"benchmarks": ["humaneval"]} if inputs else {}
-    write_manifest(path, job="test", config=config, inputs=inputs, counts={})
+    write_manifest(path, job="test", config={}, inputs=inputs, counts={})
     return path
 
 
@@ -44,7 +45,7 @@ def test_a_copied_problem_is_found_with_where_it_stands(tmp_path: Path) -> None:
         "documents",
         [document(1, "x = 1\n" * 50), document(2, copied), document(3, f"{copied}\ny = 2\n")],
     )
-    found = check_training_data([corpus], [TASK], SOURCES)["fruit"]
+    found = check_training_data([corpus], [TASK], KEPT_OUT)["fruit"]
     assert found["state"] == "overlaps: 1 of 2 problems"
     problem = found["problems"]["fruit/1"]
     assert (problem["documents"], problem["example"]) == (2, "r/2.py")
@@ -57,20 +58,21 @@ def test_conversations_are_searched_too_and_a_clean_corpus_is_clean(tmp_path: Pa
     told = Conversation("a" * 32, messages, "python", "r", "by hand")
     answers = folder_of(tmp_path / "sft", "conversations", [encode_conversation(told)])
     clean = folder_of(tmp_path / "clean", "documents", [document(1, "import os\n")])
-    both = check_training_data([clean, answers], [TASK], SOURCES)["fruit"]
+    both = check_training_data([clean, answers], [TASK], KEPT_OUT)["fruit"]
     assert both["state"] == "overlaps: 1 of 2 problems"
-    assert check_training_data([clean], [TASK], SOURCES)["fruit"]["state"] == "clean"
+    assert check_training_data([clean], [TASK], KEPT_OUT)["fruit"]["state"] == "clean"
 
 
 def test_a_manifest_is_believed_for_the_very_problems_that_it_names(tmp_path: Path) -> None:
-    mine = ProblemTexts("humaneval", humaneval().texts)
-    good = texts_fingerprint([humaneval()])
-    packed = folder_of(tmp_path / "packed", "train", [b"x"], benchmarks=good)
-    other = folder_of(tmp_path / "other", "train", [b"x"], benchmarks="another")
+    texts = load_texts(["humaneval"], DataFolder())
+    kept_out = kept_out_inputs(texts)
+    packed = folder_of(tmp_path / "packed", "train", [b"x"], **kept_out)
+    other = folder_of(tmp_path / "other", "train", [b"x"], **dict.fromkeys(kept_out, "another"))
     silent = folder_of(tmp_path / "silent", "train", [b"x"])
 
-    def state(folders: list[Path], task: ProblemTexts = mine) -> str:
-        return check_training_data(folders, [task], SOURCES)[task.name]["state"]
+    def state(folders: list[Path], task: ProblemTexts = texts[0]) -> str:
+        found = check_training_data(folders, [task], {"humaneval": kept_out})
+        return found[task.name]["state"]
 
     assert state([packed]) == "clean"
     assert state([other]) == state([silent]) == state([packed, silent]) == "not checked"
@@ -80,10 +82,10 @@ def test_a_manifest_is_believed_for_the_very_problems_that_it_names(tmp_path: Pa
 
 def test_a_folder_that_is_no_finished_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder of training data"):
-        check_training_data([tmp_path / "nowhere"], [TASK], SOURCES)
+        check_training_data([tmp_path / "nowhere"], [TASK], KEPT_OUT)
     (tmp_path / "unfinished").mkdir()
     with pytest.raises(InputError, match=r"manifest\.json"):
-        check_training_data([tmp_path / "unfinished"], [TASK], SOURCES)
+        check_training_data([tmp_path / "unfinished"], [TASK], KEPT_OUT)
 
 
 def seen(number: int, text: str, repo: str = "stdlib/json") -> Document:
@@ -112,7 +114,7 @@ def test_a_packed_set_is_searched_by_its_tokens_across_the_cuts_too(packed: Path
     # Without the seam no ten words in a row would be left on either side.
     short = ProblemTexts("fruit", (("fruit/1", TEXT), ("fruit/2", "lambda " * 12)))
 
-    found = check_training_data([packed], [short], SOURCES, tokenizers)["fruit"]
+    found = check_training_data([packed], [short], KEPT_OUT, tokenizers)["fruit"]
 
     assert found["state"] == "overlaps: 1 of 2 problems"
     problem = found["problems"]["fruit/1"]
@@ -127,7 +129,7 @@ def test_documents_that_were_rearranged_for_infilling_are_searched_as_they_were(
     )
     packed_example.pack_example(corpus, tmp_path / "fim", heldout_fraction=0, fim_rate=1.0)
     tokenizers = [packed_example.tokenizer()]
-    found = check_training_data([tmp_path / "fim"], [TASK], SOURCES, tokenizers)["fruit"]
+    found = check_training_data([tmp_path / "fim"], [TASK], KEPT_OUT, tokenizers)["fruit"]
     assert found["problems"]["fruit/1"]["documents"] == 20
 
 
@@ -136,13 +138,13 @@ def test_conversations_that_were_packed_are_searched(tmp_path: Path) -> None:
     packed_example.write_conversations(tmp_path / "chats", [told])
     packed_example.pack_example(tmp_path / "chats", tmp_path / "sft_stage1", heldout_fraction=0)
     tokenizers = [packed_example.tokenizer()]
-    found = check_training_data([tmp_path / "sft_stage1"], [TASK], SOURCES, tokenizers)["fruit"]
+    found = check_training_data([tmp_path / "sft_stage1"], [TASK], KEPT_OUT, tokenizers)["fruit"]
     assert found["state"] == "overlaps: 1 of 2 problems"
 
 
 def test_the_tokenizer_is_found_where_the_pack_job_had_it_or_asked_for(packed, tmp_path) -> None:
     with pytest.raises(InputError, match=r"packed with tokenizer \w{16}.*search the folder of doc"):
-        check_training_data([packed], [TASK], SOURCES)
+        check_training_data([packed], [TASK], KEPT_OUT)
     configuration.configure(
         pack_set,
         gin_files=["pack/demo.gin"],
@@ -152,7 +154,7 @@ def test_the_tokenizer_is_found_where_the_pack_job_had_it_or_asked_for(packed, t
             f"OUTPUT_DIR = {str(tmp_path / 'refinecode')!r}",
         ],
     )()
-    found = check_training_data([tmp_path / "refinecode"], [TASK], SOURCES)["fruit"]
+    found = check_training_data([tmp_path / "refinecode"], [TASK], KEPT_OUT)["fruit"]
     assert found["state"] == "overlaps: 1 of 2 problems"
 
 
@@ -171,13 +173,13 @@ def test_a_training_run_stands_for_the_packed_sets_that_it_saw(tmp_path, capsys)
     known = max(train_side, key=lambda d: len(d.text)).text
     task = ProblemTexts("fruit", (("fruit/1", known), ("fruit/2", TEXT)))
 
-    found = check_training_data([run], [task], SOURCES, tokenizers)["fruit"]
+    found = check_training_data([run], [task], KEPT_OUT, tokenizers)["fruit"]
 
     assert found["state"] == "overlaps: 1 of 2 problems"
-    direct = check_training_data([sets / "refinecode"], [task], SOURCES, tokenizers)["fruit"]
+    direct = check_training_data([sets / "refinecode"], [task], KEPT_OUT, tokenizers)["fruit"]
     assert found["why"] == direct["why"]
     # Where they are no more, they have to be named beside the run.
     moved = sets.rename(tmp_path / "moved") / "refinecode"
     with pytest.raises(InputError, match=r"was trained on refinecode \(.*not found in"):
-        check_training_data([run], [task], SOURCES, tokenizers)
-    assert check_training_data([run, moved], [task], SOURCES, tokenizers)["fruit"] == found
+        check_training_data([run], [task], KEPT_OUT, tokenizers)
+    assert check_training_data([run, moved], [task], KEPT_OUT, tokenizers)["fruit"] == found
