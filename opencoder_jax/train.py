@@ -22,6 +22,7 @@ import jax
 from opencoder_jax import configuration, sharding
 from opencoder_jax.data.batches import BatchSource, DatasetConfig, DatasetPlan, plan_shapes
 from opencoder_jax.data.fingerprints import check_fingerprint
+from opencoder_jax.data.shares import planned_shares
 from opencoder_jax.distributed import DistributedConfig, is_primary, joins, run
 from opencoder_jax.errors import InputError, require_at_least, require_positive
 from opencoder_jax.formats import manifest
@@ -205,7 +206,10 @@ def train(
     if run_directory.claim(model_dir, identity):
         print(f"{model_dir} is finished: nothing to do", file=sys.stderr)
         return
-    run_directory.describe(model_dir, tokenizer_dir, model, placement)
+    mixture = planned_shares(
+        source, start.first_step, loop_config.last_step, start.tokens_by_source
+    )
+    run_directory.describe(model_dir, tokenizer_dir, model, placement, mixture)
     metadata = CheckpointMetadata(
         step=start.first_step,
         tokens_by_source=start.tokens_by_source,

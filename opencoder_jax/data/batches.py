@@ -206,6 +206,20 @@ class BatchSource:
         before, after = dataset.counts(first), dataset.counts(first + dataset.config.batch_size)
         return {name: after[name] - before[name] for name in dataset.names}
 
+    def spans(self, first_step: int, last_step: int) -> Iterator[tuple[Dataset, int, int]]:
+        """Where batches `first_step` to `last_step` - 1 come from.
+
+        Returns:
+          For each stage that has some of them its mixture, the first of its rows, and the row
+          after the last one.
+        """
+        for stage in self._stages:
+            end = last_step if stage.end_step is None else min(last_step, stage.end_step)
+            first, last = max(first_step - stage.first_step, 0), end - stage.first_step
+            if last > first:
+                size = stage.dataset.config.batch_size
+                yield stage.dataset, first * size, last * size
+
     def epochs(self, tokens_by_source: Mapping[str, int]) -> dict[str, float]:
         """How often each set has been gone through.
 
@@ -220,18 +234,11 @@ class BatchSource:
 
     def sequences_before(self, k: int) -> int:
         """Sequences of all hosts in batches 0 to k - 1."""
-        return sum(rows for _, rows in self._rows_before(k))
+        return sum(rows for _, _, rows in self.spans(0, k))
 
     def tokens_before(self, k: int) -> int:
         """Target tokens of all hosts in batches 0 to k - 1, each stage with its own S."""
-        return sum(rows * dataset.sequence_length for dataset, rows in self._rows_before(k))
-
-    def _rows_before(self, k: int) -> Iterator[tuple[Dataset, int]]:
-        """Each stage that has begun, and its rows in batches 0 to k - 1."""
-        for stage in self._stages:
-            end = k if stage.end_step is None else min(k, stage.end_step)
-            if end > stage.first_step:
-                yield stage.dataset, (end - stage.first_step) * stage.dataset.config.batch_size
+        return sum(rows * dataset.sequence_length for dataset, _, rows in self.spans(0, k))
 
     def _number(self, k: int) -> int:
         if k < 0 or (self.num_steps is not None and k >= self.num_steps):

@@ -37,6 +37,8 @@ class PackedSet:
       sequence_length: S; records have S+1 tokens.
       fingerprint: of the folder's files, from its manifest.
       tokenizer_fingerprint: of the tokenizer that it was made with.
+      predicted_tokens: that the loss counts, in all sequences; None where the manifest does
+        not tell.
     """
 
     name: str
@@ -45,6 +47,7 @@ class PackedSet:
     sequence_length: int
     fingerprint: str
     tokenizer_fingerprint: str
+    predicted_tokens: int | None = None
 
     @property
     def num_records(self) -> int:
@@ -84,6 +87,7 @@ def open_packed_set(packed_dir: str | os.PathLike, name: str, split: str) -> Pac
         sequence_length=manifest["config"]["sequence_length"],
         fingerprint=manifest["fingerprint"],
         tokenizer_fingerprint=manifest["inputs"]["tokenizer"],
+        predicted_tokens=counts.get("predicted_tokens"),
     )
     if packed_set.num_records != counts["sequences"]:
         raise InputError(

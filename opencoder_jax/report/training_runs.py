@@ -38,12 +38,16 @@ class Point:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MixturePart:
-    """One source of a phase's batches; shares are of tokens."""
+    """One source of a phase's batches; shares are of tokens.
+
+    `epochs` is how often its set has been gone through, in the phases before too, where known.
+    """
 
     source: str
     asked: float | None
     actual: float
     tokens: int
+    epochs: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,7 +151,7 @@ def _phase(
         heldout=tuple(
             (line["step"], line[_LOSS]) for line in _read_metrics(folder / "heldout" / METRICS_NAME)
         ),
-        mixture=_mixture(here, _asked_shares(inputs)),
+        mixture=_mixture(here, _asked_shares(inputs), _with_prefix(lines[-1], "epochs/")),
         tokens=sum(here.values()) or None,
         wall_seconds=_wall_seconds(folder / "timing.json"),
         parameters=model.parameter_count() if model else None,
@@ -155,10 +159,18 @@ def _phase(
     )
 
 
-def _mixture(tokens: Mapping[str, int], asked: Mapping[str, float]) -> tuple[MixturePart, ...]:
+def _mixture(
+    tokens: Mapping[str, int], asked: Mapping[str, float], epochs: Mapping[str, float]
+) -> tuple[MixturePart, ...]:
     total = sum(tokens.values())
     parts = [
-        MixturePart(source, asked.get(source), tokens.get(source, 0) / total, tokens.get(source, 0))
+        MixturePart(
+            source=source,
+            asked=asked.get(source),
+            actual=tokens.get(source, 0) / total,
+            tokens=tokens.get(source, 0),
+            epochs=epochs.get(source),
+        )
         for source in {**asked, **tokens}
         if total
     ]

@@ -8,11 +8,12 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from opencoder_jax import configuration, sharding
+from opencoder_jax.data.shares import MIXTURE_NAME, SourceShare, shares_json, shares_table
 from opencoder_jax.distributed import from_primary, gather, is_primary
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats import manifest
@@ -88,15 +89,25 @@ def _begin(model_dir: str, there: Mapping[str, Any] | None, identity: Mapping[st
 
 
 def describe(
-    model_dir: str, tokenizer_dir: str, model: TransformerConfig, placement: step.Placement
+    model_dir: str,
+    tokenizer_dir: str,
+    model: TransformerConfig,
+    placement: step.Placement,
+    mixture: Sequence[SourceShare],
 ) -> None:
-    """Writes `config.gin`, `model-info.txt` and a copy of the tokenizer, once for all hosts."""
+    """Writes what the directory says of itself, once for all hosts.
+
+    That is `config.gin`, `model-info.txt`, `mixture.json` and a copy of the tokenizer.
+    """
     if not is_primary():
         return
     configuration.write_config_gin(model_dir)
     rows = sharding.parameter_table(model, *placement)
     table = sharding.format_parameter_table(rows, placement.mesh)
     (Path(model_dir) / "model-info.txt").write_text(table)
+    manifest.write_json(Path(model_dir) / MIXTURE_NAME, shares_json(mixture))
+    if len(mixture) > 1:
+        print(f"{model_dir}, tokens of this phase:\n{shares_table(mixture)}", file=sys.stderr)
     copy = Path(model_dir) / "tokenizer"
     copy.mkdir(exist_ok=True)
     copy_tokenizer(tokenizer_dir, copy)

@@ -250,6 +250,12 @@ def test_annealing_goes_on_with_step_optimizer_and_learning_rate(pretrained, tmp
         gin_file="anneal/demo.gin",
     )
     lines = read_metrics(tmp_path / "anneal" / "train")
+    told = json.loads((tmp_path / "anneal" / "mixture.json").read_text())
+    before = read_metrics(pretrained / "train")[-1]
+    for name, share in told.items():
+        seen = lines[-1][f"tokens_seen/{name}"]
+        assert share["tokens"] == seen - before.get(f"tokens_seen/{name}", 0)
+        assert share["epochs"] == pytest.approx(lines[-1][f"epochs/{name}"])
     assert [line["step"] for line in lines] == [13, 14, 15, 16]
     assert lines[0]["learning_rate"] == pytest.approx(3e-3)
     assert lines[-1]["learning_rate"] == pytest.approx(3e-3 * (1 / 30) ** (3 / 4), rel=1e-4)
