@@ -31,6 +31,7 @@ _BATCH = 32
 # Generous on purpose: a busy machine must not change a verdict.
 LIMITS = Limits(wall_seconds=30.0, cpu_seconds=10)
 _DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_ADDRESS = re.compile(r"0x[0-9a-f]{4,}")
 _NAME = re.compile(r"[A-Za-z_$][\w$]*(?=\s*[(=<:])")
 
 
@@ -121,7 +122,7 @@ class _Run(_InSandbox):
             if result.verdict == "passed":
                 yield dataclasses.replace(draft, executed=True)
             else:
-                drop = draft.drop(f"run_{result.verdict}", result.reason)
+                drop = draft.drop(f"run_{result.verdict}", _told(result))
                 yield TaggedOutput(_DROPPED, drop)
 
 
@@ -142,7 +143,7 @@ class _Prove(_InSandbox):
             if result.verdict == "passed":
                 passed.append(draft)
             else:
-                drop = draft.drop(f"tests_{result.verdict}", result.reason)
+                drop = draft.drop(f"tests_{result.verdict}", _told(result))
                 yield TaggedOutput(_DROPPED, drop)
         python = [draft for draft in passed if draft.language == "python"]
         again = {
@@ -152,7 +153,7 @@ class _Prove(_InSandbox):
         for draft in passed:
             other = again.get(draft.id)
             if other and other.verdict != "passed":
-                yield TaggedOutput(_DROPPED, draft.drop("depends_on_hash_seed", other.reason))
+                yield TaggedOutput(_DROPPED, draft.drop("depends_on_hash_seed", _told(other)))
             elif told := self._passes_on_stub(first, draft):
                 yield TaggedOutput(_DROPPED, draft.drop("passes_without_solution", told))
             else:
@@ -193,6 +194,13 @@ def _judged(joined: Joined, result: Result) -> Result:
     if joined.forbidden and re.search(joined.forbidden, result.stdout, re.MULTILINE):
         return dataclasses.replace(result, verdict="failed", reason="a test printed False")
     return result
+
+
+def _told(result: Result) -> str:
+    """The reason without what differs between two runs: addresses, and which clock ran out."""
+    if result.verdict not in ("failed", "compile_error", "skipped"):
+        return ""
+    return _ADDRESS.sub("0x...", result.reason)
 
 
 def _used_names(draft: Draft) -> tuple[str, str, tuple[str, ...]]:

@@ -8,7 +8,6 @@ times more documents than a job asks for.
 """
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,9 +20,10 @@ from opencoder_jax.formats.document import Document, document_id
 from opencoder_jax.formats.split import hash_fraction
 
 _PASSED_OVER = "passed over"
-_BLOCK = re.compile(r"^(?=\S)", re.MULTILINE)
+# First characters of lines that go on with what stands before them.
+_CONTINUES = frozenset(" \t)]}")
 # A log of a million lines without indentation would be cut into as many.
-_MOST_CANDIDATES = 200
+_MOST_STARTS = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,33 +146,35 @@ def excerpt(text: str, settings: SeedSettings, key: str) -> str:
     From a line without indentation on, as many whole blocks as fit; of a block that is longer
     than allowed its beginning.
     """
-    starts = [match.start() for match in _BLOCK.finditer(text)]
-    pieces = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
-    candidates = []
-    for first in range(len(pieces)):
-        lines: list[str] = []
-        for piece in pieces[first:]:
-            more = piece.rstrip().split("\n")
-            if lines and not _fits([*lines, *more], settings):
+    lines = [line.rstrip() for line in text.split("\n")]
+    starts = [i for i, line in enumerate(lines) if line and line[0] not in _CONTINUES]
+    starts = starts[:_MOST_STARTS]
+    ends = [*starts[1:], len(lines)]
+    found = []
+    for number, start in enumerate(starts):
+        fitting = ""
+        for end in ends[number:]:
+            block = "\n".join(lines[start:end]).rstrip()
+            if not _fits(block, settings):
                 break
-            lines += more
-            if not _fits(lines, settings):
-                break
-        while lines and not _fits(lines, settings):
-            lines.pop()
-        if sum(bool(line.strip()) for line in lines) >= settings.min_lines:
-            candidates.append("\n".join(lines).strip("\n"))
-            if len(candidates) >= _MOST_CANDIDATES:
-                break
-    if not candidates:
+            fitting = block
+        chosen = fitting or _beginning(lines[start : ends[number]], settings)
+        if sum(bool(line) for line in chosen.split("\n")) >= settings.min_lines:
+            found.append(chosen)
+    if not found:
         return ""
-    return candidates[int(hash_fraction(f"excerpt-{settings.seed}", key) * len(candidates))]
+    return found[int(hash_fraction(f"excerpt-{settings.seed}", key) * len(found))]
 
 
-def _fits(lines: Sequence[str], settings: SeedSettings) -> bool:
-    if len(lines) > settings.max_lines:
-        return False
-    return sum(map(len, lines)) + len(lines) <= settings.max_characters
+def _beginning(lines: Sequence[str], settings: SeedSettings) -> str:
+    count = min(len(lines), settings.max_lines)
+    while count and not _fits("\n".join(lines[:count]), settings):
+        count -= 1
+    return "\n".join(lines[:count]).rstrip()
+
+
+def _fits(block: str, settings: SeedSettings) -> bool:
+    return len(block) <= settings.max_characters and block.count("\n") < settings.max_lines
 
 
 class _Smallest(beam.PTransform):
