@@ -21,7 +21,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, WorkerOptions
 
-from beam_pipelines import coders, dataflow
+from beam_pipelines import coders, dataflow, reporting
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import MANIFEST_NAME
 
@@ -42,7 +42,7 @@ def pipeline(options: Sequence[str] = ()) -> beam.Pipeline:
     coders.register()
     collect_seldom()
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    logging.getLogger("apache_beam.runners.common").addFilter(_is_no_input_error)
+    reporting.quiet_input_errors()
     _refuse_stray_words(options)
     parsed = PipelineOptions(list(options))
     standard = parsed.view_as(StandardOptions)
@@ -64,7 +64,7 @@ def pipeline(options: Sequence[str] = ()) -> beam.Pipeline:
     if worker.default_sdk_harness_log_level is None:
         worker.default_sdk_harness_log_level = "WARNING"
     try:
-        return beam.Pipeline(options=parsed)
+        return reporting.ReportingPipeline(options=parsed)
     except (ValueError, ImportError) as error:
         raise InputError(f"--runner={standard.runner}: {error}") from error
 
@@ -110,11 +110,6 @@ def _dask_runner() -> str:
             f"--runner=DaskRunner needs dask and distributed (uv sync --extra dask): {error}"
         ) from error
     return f"{dask_runner.__name__}.{dask_runner.DaskRunner.__name__}"
-
-
-def _is_no_input_error(record: logging.LogRecord) -> bool:
-    """Beam logs the traceback of whatever a worker raises; the command reports bad input."""
-    return not (record.exc_info and isinstance(record.exc_info[1], InputError))
 
 
 def _refuse_stray_words(options: Sequence[str]) -> None:

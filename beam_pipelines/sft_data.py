@@ -20,10 +20,13 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop
+from beam_pipelines.dedup.settings import NearSettings
 from beam_pipelines.synthesis import instructions
+from beam_pipelines.synthesis.balance import Balance, BalanceSettings, conversation_fact
 from beam_pipelines.synthesis.doctests import Candidate
 from beam_pipelines.synthesis.inputs import DocumentFolder
 from beam_pipelines.synthesis.job import Job, make_sets
+from beam_pipelines.synthesis.near_instructions import NearInstructions, first_question
 from beam_pipelines.synthesis.sets import Deduplicate, Outcome
 from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings, candidates
 from beam_pipelines.synthesis.source_module import Definition, ExtractionError
@@ -88,6 +91,8 @@ def sft_data(
     benchmarks: Sequence[str] | None,
     num_shards: int,
     benchmark_data: str = "",
+    near_instructions: NearSettings | None = None,
+    balance: BalanceSettings | None = None,
     sandbox_workers: int = 2,
     allow_unisolated: bool = False,
     pipeline_args: Sequence[str] = (),
@@ -104,6 +109,8 @@ def sft_data(
         `benchmark_data`, and those that need none.
       num_shards: of each set.
       benchmark_data: folder with the benchmarks' published files; empty: none.
+      near_instructions: drops those whose question nearly equals another one's; None: none.
+      balance: cuts down groups that outweigh the others; None: none.
       sandbox_workers: programs at a time in each Beam worker.
       allow_unisolated: execute code of strangers even where this machine cannot isolate it.
       pipeline_args: Beam's own flags.
@@ -121,6 +128,9 @@ def sft_data(
         "templates": instructions.TEMPLATES,
         "snippets": snippets,
     }
+    # Named only where they are used, so that finished sets without them stay as they are.
+    options = {"near_instructions": near_instructions, "balance": balance}
+    settings |= {name: option for name, option in options.items() if option is not None}
 
     def make(documents: beam.PCollection) -> dict[str, Outcome]:
         broad = documents | "FindFunctions" >> beam.FlatMap(find_functions)
@@ -129,7 +139,8 @@ def sft_data(
         )
         made = {
             stage: functions
-            | f"Make {stage}" >> MakeConversations(stage, instruction_settings, kept)
+            | f"Make {stage}"
+            >> MakeConversations(stage, instruction_settings, kept, near_instructions, balance)
             for stage, functions in (("stage1", broad), ("stage2", proved.kept))
         }
         # Snippets that were not proved are candidates of stage 2 that nothing was asked about.
@@ -159,14 +170,23 @@ class MakeConversations(beam.PTransform):
     """PCollection[Candidate] to an `Outcome` whose kept ones are conversations.
 
     Reasons of drops: `sampled_out`, `no_body`, `description_too_short`, `code_too_short`,
-    `too_long`, `duplicate`, and those of `Decontaminate`.
+    `too_long`, `duplicate`, and those of `Decontaminate`, `NearInstructions`, `Balance`.
     """
 
-    def __init__(self, stage: str, settings: InstructionSettings, benchmarks: KeptOut) -> None:
+    def __init__(
+        self,
+        stage: str,
+        settings: InstructionSettings,
+        benchmarks: KeptOut,
+        near_instructions: NearSettings | None = None,
+        balance: BalanceSettings | None = None,
+    ) -> None:
         super().__init__()
         self._stage = stage
         self._settings = settings
         self._benchmarks = benchmarks
+        self._near_instructions = near_instructions
+        self._balance = balance
 
     def expand(self, functions: beam.PCollection) -> Outcome:
         asked = functions | "Ask" >> beam.FlatMap(_ask, self._stage)
@@ -180,7 +200,16 @@ class MakeConversations(beam.PTransform):
             "decontaminated": clean.dropped,
             "unique": unique.dropped,
         }
-        return Outcome(asked, unique.kept, dropped)
+        kept = unique.kept
+        if self._near_instructions is not None:
+            apart = kept | "Near" >> NearInstructions(
+                self._near_instructions, first_question, _drop
+            )
+            kept, dropped["apart"] = apart.kept, apart.dropped
+        if self._balance is not None:
+            balanced = kept | "Balance" >> Balance(self._balance, conversation_fact, _drop)
+            kept, dropped["balanced"] = balanced.kept, balanced.dropped
+        return Outcome(asked, kept, dropped)
 
 
 class _Word(beam.DoFn):

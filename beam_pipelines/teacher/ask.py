@@ -19,6 +19,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_pipelines import reporting
 from beam_pipelines.accounting import Drop, Split
 from beam_pipelines.teacher import replies
 from beam_pipelines.teacher.client import Client, Outcome, client_of
@@ -125,6 +126,7 @@ class _Ask(beam.DoFn):
         self._allow_truncated = allow_truncated
 
     def setup(self) -> None:
+        reporting.quiet_worker()
         self._counters = Counters(self._stage)
 
     def start_bundle(self) -> None:

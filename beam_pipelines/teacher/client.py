@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 
 from beam_pipelines.teacher import cache, replies
-from beam_pipelines.teacher.ledger import Ledger, Spent
+from beam_pipelines.teacher.ledger import Ledger, Room, Spent
 from beam_pipelines.teacher.pace import Pace
 from beam_pipelines.teacher.prompt import Prompt
 from beam_pipelines.teacher.replies import BadReplyError, Reply
@@ -34,6 +34,7 @@ _STOP = frozenset({401, 402, 403, 404, 405})
 _STOP_CODES = frozenset({"insufficient_quota", "billing_not_active", "model_not_found"})
 _BUSY = frozenset({429, 503})
 _CONNECT_SECONDS = 30.0
+_LOOK_AGAIN_SECONDS = 0.2
 _LEAST_OF_A_WAIT = 0.5
 _SHOWN_OF_ERROR = 10_000
 _LOG = logging.getLogger(__name__)
@@ -119,8 +120,6 @@ class Client:
         self._pace = Pace(teacher.requests_per_minute, teacher.tokens_per_minute)
         self._stopped: Exception | None = None
         self._failed_in_row = 0
-        self._in_flight = 0
-        self._settlements = 0
         self._files = concurrent.futures.ThreadPoolExecutor(
             min(32, teacher.parallel + 4), thread_name_prefix="teacher-files"
         )
@@ -208,8 +207,6 @@ class Client:
                     await self._in_thread(self.ledger.settle, most, spent)
                 finally:
                     async with self._settled:
-                        self._in_flight -= 1
-                        self._settlements += 1
                         self._settled.notify_all()
 
     def _most(self, prompt: Prompt) -> Spent:
@@ -226,16 +223,15 @@ class Client:
         async with self._reserving:
             while True:
                 self._check()
-                seen = self._settlements
-                if await self._in_thread(self.ledger.reserve, most):
-                    self._in_flight += 1
+                room = await self._in_thread(self.ledger.reserve, most)
+                if room is Room.YES:
                     return
+                if room is Room.NO:
+                    break
                 async with self._settled:
-                    if self._settlements != seen:
-                        continue
-                    if not self._in_flight:
-                        break
-                    await self._settled.wait()
+                    # Other processes tell nobody here that they are done with a call.
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._settled.wait(), _LOOK_AGAIN_SECONDS)
         raise self._stop(self._budget_message(most))
 
     def _budget_message(self, most: Spent) -> str:

@@ -1,13 +1,15 @@
 """What all calls in a cache folder have cost, over processes, workers and runs; and the budget.
 
-Each process writes its own sums to `<cache_dir>/spent/<name>.json` and reads the others'. On a
-local disk it writes with every call and looks at the others' files several times a second, in a
-store both every few seconds and when a bundle ends. So a budget holds exactly in one process
-(calls in flight are reckoned at their most), and over several it may be exceeded by the calls
-that the others have in flight, in a store also by what they spent in those seconds.
+Each process writes its own sums to `<cache_dir>/spent/<name>.json` and reads the others'. Calls in
+flight are reckoned at their most. On a local disk a lock makes a budget hold exactly, over any
+number of processes; in a store they read each other's sums every few seconds, and may exceed it
+by what the others spent in those, and have in flight.
 """
 
+import contextlib
 import dataclasses
+import enum
+import fcntl
 import json
 import math
 import os
@@ -16,12 +18,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from beam_pipelines import stores
 from beam_pipelines.teacher.settings import Teacher
 
 _FOLDER = "spent"
-_LOCAL_SECONDS = 0.2
 _REMOTE_SECONDS = 5.0
 
 
@@ -57,13 +59,30 @@ class Spent:
         return f"{self.calls:,} calls, {tokens}, {self.usd:.4f} USD"
 
 
+class Room(enum.Enum):
+    """Whether a budget has room for a call."""
+
+    YES = "yes"
+    # Calls in flight may take less than they are reckoned at.
+    PERHAPS = "perhaps"
+    NO = "no"
+
+
+class _Part(NamedTuple):
+    """A process' sums: of completed calls, and of calls in flight at their most."""
+
+    spent: Spent
+    reserved: Spent
+
+
 def total_spent(cache_dir: str) -> Spent:
     """What all calls in a folder have cost.
 
     Raises:
       OSError: it cannot be read.
     """
-    return _sum(_read_all(cache_dir, skip=""))
+    reader = _Remote(cache_dir) if stores.is_remote(cache_dir) else _Local(cache_dir)
+    return sum((part.spent for part in reader.others("")), Spent())
 
 
 class Ledger:
@@ -74,40 +93,36 @@ class Ledger:
 
     def __init__(self, teacher: Teacher) -> None:
         self._teacher = teacher
-        self._name = f"{uuid.uuid4().hex}.json"
-        self._remote = stores.is_remote(teacher.cache_dir)
-        self._period = _REMOTE_SECONDS if self._remote else _LOCAL_SECONDS
+        self._name = uuid.uuid4().hex
+        remote = stores.is_remote(teacher.cache_dir)
+        self._folder = _Remote(teacher.cache_dir) if remote else _Local(teacher.cache_dir)
         self._lock = threading.Lock()
-        self._own = Spent()
-        self._reserved = Spent()
+        self._own = _Part(Spent(), Spent())
         self._others = Spent()
-        self._read_at = -math.inf
-        self._written = Spent()
-        self._written_at = -math.inf
-
-    @property
-    def limited(self) -> bool:
-        """Whether there is a budget."""
-        teacher = self._teacher
+        self._written = self._own
         limits = (teacher.budget_usd, teacher.budget_calls, teacher.budget_tokens)
-        return any(limit is not None for limit in limits)
+        self._limited = any(limit is not None for limit in limits)
 
-    def reserve(self, most: Spent) -> bool:
-        """Sets aside what a call costs at most.
-
-        Returns:
-          False: the budget has no room for it beside the calls in flight.
+    def reserve(self, most: Spent) -> Room:
+        """Sets aside what a call costs at most, where there is room.
 
         Raises:
-          OSError: the others' sums cannot be read.
+          OSError: the sums cannot be read or written.
         """
-        if self.limited:
-            self.refresh()
         with self._lock:
-            if not self._fits(self._own + self._others + self._reserved + most):
-                return False
-            self._reserved += most
-            return True
+            spent, reserved = self._own
+            if self._limited:
+                with self._folder.locked():
+                    parts = self._folder.others(self._name)
+                    self._others = sum((part.spent for part in parts), Spent())
+                    if not self._fits(spent + self._others + most):
+                        return Room.NO
+                    taken = sum((part.reserved for part in parts), reserved)
+                    if not self._fits(spent + self._others + taken + most):
+                        return Room.PERHAPS
+                    self._own = _Part(spent, reserved + most)
+                    self._write(soon=False)
+            return Room.YES
 
     def settle(self, most: Spent, spent: Spent) -> None:
         """Ends a reservation with what the call did cost.
@@ -116,48 +131,27 @@ class Ledger:
           OSError: this process' sums cannot be written.
         """
         with self._lock:
-            self._reserved -= most
-            self._own += spent
-            due = time.monotonic() - self._written_at > self._period
-        if spent.calls and (due or not self._remote):
-            self.write()
+            reserved = self._own.reserved - most if self._limited else Spent()
+            self._own = _Part(self._own.spent + spent, reserved)
+            self._write(soon=False)
 
     def total(self) -> Spent:
         """Of all processes, as far as it is known here."""
         with self._lock:
-            return self._own + self._others
-
-    def refresh(self) -> None:
-        """Reads the others' sums, where the last reading is old.
-
-        Raises:
-          OSError: they cannot be read.
-        """
-        with self._lock:
-            now = time.monotonic()
-            if now - self._read_at < self._period:
-                return
-            self._read_at = now
-        others = _sum(_read_all(self._teacher.cache_dir, skip=self._name))
-        with self._lock:
-            self._others = others
+            return self._own.spent + self._others
 
     def write(self) -> None:
-        """Writes this process' sums, where they are not written.
+        """Writes this process' sums now, where they are not written.
 
         Raises:
           OSError: they cannot be written.
         """
         with self._lock:
-            if self._own == self._written:
-                return
-            self._written, self._written_at = self._own, time.monotonic()
-            content = json.dumps(dataclasses.asdict(self._own)).encode()
-            folder = f"{self._teacher.cache_dir.rstrip('/')}/{_FOLDER}"
-            if not self._remote:
-                _write(Path(folder), self._name, content)
-        if self._remote:
-            stores.write(f"{folder}/{self._name}", content)
+            self._write(soon=True)
+
+    def _write(self, soon: bool) -> None:
+        if self._own != self._written and self._folder.write(self._name, self._own, soon):
+            self._written = self._own
 
     def _fits(self, spent: Spent) -> bool:
         teacher = self._teacher
@@ -168,37 +162,111 @@ class Ledger:
         )
 
 
-def _sum(parts: Iterator[Spent]) -> Spent:
-    return sum(parts, Spent())
+class _Local:
+    """Sums in a folder of this machine, always up to date.
+
+    Each process holds a lock on a file of its own for as long as it lives: what the dead had
+    reserved is free.
+    """
+
+    def __init__(self, cache_dir: str) -> None:
+        self._folder = Path(cache_dir, _FOLDER)
+        self._alive: int | None = None
+        # Name to (what the file was, its content): most belong to runs of the past.
+        self._read: dict[str, tuple[tuple[int, int], _Part]] = {}
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as file:
+            # Where a file system has no locks, budgets hold less exactly.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def others(self, name: str) -> list[_Part]:
+        try:
+            entries = [entry for entry in os.scandir(self._folder) if entry.name.endswith(".json")]
+        except FileNotFoundError:
+            return []
+        parts = []
+        for entry in entries:
+            other = entry.name.removesuffix(".json")
+            if other == name:
+                continue
+            # A file is replaced, never changed.
+            state = entry.stat()
+            version = (state.st_ino, state.st_mtime_ns)
+            known = self._read.get(other)
+            if known is None or known[0] != version:
+                known = self._read[other] = (version, _parse(Path(entry).read_bytes()))
+            part = known[1]
+            if part.reserved.calls and not self._lives(other):
+                part = part._replace(reserved=Spent())
+            parts.append(part)
+        return parts
+
+    def write(self, name: str, part: _Part, soon: bool) -> bool:
+        if self._alive is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._alive = os.open(self._folder / f"{name}.alive", os.O_CREAT | os.O_RDWR)
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._alive, fcntl.LOCK_EX)
+        partial = self._folder / f"{name}.partial"
+        partial.write_bytes(_content(part))
+        os.replace(partial, self._folder / f"{name}.json")
+        return True
+
+    def _lives(self, name: str) -> bool:
+        try:
+            with (self._folder / f"{name}.alive").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
 
 
-def _read_all(cache_dir: str, skip: str) -> Iterator[Spent]:
-    """The sums of every process but one."""
-    folder = f"{cache_dir.rstrip('/')}/{_FOLDER}"
-    if stores.is_remote(cache_dir):
-        for name, file in stores.list_below(folder):
-            if name != skip:
-                yield _parse(stores.read(file.path))
-        return
+class _Remote:
+    """Sums in a store, read and written every few seconds."""
+
+    def __init__(self, cache_dir: str) -> None:
+        self._folder = f"{cache_dir.rstrip('/')}/{_FOLDER}"
+        self._read_at = self._written_at = -math.inf
+        self._parts: list[_Part] = []
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def others(self, name: str) -> list[_Part]:
+        now = time.monotonic()
+        if now - self._read_at > _REMOTE_SECONDS:
+            files = [file for at, file in stores.list_below(self._folder) if at != f"{name}.json"]
+            parts = [_parse(stores.read(file.path)) for file in files]
+            # Nobody knows whether a worker lives that had reserved something.
+            self._parts = [part._replace(reserved=Spent()) for part in parts]
+            self._read_at = now
+        return self._parts
+
+    def write(self, name: str, part: _Part, soon: bool) -> bool:
+        now = time.monotonic()
+        if not soon and now - self._written_at < _REMOTE_SECONDS:
+            return False
+        stores.write(f"{self._folder}/{name}.json", _content(part))
+        self._written_at = now
+        return True
+
+
+def _content(part: _Part) -> bytes:
+    value = {name: dataclasses.asdict(spent) for name, spent in part._asdict().items()}
+    return json.dumps(value).encode()
+
+
+def _parse(content: bytes) -> _Part:
+    """The sums in a file; nothing where it is damaged: a job must not stop for that."""
     try:
-        names = [entry.name for entry in os.scandir(folder)]
-    except FileNotFoundError:
-        return
-    for name in names:
-        if name.endswith(".json") and name != skip:
-            yield _parse(Path(folder, name).read_bytes())
-
-
-def _parse(content: bytes) -> Spent:
-    """The sums in a file; nothing where it is damaged: a budget must not stop for that."""
-    try:
-        return Spent(**json.loads(content))
-    except (ValueError, TypeError):
-        return Spent()
-
-
-def _write(folder: Path, name: str, content: bytes) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{name}.partial"
-    partial.write_bytes(content)
-    os.replace(partial, folder / name)
+        value = json.loads(content)
+        return _Part(Spent(**value["spent"]), Spent(**value["reserved"]))
+    except (ValueError, TypeError, LookupError):
+        return _Part(Spent(), Spent())

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_pipelines import runner
+from beam_pipelines import reporting, runner
 from opencoder_jax.errors import InputError
 
 
@@ -66,3 +67,28 @@ def test_an_output_folder_that_is_a_file_is_bad_input(tmp_path: Path) -> None:
         runner.working_folder(tmp_path / "out"),
     ):
         pass
+
+
+def _refuse(number: int) -> int:
+    if number == 3:
+        raise InputError("number 3: expected another")
+    return number
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [(), ("--direct_num_workers=2", "--direct_running_mode=multi_processing")],
+    ids=["here", "processes"],
+)
+def test_bad_input_that_a_worker_finds_is_told_as_the_commands_own(flags, capfd) -> None:
+    with pytest.raises(InputError) as error, runner.pipeline(flags) as pipeline:
+        _ = pipeline | beam.Create(range(10)) | beam.Map(_refuse)
+    assert str(error.value) == "number 3: expected another"
+    if not flags:
+        assert capfd.readouterr().err == ""
+
+
+def test_another_error_of_a_worker_keeps_its_traceback() -> None:
+    assert reporting.input_error_in("x\nKeyError: opencoder_jax.errors.InputError: no") is None
+    assert reporting.input_error_in("x\nopencoder_jax.errors.StorageError: full") is None
+    assert reporting.input_error_in("x\nopencoder_jax.nowhere.InputError: no") is None

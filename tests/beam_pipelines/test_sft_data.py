@@ -1,11 +1,14 @@
 """Instruction sets: broad and executed ones, each function asked for or accounted for."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from beam_pipelines.accounting import Drop, decode_drop
+from beam_pipelines.dedup.settings import NearSettings
 from beam_pipelines.sft_data import InstructionSettings, sft_data
+from beam_pipelines.synthesis.balance import BalanceSettings
 from beam_pipelines.synthesis.snippets import SnippetSettings
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
@@ -56,7 +59,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def make(corpus: Path, output: Path, settings: InstructionSettings = SETTINGS) -> None:
+def make(
+    corpus: Path, output: Path, settings: InstructionSettings = SETTINGS, **options: Any
+) -> None:
     sft_data(
         input_dir=str(corpus),
         output_dir=str(output),
@@ -64,6 +69,7 @@ def make(corpus: Path, output: Path, settings: InstructionSettings = SETTINGS) -
         snippets=SnippetSettings(allowed_imports=["math"], max_lines=50),
         benchmarks=["humaneval"],
         num_shards=2,
+        **options,
     )
 
 
@@ -114,6 +120,34 @@ def test_the_same_command_changes_nothing(output: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
     make(output.parent / "corpus", output)
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+
+
+def test_options_drop_near_questions_and_balance_only_where_they_are_on(tmp_path: Path) -> None:
+    require_isolation()
+    described = PLAIN.replace("gives.", "gives at the separator, ends of lines included{}.")
+    words = ("", " always", " too", " at once", " here", " as a list")
+    texts = [("a", f"{n}.py", f"# {n}\n{described.format(w)}") for n, w in enumerate(words)]
+    texts = [(repo, path, text.replace("listed", f"listed{path[0]}")) for repo, path, text in texts]
+    write_corpus(tmp_path / "corpus", texts)
+    near = NearSettings(ngram=1, permutations=64, bands=32, rows=2, min_jaccard=0.5)
+    balance = BalanceSettings(by=("language", "provenance"), max_share=0.5)
+    counts = {}
+    for name, options in {
+        "plain": {},
+        "near": {"near_instructions": near},
+        "balanced": {"balance": balance},
+    }.items():
+        make(tmp_path / "corpus", tmp_path / name, **options)
+        manifest = read_manifest(tmp_path / name / "stage1")
+        counts[name] = manifest["counts"]
+        assert {"near_instructions", "balance"}.intersection(manifest["config"]) == set(options)
+    stages = {name: [stage for stage, _ in c["funnel"]] for name, c in counts.items()}
+    assert stages["near"] == [*stages["plain"], "apart"]
+    assert stages["balanced"] == [*stages["plain"], "balanced"]
+    assert counts["near"]["accounting"]["dropped"]["near_duplicate_instruction"] > 0
+    kept = counts["balanced"]["kept"].values()
+    assert max(kept) <= 0.5 * sum(kept)
+    assert sum(kept) == 6 - counts["balanced"]["accounting"]["dropped"].get("over_share", 0)
 
 
 def test_a_share_that_cannot_be_is_refused() -> None:

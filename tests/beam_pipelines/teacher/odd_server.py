@@ -28,7 +28,11 @@ class OddServer:
       headers: of the last request.
       most_in_flight: requests at one time.
       seconds: that every answer takes.
+      times: of arrival, in order.
       status: of all answers, where it is not 200.
+      retry_after: header of those.
+      recover_after: so many answers with `status`, then 200.
+      refuse_above: 429 where more requests are in flight.
     """
 
     def __init__(self) -> None:
@@ -41,6 +45,9 @@ class OddServer:
         self.seconds = 0.0
         self.status = 200
         self.retry_after: str | None = None
+        self.recover_after: int | None = None
+        self.refuse_above: int | None = None
+        self.times: list[float] = []
         self.met: collections.Counter[str] = collections.Counter()
         self.lock = threading.Lock()
         self.ended = threading.Event()
@@ -80,21 +87,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         odd = self.odd
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt = body["messages"][-1]["content"]
+        self.prompt = prompt = body["messages"][-1]["content"]
         with odd.lock:
             odd.headers = dict(self.headers)
             odd.bodies.append(body)
             odd.asked.append(prompt)
             odd.met[prompt] += 1
             first = odd.met[prompt] == 1
+            odd.times.append(time.monotonic())
             odd.in_flight += 1
+            busy = odd.refuse_above is not None and odd.in_flight > odd.refuse_above
+            status = odd.status
+            if odd.recover_after is not None and len(odd.asked) > odd.recover_after:
+                status = 200
             odd.most_in_flight = max(odd.most_in_flight, odd.in_flight)
         try:
+            if busy:
+                self.send(429, {"error": {"message": "too many at one time"}})
+                return
             if odd.seconds:
                 time.sleep(odd.seconds)
-            if odd.status != 200:
+            if status != 200:
                 headers = {} if odd.retry_after is None else {"Retry-After": odd.retry_after}
-                self.send(odd.status, {"error": {"message": "as told"}}, headers)
+                self.send(status, {"error": {"message": "as told"}}, headers)
                 return
             words = prompt.split()
             once = words[0] == "once"
@@ -112,9 +127,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.whole(answer_of(text, reason, **message))
 
     def whole(self, value: Any) -> None:
-        with self.odd.lock:
-            self.odd.completed.append(self.odd.asked[-1])
         self.send(200, value)
+        with self.odd.lock:
+            self.odd.completed.append(self.prompt)
 
     def send(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
         self.send_bytes(status, json.dumps(value).encode(), headers)
