@@ -93,7 +93,8 @@ def write_corpus(
     _ = (
         written
         | "Written" >> beam.Flatten()
-        | "NameFiles" >> beam.Map(_named, work.folder).with_output_types(tuple[str, dict[str, Any]])
+        | "NameFiles"
+        >> beam.Map(named_file, work.folder).with_output_types(tuple[str, dict[str, Any]])
         | "WriteShardList" >> sinks.WriteJson(work.place(_SHARDS_NAME))
     )
     _ = (
@@ -103,7 +104,8 @@ def write_corpus(
     )
 
 
-def _named(shard: sinks.Shard, folder: str) -> tuple[str, dict[str, Any]]:
+def named_file(shard: sinks.Shard, folder: str) -> tuple[str, dict[str, Any]]:
+    """A written file's name below `folder`, and what a job's account needs of it."""
     place, digest, records, kinds = shard
     name = place.removeprefix(f"{folder}/")
     return name, {"sha256": digest, "records": records, "kinds": kinds}
@@ -125,7 +127,7 @@ def account(work: Work, result: PipelineResult) -> tuple[dict[str, Any], dict[st
     for shard in shards.values():
         reasons.update(shard["kinds"])
     records = {
-        name: sum(shard["records"] for file, shard in shards.items() if _set_name(file) == name)
+        name: sum(shard["records"] for file, shard in shards.items() if set_name(file) == name)
         for name in ("documents", "dropped", "signals")
     }
     kept = records["documents"]
@@ -145,7 +147,7 @@ def account(work: Work, result: PipelineResult) -> tuple[dict[str, Any], dict[st
     return counts, files
 
 
-def _set_name(file: str) -> str:
+def set_name(file: str) -> str:
     """`documents` of `documents-00000-of-00004.arrayrecord`; empty for parquet."""
     name = file.rpartition("/")[2]
     return name.partition("-")[0] if name.endswith(".arrayrecord") else ""
