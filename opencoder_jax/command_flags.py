@@ -37,6 +37,7 @@ def argument_parser(
     base_gin_files: Sequence[str],
     pass_through: str | None,
     words: str | None,
+    dry_run: str | None = None,
 ) -> argparse.ArgumentParser:
     module = function.__module__
     if module == "__main__":
@@ -45,7 +46,7 @@ def argument_parser(
     parameters = "\n".join(
         f"  {function.__name__}.{p}"
         for p in inspect.signature(function).parameters.values()
-        if p.name not in (pass_through, words)
+        if p.name not in (pass_through, words, dry_run)
     )
     parser = _Parser(
         prog=f"python -m {module}",
@@ -76,9 +77,10 @@ def argument_parser(
         metavar="DIRS",
         help="comma-separated folders tried before the project's gin_configs",
     )
-    parser.add_argument(
-        "--dry_run", action="store_true", help="check and print the configuration, run nothing"
-    )
+    told = "check and print the configuration, run nothing"
+    if dry_run:
+        told = "check and print the configuration, and foretell what running it would do"
+    parser.add_argument("--dry_run", action="store_true", help=told)
     if words:
         parser.add_argument(words, nargs="*", metavar=words.removesuffix("s").upper())
     return parser
@@ -88,31 +90,38 @@ def add_flags(
     parser: argparse.ArgumentParser,
     function: Callable[..., Any],
     flags: Mapping[str, str],
-    settings: Sequence[type] = (),
+    settings: Sequence[type] | Mapping[str, type] = (),
 ) -> dict[str, str]:
     """`--name` for each of `flags` and each field of `settings`, typed as what it sets is.
+
+    Fields that are mappings get no flag: gin has a way to write them.
 
     Args:
       parser: that gets them.
       function: the command.
       flags: a parameter of `function`, or a field of `settings`, to the binding that it sets.
-      settings: dataclasses, whose docstrings say what their fields are (`Attributes:`); a field
-        that `flags` does not have sets `Class.field`.
+      settings: dataclasses, whose docstrings say what their fields are (`Attributes:`), or such by
+        what the names of their flags begin with; a field that `flags` does not have sets
+        `Class.field`.
 
     Returns:
       Name of each flag to the binding that it sets.
     """
-    fields = {field.name: cls for cls in settings for field in dataclasses.fields(cls)}
+    prefixed = settings.items() if isinstance(settings, Mapping) else [("", c) for c in settings]
+    fields: dict[str, str] = {}
+    for prefix, cls in prefixed:
+        group = parser.add_argument_group(f"{cls.__name__}, also as --gin.{cls.__name__}.FIELD")
+        hints, meanings = typing.get_type_hints(cls), _attributes(cls)
+        for field in dataclasses.fields(cls):
+            name, hint = f"{prefix}{field.name}", hints[field.name]
+            if typing.get_origin(hint) is not Mapping:
+                _add_flag(group, name, hint, meanings.get(field.name, ""))
+                fields[name] = f"{cls.__name__}.{field.name}"
     hints = typing.get_type_hints(function)
     for name, binding in flags.items():
         if name not in fields:
             _add_flag(parser, name, hints[name], f"the same as --gin.{binding}")
-    for cls in settings:
-        group = parser.add_argument_group(f"{cls.__name__}, also as --gin.{cls.__name__}.FIELD")
-        hints, meanings = typing.get_type_hints(cls), _attributes(cls)
-        for field in dataclasses.fields(cls):
-            _add_flag(group, field.name, hints[field.name], meanings.get(field.name, ""))
-    return {name: f"{cls.__name__}.{name}" for name, cls in fields.items()} | dict(flags)
+    return fields | dict(flags)
 
 
 def _add_flag(

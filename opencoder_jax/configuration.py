@@ -51,9 +51,10 @@ def main(
     base_gin_files: Sequence[str] = (),
     pass_through: str | None = None,
     flags: Mapping[str, str] | None = None,
-    settings: Sequence[type] = (),
+    settings: Sequence[type] | Mapping[str, type] = (),
     words: str | None = None,
     unread_macros: Sequence[str] = (),
+    dry_run: str | None = None,
     notes: str = "",
 ) -> int:
     """Runs one command: reads flags and gin, checks them, calls `function`.
@@ -69,10 +70,13 @@ def main(
         `function.parameter`) that `--parameter=VALUE` sets too, for people who do not know gin;
         of a bool, `--parameter`.
       settings: dataclasses that the gin files bind, each field of which is a flag too:
-        `--field=VALUE` is `--gin.Class.field=VALUE`.
+        `--field=VALUE` is `--gin.Class.field=VALUE`; by what the flags' names begin with, where
+        it is a mapping: `{"teacher_": Teacher}` gives `--teacher_field=VALUE`.
       words: the parameter that takes the words which are no flags, e.g. file names; None
         refuses them.
       unread_macros: see `configure`.
+      dry_run: the parameter of `function` that `--dry_run` sets, after the configuration is
+        printed; None: then nothing is run.
       notes: end the help text.
 
     Returns:
@@ -80,7 +84,7 @@ def main(
       interrupt.
     """
     parser = command_flags.argument_parser(
-        function, default_gin_files, base_gin_files, pass_through, words
+        function, default_gin_files, base_gin_files, pass_through, words, dry_run
     )
     parser.epilog = "\n\n".join(filter(None, (parser.epilog, notes)))
     short = command_flags.add_flags(parser, function, flags or {}, settings)
@@ -104,8 +108,11 @@ def main(
         )
         if options.dry_run:
             print(gin.config_str())
-            return 0
-        arguments_given = {pass_through: unknown} if pass_through else {}
+            if not dry_run:
+                return 0
+        arguments_given: dict[str, Any] = {pass_through: unknown} if pass_through else {}
+        if dry_run and options.dry_run:
+            arguments_given[dry_run] = True
         if words:
             arguments_given[words] = getattr(options, words)
         configured(**arguments_given)

@@ -192,3 +192,29 @@ def test_equal_configurations_have_one_canonical_form():
     second = configuration.canonical({"a": Settings(2, "plain"), "b": [1, 2]})
     assert first == second
     assert first["a"] == {"type": "Settings", "size": 2, "name": "plain"}
+
+
+def test_flags_of_settings_may_begin_with_a_word(gin_folder, capsys):
+    arguments = ["--gin_file=run.gin", f"--gin_search_paths={gin_folder}", "--gin.OUTPUT=out"]
+    status = configuration.main(
+        command_under_test.command, [*arguments, "--unit_size=9"], settings={"unit_": Settings}
+    )
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    assert captured.out == "9 scoped out 3 []\n"
+
+
+def test_a_command_may_foretell_in_a_dry_run(capsys, tmp_path):
+    seen = []
+
+    def tell(count: int = 1, only_tell: bool = False) -> None:
+        """Tells."""
+        seen.append((count, only_tell))
+
+    (tmp_path / "run.gin").write_text("# Nothing.\n")
+    flags = [f"--gin_file={tmp_path / 'run.gin'}"]
+    for more in ([], ["--dry_run"]):
+        assert configuration.main(tell, [*flags, *more], dry_run="only_tell") == 0
+    assert seen == [(1, False), (1, True)]
+    assert configuration.main(tell, [*flags, "--dry_run"]) == 0
+    assert len(seen) == 2
