@@ -21,7 +21,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines import reporting
 from beam_pipelines.accounting import Drop, Split
-from beam_pipelines.teacher import replies
+from beam_pipelines.teacher import cache, estimate, replies
 from beam_pipelines.teacher.client import Client, Outcome, client_of
 from beam_pipelines.teacher.prompt import Answer, Answered, Prompt
 from beam_pipelines.teacher.settings import Teacher
@@ -66,6 +66,8 @@ class Ask(beam.PTransform):
         self._allow_truncated = allow_truncated
 
     def expand(self, elements: beam.PCollection) -> Split:
+        if isinstance(self._teacher, estimate.ForetellingTeacher):
+            return self._foretell(elements, self._teacher)
         workers = _local_workers(elements.pipeline)
         size = _GROUP if workers else _SMALL_GROUP
         count = elements | "Count" >> beam.combiners.Count.Globally()
@@ -83,6 +85,13 @@ class Ask(beam.PTransform):
             ).with_outputs(_DROPPED, main="kept")
         )
         return Split(asked.kept, asked[_DROPPED])
+
+    def _foretell(self, elements: beam.PCollection, teacher: estimate.ForetellingTeacher) -> Split:
+        teacher.stages.append(self._stage)
+        told = elements | "Foretell" >> beam.ParDo(
+            _Foretell(teacher, self._word, self._drop, self._stage, self._allow_truncated)
+        ).with_outputs(_DROPPED, main="kept")
+        return Split(told.kept, told[_DROPPED])
 
 
 def _local_workers(pipeline: beam.Pipeline) -> int:
@@ -178,6 +187,33 @@ class _Ask(beam.DoFn):
             teacher=self._teacher.model,
         )
         return Answered(element, prompt, answer)
+
+
+class _Foretell(_Ask):
+    """What the cache answers; the rest is counted and comes to nothing."""
+
+    def setup(self) -> None:
+        self._foretold = estimate.Counters(self._stage)
+        self._cache = cache.CallCache(self._teacher.cache_dir)
+
+    def start_bundle(self) -> None:
+        """Nobody is asked."""
+
+    def process(self, element: Any) -> Iterator[Any]:
+        prompt = self._word(element)
+        request = cache.request_of(self._teacher, prompt)
+        try:
+            reply = self._cache.get(cache.call_key(request), request)
+        except cache.DamagedEntryError:
+            reply = None
+        if reply is None:
+            self._foretold.add_call(prompt)
+        else:
+            self._foretold.add_cached()
+            yield self._made(element, prompt, Outcome(reply, cached=True))
+
+    def finish_bundle(self) -> None:  # type: ignore[override]
+        """Nothing is in flight."""
 
 
 def _in_window(value: Any) -> WindowedValue:
