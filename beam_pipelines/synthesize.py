@@ -18,11 +18,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
+from beam_pipelines import runner
 from beam_pipelines.output import Work
 from beam_pipelines.synthesis.job import Job, make_sets
 from beam_pipelines.synthesis.sets import Outcome
 from beam_pipelines.synthesis.taught.taught_set import Making, TaughtSet
-from beam_pipelines.teacher import usage
+from beam_pipelines.teacher import estimate, usage
 from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.teacher.templates import load_template
 from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut, kept_out
@@ -42,6 +43,7 @@ def synthesize(
     benchmark_data: str = "",
     sandbox_workers: int = 2,
     allow_unisolated: bool = False,
+    dry_run: bool = False,
     pipeline_args: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Makes one set with a teacher.
@@ -56,10 +58,11 @@ def synthesize(
       benchmark_data: folder with the benchmarks' published files; empty: none.
       sandbox_workers: programs at a time in each Beam worker.
       allow_unisolated: execute a model's code even where this machine cannot isolate it.
+      dry_run: ask nothing and write nothing; print the calls, tokens and cost.
       pipeline_args: Beam's own flags.
 
     Returns:
-      The set's manifest.
+      The set's manifest; empty after a dry run.
 
     Raises:
       InputError: the source is missing or unfinished, the output was made with other settings,
@@ -68,6 +71,9 @@ def synthesize(
     """
     kept = kept_out(benchmarks, benchmark_data, pipeline_args)
     making = Making(_Decontamination(kept), sandbox_workers, allow_unisolated)
+    if dry_run:
+        _foretell(what, making, pipeline_args)
+        return {}
 
     def make(elements: beam.PCollection) -> dict[str, Outcome]:
         return {what.name: what.make(elements, making)}
@@ -103,6 +109,19 @@ def synthesize(
         report=report,
     )
     return manifests[what.name]
+
+
+def _foretell(what: TaughtSet, making: Making, pipeline_args: Sequence[str]) -> None:
+    """Prints what the set's teachers would be asked, and what that would cost."""
+    teachers: dict[str, Any] = {
+        field.name: estimate.foretelling(value)
+        for field in dataclasses.fields(what)
+        if isinstance(value := getattr(what, field.name), Teacher)
+    }
+    with runner.pipeline(pipeline_args) as pipeline:
+        dataclasses.replace(what, **teachers).make(what.source.read(pipeline), making)
+    for teacher in teachers.values():
+        print(estimate.report(teacher, estimate.collect(pipeline.result, teacher)))
 
 
 def settings_of(what: TaughtSet) -> dict[str, Any]:
@@ -143,5 +162,7 @@ if __name__ == "__main__":
             synthesize,
             default_gin_files=["synthesis/educational.gin"],
             pass_through="pipeline_args",
+            settings={"teacher_": Teacher},
+            dry_run="dry_run",
         )
     )

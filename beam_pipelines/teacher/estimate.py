@@ -96,9 +96,10 @@ def report(teacher: Teacher, estimates: Sequence[Estimate]) -> str:
     mean = spent.completion_tokens / spent.calls if spent.calls else None
     lines = [f"{teacher.model}: nothing is asked in a dry run"]
     most_usd = likely_usd = 0.0
-    before = 0
+    before, unknown = 0, False
     for stage in estimates:
         if not stage.calls and not stage.cached:
+            unknown = True
             told = f"at most {before:,} calls" if before else "no calls"
             lines.append(f"  {stage.stage}: {told}; its prompts are made of answers to come")
             continue
@@ -112,7 +113,8 @@ def report(teacher: Teacher, estimates: Sequence[Estimate]) -> str:
             f"{stage.most_prompt_tokens:,} and {stage.most_completion_tokens:,}"
         )
     if teacher.prompt_price or teacher.completion_price:
-        lines.append(f"  cost: about {likely_usd:.4f} USD, at most {most_usd:.4f} USD")
+        of = ", without the stages whose prompts are to come" if unknown else ""
+        lines.append(f"  cost{of}: about {likely_usd:.4f} USD, at most {most_usd:.4f} USD")
     else:
         lines.append(
             "  cost: no prices are set (--teacher_prompt_price, --teacher_completion_price)"

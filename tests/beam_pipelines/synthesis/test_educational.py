@@ -126,6 +126,19 @@ def test_another_folder_is_made_of_the_same_calls(made: Path, teacher: ScriptedT
     assert read_manifest(again)["fingerprint"] == read_manifest(made)["fingerprint"]
 
 
+def test_a_dry_run_tells_what_is_in_the_cache_and_makes_nothing(
+    made: Path, teacher: ScriptedTeacher, capsys
+) -> None:
+    before = len(teacher.asked)
+    run(made.parent, teacher, "dry", dry_run=True)
+    told = capsys.readouterr().out
+    total = len(PLANTED) + 1
+    assert f"scored: 0 calls, {total} more are in the cache" in told
+    assert f"written: 0 calls, {total - 2} more are in the cache" in told
+    assert len(teacher.asked) == before
+    assert not (made.parent.parent / "dry").exists()
+
+
 @pytest.fixture(scope="module")
 def teacher(hash_of_words: int):
     def answer(prompt: str) -> str:
@@ -168,7 +181,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, teacher: ScriptedTeacher) -> 
     return folder / "sets" / "educational"
 
 
-def run(output: Path, teacher: ScriptedTeacher, name: str = "") -> None:
+def run(output: Path, teacher: ScriptedTeacher, name: str = "", dry_run: bool = False) -> None:
     root = output.parent
     sampling = Sampling(temperature=0.7, max_tokens=512, seed=3)
     synthesize(
@@ -185,6 +198,7 @@ def run(output: Path, teacher: ScriptedTeacher, name: str = "") -> None:
         output_dir=str(root / name if name else output),
         benchmarks=["humaneval"],
         num_shards=2,
+        dry_run=dry_run,
     )
 
 
