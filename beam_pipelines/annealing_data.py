@@ -15,13 +15,19 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, drop_document
+from beam_pipelines.accounting import drop_document
 from beam_pipelines.synthesis.doctests import Candidate
 from beam_pipelines.synthesis.inputs import DocumentFolder
 from beam_pipelines.synthesis.job import Job, make_sets
 from beam_pipelines.synthesis.sets import Outcome
 from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings
-from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut, kept_out
+from beam_pipelines.transforms.decontamination import (
+    Decontaminate,
+    KeptOut,
+    document_text,
+    drop_contaminated,
+    kept_out,
+)
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document, decode_document, encode_document
@@ -126,7 +132,7 @@ class AlgorithmicCorpus(beam.PTransform):
             _FindKeywords(self._keywords)
         ).with_outputs(_DROPPED, main="kept")
         clean = chosen.kept | "Decontaminate" >> Decontaminate(
-            self._benchmarks, _text, _drop_with_sample
+            self._benchmarks, document_text, drop_contaminated
         )
         dropped = {"chosen": chosen[_DROPPED], "decontaminated": clean.dropped}
         return Outcome(documents, clean.kept, dropped)
@@ -165,15 +171,6 @@ def snippet_document(candidate: Candidate) -> Document:
         content_sha256=candidate.content_sha256,
         duplicate_cluster=candidate.id,
     )
-
-
-def _text(document: Document) -> str:
-    return document.text
-
-
-def _drop_with_sample(document: Document, reason: str, detail: str) -> Drop:
-    sample = document.text[:SAMPLE_CHARACTERS]
-    return drop_document(document, reason, detail=detail, sample=sample)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from beam_pipelines.accounting import Drop
 from beam_pipelines.output import Work
 from beam_pipelines.parquet import Table
 from beam_pipelines.signals.rules import RuleTable
+from beam_pipelines.transforms.decontamination import drop_kind, split_kinds
 from beam_pipelines.transforms.facts import LISTED
 from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR
 from beam_pipelines.transforms.statistics import Statistics
@@ -76,7 +77,7 @@ def write_corpus(
             num_shards,
             accounting.encode_drop,
             key=lambda drop: drop.id,
-            kind=accounting.drop_reason,
+            kind=drop_kind,
             table=table(Drop, accounting.decode_drop),
         ),
         made.parts["judged"]
@@ -123,9 +124,10 @@ def account(work: Work, result: PipelineResult) -> tuple[dict[str, Any], dict[st
     shards = json.loads(work.take(_SHARDS_NAME))
     statistics = work.read(STATISTICS_NAME)
     totals = json.loads(statistics)["totals"]
-    reasons: collections.Counter[str] = collections.Counter()
+    kinds: collections.Counter[str] = collections.Counter()
     for shard in shards.values():
-        reasons.update(shard["kinds"])
+        kinds.update(shard["kinds"])
+    reasons, of_benchmarks = split_kinds(kinds)
     records = {
         name: sum(shard["records"] for file, shard in shards.items() if set_name(file) == name)
         for name in ("documents", "dropped", "signals")
@@ -134,9 +136,9 @@ def account(work: Work, result: PipelineResult) -> tuple[dict[str, Any], dict[st
     last = json.loads(statistics)["stages"][-1]
     documents = accounting.conservation(totals[LISTED]["documents"], kept, reasons)
     accounting.check_equal("documents kept", kept, totals[last]["documents"], STATISTICS_NAME)
-    by_rules = totals["kept"]["documents"] + reasons[RULE] + reasons[SIGNAL_ERROR]
+    by_rules = totals["kept"]["documents"] + reasons.get(RULE, 0) + reasons.get(SIGNAL_ERROR, 0)
     accounting.check_equal("signals", records["signals"], by_rules, "documents and drops")
-    accounting.check_equal("drops", records["dropped"], reasons.total(), "their reasons")
+    accounting.check_equal("drops", records["dropped"], sum(reasons.values()), "their reasons")
     for name, written in records.items():
         committed = sinks.committed_records(result, name)
         if committed is not None:
@@ -144,6 +146,8 @@ def account(work: Work, result: PipelineResult) -> tuple[dict[str, Any], dict[st
     files = {name: shard["sha256"] for name, shard in shards.items()}
     files[STATISTICS_NAME] = hashlib.sha256(statistics).hexdigest()
     counts = {"documents": documents, "bytes": {stage: totals[stage]["bytes"] for stage in totals}}
+    if of_benchmarks:
+        counts["dropped_for_benchmark"] = of_benchmarks
     return counts, files
 
 

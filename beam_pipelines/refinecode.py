@@ -1,10 +1,11 @@
 """Cleans a corpus of source files: RefineCode's pipeline as one Beam job (paper §2.1.1).
 
-    source → read → select → deduplicate → repair → judge → sample → documents-*.arrayrecord
+    source → read → select → deduplicate → repair → judge → decontaminate → sample
+           → documents-*.arrayrecord
 
 in the paper's order: copies go first because they are most of the volume, repair comes
-before the rules so that what can be saved is. Selection (stars, licences) and sampling
-are options. The launcher lists and reads nothing of the corpus' size: input and output
+before the rules so that what can be saved is. Selection (stars, licences), decontamination
+and sampling are options. The launcher lists and reads nothing of the corpus' size: input and output
 may be on `gs://` or `s3://`.
 
 The stages are in `beam_pipelines/{sources,dedup,transforms,signals}`, what the job leaves
@@ -26,6 +27,13 @@ from beam_pipelines.dedup.chunk import Trimmed
 from beam_pipelines.dedup.levels import Deduplicate
 from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.sources.entry import Source
+from beam_pipelines.transforms.decontamination import (
+    Decontaminate,
+    KeptOut,
+    document_text,
+    drop_contaminated,
+    kept_out,
+)
 from beam_pipelines.transforms.facts import LISTED
 from beam_pipelines.transforms.quality import JudgeQuality
 from beam_pipelines.transforms.read import ReadFiles
@@ -60,6 +68,9 @@ def refinecode(
     min_stars: int | None = None,
     allowed_licences: Sequence[str] | None = None,
     sample: Mapping[str, Budget] | None = None,
+    decontaminate: bool = False,
+    benchmarks: Sequence[str] | None = None,
+    benchmark_data: str = "",
     parquet: bool = False,
     pipeline_args: Sequence[str] = (),
 ) -> None:
@@ -85,6 +96,10 @@ def refinecode(
       allowed_licences: SPDX identifiers, and `unknown`: other documents are left out; None
         takes all.
       sample: language to how much of it stays (gin_configs/refinecode/sample); None takes all.
+      decontaminate: whether documents with a benchmark's problem are dropped.
+      benchmarks: which, by the names of the evaluator's tasks; None: all whose files are in
+        `benchmark_data`, and those that need none.
+      benchmark_data: folder with the benchmarks' published files, here or in a store.
       dedup_levels: of `file`, `repository`, `chunk`, in order (gin_configs/refinecode/dedup).
       chunk_tokens: most tokens of a chunk.
       chunk_tokenizer: folder of the tokenizer that counts them; empty counts words.
@@ -116,6 +131,11 @@ def refinecode(
             "parquet": parquet,
         }
     )
+    kept = kept_out(benchmarks, benchmark_data, pipeline_args) if decontaminate else None
+    inputs = {"source": source.fingerprint()}
+    if kept is not None:
+        config["benchmarks"] = list(kept.names)
+        inputs |= dict(kept.inputs)
     dedup = Deduplicate(
         dedup_levels,
         ngram,
@@ -131,10 +151,10 @@ def refinecode(
         select=_selection(min_stars, allowed_licences),
         dedup=dedup,
         rule_tables=rule_tables,
+        benchmarks=kept,
         sample=SampleByLanguage(sample) if sample else None,
         max_file_bytes=max_file_bytes,
     )
-    inputs = {"source": source.fingerprint()}
     if output.already_done(output_dir, job=JOB, config=config, inputs=inputs):
         print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
         return
@@ -163,13 +183,15 @@ class Settings(NamedTuple):
       select: (name in the statistics, transform) of each choice made before deduplication.
       dedup: the levels of deduplication.
       rule_tables: of the quality rules.
-      sample: after the rules; None where everything stays.
+      benchmarks: whose problems are dropped after the rules; None where none are.
+      sample: after that; None where everything stays.
       max_file_bytes: larger files are dropped unread.
     """
 
     select: tuple[tuple[str, beam.PTransform], ...]
     dedup: Deduplicate
     rule_tables: Mapping[str, RuleTable]
+    benchmarks: KeptOut | None
     sample: beam.PTransform | None
     max_file_bytes: int
 
@@ -219,8 +241,15 @@ def _build(pipeline: beam.Pipeline, source: Source, settings: Settings, ticking:
         "kept": judged.kept,
     }
     dropped += [unique.dropped, judged.dropped]
+    documents = judged.kept
+    if settings.benchmarks:
+        clean = documents | "Decontaminate" >> Decontaminate(
+            settings.benchmarks, document_text, drop_contaminated
+        )
+        stages["decontaminated"] = documents = clean.kept
+        dropped.append(clean.dropped)
     if settings.sample:
-        sampled = judged.kept | "SampleLanguages" >> settings.sample
+        sampled = documents | "SampleLanguages" >> settings.sample
         stages["sampled"] = sampled.kept
         dropped.append(sampled.dropped)
     parts = {

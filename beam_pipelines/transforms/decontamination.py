@@ -22,12 +22,13 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines import runner, stores
-from beam_pipelines.accounting import Drop, Split, decode_drop
+from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split, decode_drop, drop_document
 from beam_pipelines.transforms.benchmark_scan import BenchmarkScan
 from opencoder_jax.evaluation.benchmark_texts import load_texts
 from opencoder_jax.evaluation.contamination import ProblemTexts, kept_out_inputs
 from opencoder_jax.evaluation.data_files import DataFolder, MissingDataError
 from opencoder_jax.evaluation.task_names import task_names
+from opencoder_jax.formats.document import Document
 
 NGRAM, ENTRY_POINT = "benchmark_ngram", "benchmark_entry_point"
 _DROPPED = "dropped"
@@ -85,8 +86,8 @@ def kept_out(
                 missing.append(name)
     print(f"kept out: {', '.join(t.name for t in texts)}", file=sys.stderr)
     if missing:
-        where = data_dir or "no folder (BENCHMARK_DATA)"
-        print(f"not kept out, as {where} has no files: {', '.join(missing)}", file=sys.stderr)
+        where = f"their files are not in {data_dir}" if data_dir else "BENCHMARK_DATA is not set"
+        print(f"not kept out ({where}): {', '.join(missing)}", file=sys.stderr)
     return keep_out(texts)
 
 
@@ -119,6 +120,16 @@ def split_kinds(kinds: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int
         if benchmark:
             benchmarks[benchmark] += count
     return dict(sorted(reasons.items())), dict(sorted(benchmarks.items()))
+
+
+def document_text(document: Document) -> str:
+    return document.text
+
+
+def drop_contaminated(document: Document, reason: str, detail: str) -> Drop:
+    """The drop of a document, with the beginning of its text."""
+    sample = document.text[:SAMPLE_CHARACTERS]
+    return drop_document(document, reason, detail=detail, sample=sample)
 
 
 class Decontaminate(beam.PTransform):

@@ -184,6 +184,7 @@ _STAGE_TITLES = {
     "chunk_dedup": ("Chunk deduplication", "Chunk"),
     "repaired": ("Headers and secrets out", "Repaired"),
     "kept": ("Quality rules", "Kept"),
+    "decontaminated": ("Free of benchmarks", "Clean"),
     "sampled": ("Sampled by language", "Sampled"),
 }
 _REPLACEMENT_TITLES = {

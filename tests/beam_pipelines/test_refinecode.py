@@ -28,6 +28,7 @@ from beam_pipelines.sources.folder import Folder
 from beam_pipelines.transforms.quality import RULE, SIGNAL_ERROR, violated_rules
 from beam_pipelines.transforms.sample import Budget
 from opencoder_jax import configuration
+from opencoder_jax.evaluation.humaneval_problems import load_problems
 from opencoder_jax.formats.document import Document, decode_document
 from opencoder_jax.formats.judged import decode_judged
 from opencoder_jax.formats.manifest import ManifestError, read_manifest
@@ -266,6 +267,32 @@ def test_options_choose_sample_and_write_parquet(repositories: Path, tmp_path: P
     assert [Document(**row) for row in rows] == documents_of(folder)
     names = read_manifest(folder)["files"]
     assert {f"parquet/{file.name}" for file in files} <= names.keys()
+
+
+def test_documents_with_a_benchmarks_problem_are_dropped_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    copied = (Path(os.__file__).parent / "shlex.py").read_text()
+    name = load_problems()[10].entry_point
+    planted = tmp_path / "repositories"
+    (planted / "good").mkdir(parents=True)
+    (planted / "good" / "mine.py").write_text(
+        (Path(os.__file__).parent / "textwrap.py").read_text()
+    )
+    (planted / "good" / "copied.py").write_text(f"{copied}\n\ndef {name}(x):\n    return x\n")
+    clean(planted, tmp_path / "as_it_is")
+    clean(planted, tmp_path / "clean", decontaminate=True)
+    before, after = (documents_of(tmp_path / folder) for folder in ("as_it_is", "clean"))
+    assert {d.path for d in before} - {d.path for d in after} == {"copied.py"}
+    statistics = json.loads((tmp_path / "clean" / STATISTICS_NAME).read_text())
+    assert statistics["stages"][-2:] == ["decontaminated", "sampled"]
+    assert statistics["dropped"]["benchmark_entry_point"] == 1
+    (sample,) = statistics["samples"]["benchmark_entry_point"]
+    assert sample["detail"] == f"humaneval HumanEval/10: {name}"
+    manifest = read_manifest(tmp_path / "clean")
+    assert manifest["counts"]["dropped_for_benchmark"] == {"humaneval": 1}
+    assert "benchmark humaneval" in manifest["inputs"]
+    assert "dropped_for_benchmark" not in read_manifest(tmp_path / "as_it_is")["counts"]
 
 
 def test_a_star_filter_leaves_out_before_anything_else_sees_it(
