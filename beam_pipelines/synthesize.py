@@ -19,14 +19,16 @@ import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
 from beam_pipelines import runner
+from beam_pipelines.dedup.settings import NearSettings
 from beam_pipelines.output import Work
+from beam_pipelines.synthesis.balance import BalanceSettings
 from beam_pipelines.synthesis.job import Job, make_sets
 from beam_pipelines.synthesis.sets import Outcome
 from beam_pipelines.synthesis.taught.taught_set import Making, TaughtSet
 from beam_pipelines.teacher import estimate, usage
 from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.teacher.templates import load_template
-from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut, kept_out
+from beam_pipelines.transforms.decontamination import kept_out
 from opencoder_jax import configuration
 from opencoder_jax.formats.conversation import decode_conversation
 from opencoder_jax.formats.document import decode_document
@@ -41,6 +43,8 @@ def synthesize(
     benchmarks: Sequence[str] | None,
     num_shards: int,
     benchmark_data: str = "",
+    near_instructions: NearSettings | None = None,
+    balance: BalanceSettings | None = None,
     sandbox_workers: int = 2,
     allow_unisolated: bool = False,
     dry_run: bool = False,
@@ -56,6 +60,8 @@ def synthesize(
         `benchmark_data`, and those that need none.
       num_shards: of the records and of the drops.
       benchmark_data: folder with the benchmarks' published files; empty: none.
+      near_instructions: drops those whose question nearly equals another one's; None: none.
+      balance: cuts down groups that outweigh the others; None: none.
       sandbox_workers: programs at a time in each Beam worker.
       allow_unisolated: execute a model's code even where this machine cannot isolate it.
       dry_run: ask nothing and write nothing; print the calls, tokens and cost.
@@ -70,10 +76,14 @@ def synthesize(
         spent, it refuses every call, or it is not there.
     """
     kept = kept_out(benchmarks, benchmark_data, pipeline_args)
-    making = Making(_Decontamination(kept), sandbox_workers, allow_unisolated)
+    making = Making(kept, sandbox_workers, allow_unisolated, near_instructions, balance)
     if dry_run:
         _foretell(what, making, pipeline_args)
         return {}
+    settings = {"set": what.name, **settings_of(what)}
+    # Named only where they are used, so that finished sets without them stay as they are.
+    options = {"near_instructions": near_instructions, "balance": balance}
+    settings |= {name: option for name, option in options.items() if option is not None}
 
     def make(elements: beam.PCollection) -> dict[str, Outcome]:
         return {what.name: what.make(elements, making)}
@@ -101,7 +111,7 @@ def synthesize(
         what.source,
         output_dir,
         make,
-        settings={"set": what.name, **settings_of(what)},
+        settings=settings,
         benchmarks=kept,
         num_shards=num_shards,
         allow_unisolated=allow_unisolated,
@@ -136,16 +146,6 @@ def settings_of(what: TaughtSet) -> dict[str, Any]:
         for name, value in settings.items()
     }
     return {**plain, "templates": {id: load_template(id).sha256 for id in what.templates}}
-
-
-class _Decontamination:
-    """Makes the transform for one set; picklable."""
-
-    def __init__(self, benchmarks: KeptOut) -> None:
-        self._benchmarks = benchmarks
-
-    def __call__(self, text_of: Any, drop: Any) -> Decontaminate:
-        return Decontaminate(self._benchmarks, text_of, drop)
 
 
 def _conversation_kind(record: bytes) -> str:

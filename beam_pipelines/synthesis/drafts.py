@@ -18,6 +18,7 @@ from beam_pipelines.accounting import Drop, Split
 from beam_pipelines.synthesis.answers import AnswerError
 from beam_pipelines.teacher.ask import Ask
 from beam_pipelines.teacher.prompt import Answered, Prompt, Sampling
+from beam_pipelines.teacher.refusal import looks_like_refusal
 from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.teacher.templates import load_template, seed_of
 
@@ -142,6 +143,8 @@ class _Parse(beam.DoFn):
     def process(self, answered: Answered) -> Iterator[Any]:
         draft, text = answered.element, answered.answer.text
         try:
+            if looks_like_refusal(text):
+                raise AnswerError("teacher_refusal", " ".join(text.split())[:200])
             written = self._step.parse(draft, text)
         except AnswerError as error:
             yield TaggedOutput(_DROPPED, draft.drop(error.reason, error.detail, text))

@@ -8,18 +8,21 @@ Next: `beam_pipelines/synthesize.py` runs one, `drafts` for the steps between.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import apache_beam as beam
 
 from beam_pipelines.accounting import Split
+from beam_pipelines.dedup.settings import NearSettings
+from beam_pipelines.synthesis.balance import Balance, BalanceSettings
 from beam_pipelines.synthesis.drafts import Draft
 from beam_pipelines.synthesis.inputs import Input
+from beam_pipelines.synthesis.near_instructions import NearInstructions
 from beam_pipelines.synthesis.sets import Deduplicate, Outcome
 from beam_pipelines.teacher.prompt import Sampling
 from beam_pipelines.teacher.settings import Teacher
-from beam_pipelines.transforms.decontamination import Decontaminate
+from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut
 from opencoder_jax.formats.conversation import Conversation, encode_conversation
 from opencoder_jax.formats.document import Document, encode_document
 
@@ -28,14 +31,18 @@ class Making(NamedTuple):
     """What the command gives a set to work with.
 
     Attributes:
-      decontaminate: makes the transform that keeps benchmarks out, of a text and a drop.
+      benchmarks: what is kept out.
       sandbox_workers: programs at a time in each Beam worker.
       allow_unisolated: see `Sandbox`.
+      near_instructions: drops what asks nearly the same; None: equal questions only.
+      balance: cuts down groups that outweigh the others; None: none.
     """
 
-    decontaminate: Callable[..., Decontaminate]
+    benchmarks: KeptOut
     sandbox_workers: int
     allow_unisolated: bool
+    near_instructions: NearSettings | None = None
+    balance: BalanceSettings | None = None
 
 
 class Made(NamedTuple):
@@ -116,9 +123,17 @@ class _Finish(beam.PTransform):
         self._making = making
 
     def expand(self, drafts: beam.PCollection) -> Any:
-        clean = drafts | "Decontaminate" >> self._making.decontaminate(draft_text, Draft.drop)
-        unique: Split = clean.kept | "Deduplicate" >> Deduplicate(_question, Draft.drop)
-        return _Finished(unique.kept, {"decontaminated": clean.dropped, "unique": unique.dropped})
+        making = self._making
+        clean = drafts | "Decontaminate" >> Decontaminate(making.benchmarks, draft_text, Draft.drop)
+        unique: Split = clean.kept | "Deduplicate" >> Deduplicate(_question_hash, Draft.drop)
+        kept, dropped = unique.kept, {"decontaminated": clean.dropped, "unique": unique.dropped}
+        if making.near_instructions is not None:
+            apart = kept | "Near" >> NearInstructions(making.near_instructions, asked, Draft.drop)
+            kept, dropped["apart"] = apart.kept, apart.dropped
+        if making.balance is not None:
+            balanced = kept | "Balance" >> Balance(making.balance, draft_fact, Draft.drop)
+            kept, dropped["balanced"] = balanced.kept, balanced.dropped
+        return _Finished(kept, dropped)
 
 
 def draft_text(draft: Draft) -> str:
@@ -127,27 +142,23 @@ def draft_text(draft: Draft) -> str:
     return "\n".join([*(content for _, content in draft.messages), *parts])
 
 
-def _question(draft: Draft) -> str:
-    """What two records may not have in common: the task, as words."""
-    asked = draft.parts.get("task") or "\n".join(c for r, c in draft.messages if r == "user")
-    words = " ".join((asked or draft.parts.get("text", "")).lower().split())
+def asked(draft: Draft) -> str:
+    """What a draft asks: its task, else its user's turns, else, of a document, its text."""
+    turns = "\n".join(content for role, content in draft.messages if role == "user")
+    return draft.parts.get("task") or turns or draft.parts.get("text", "")
+
+
+def draft_fact(draft: Draft, name: str) -> str:
+    """What a draft says of itself under `name`, for `Balance`."""
+    if name == "language":
+        return draft.language
+    return draft.calls[-1]["template"] if name == "provenance" else draft.parts.get(name, "")
+
+
+def _question_hash(draft: Draft) -> str:
+    """What two records may not have in common: what they ask, but for case and white space."""
+    words = " ".join(asked(draft).lower().split())
     return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def values(*names: str) -> Callable[[Draft], Mapping[str, str]]:
-    """Fills a template with the parts `names`."""
-    return _Values(names)
-
-
-class _Values:
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = names
-
-    def __call__(self, draft: Draft) -> Mapping[str, str]:
-        return {
-            name: draft.language if name == "language" else draft.parts[name]
-            for name in self._names
-        }
 
 
 def always(template: str) -> Callable[[Draft], str]:

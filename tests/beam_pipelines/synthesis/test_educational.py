@@ -51,6 +51,7 @@ PLANTED = {
     "not_parsable": ("def triple(x) return 3 * x", TESTS),
     "benchmark_entry_point": (CONTAMINATED, "assert has_close_elements([1.0, 1.1], 0.5)"),
     "answer_incomplete": ("", ""),
+    "teacher_refusal": ("", ""),
     "low_score": ("", ""),
     "rating_unparsable": ("", ""),
 }
@@ -97,9 +98,9 @@ def test_the_funnel_and_the_account_agree(made: Path) -> None:
     assert counts["funnel"] == [
         ["candidates", total],
         ["scored", total - 2],
-        ["written", total - 3],
-        ["proved", total - 11],
-        ["decontaminated", total - 12],
+        ["written", total - 4],
+        ["proved", total - 12],
+        ["decontaminated", total - 13],
         ["unique", 1],
     ]
     assert counts["accounting"]["input"] == total
@@ -148,6 +149,8 @@ def teacher(hash_of_words: int):
             return scores.get(kind, "Score: 9")
         if kind == "answer_incomplete":
             return "I have no idea."
+        if kind == "teacher_refusal":
+            return "I'm sorry, but I can't help with that request."
         solution, tests = PLANTED[kind.removesuffix(" again")]
         tests = tests.replace("ORDER", str(hash_of_words))
         return (
