@@ -16,15 +16,13 @@ from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import Drop, Split
 from beam_pipelines.synthesis.answers import AnswerError
-from beam_pipelines.teacher.ask import Ask
+from beam_pipelines.teacher.ask import REJECTED_CHARACTERS, Ask
 from beam_pipelines.teacher.prompt import Answered, Prompt, Sampling
 from beam_pipelines.teacher.refusal import looks_like_refusal
 from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.teacher.templates import load_template, seed_of
 
 _DROPPED = "dropped"
-# Of a rejected answer: whole, unless a teacher does not stop.
-REJECTED_CHARACTERS = 20_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ The order of elements is nobody's promise.
 """
 
 import concurrent.futures
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -28,6 +29,8 @@ from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.teacher.usage import Counters
 
 _DROPPED = "dropped"
+# Of a rejected answer in its drop: whole, unless a teacher does not stop.
+REJECTED_CHARACTERS = 20_000
 # Of elements, where a process takes one group at a time.
 _GROUP = 2000
 # Where bundles have many groups, and workers share them out.
@@ -54,7 +57,8 @@ class Ask(beam.PTransform):
         """Args:
         teacher: who is asked.
         word: element to prompt; a function of the element alone, or no call is found again.
-        drop: (element, reason, detail) to its record.
+        drop: (element, reason, detail) to its record; its `sample` becomes the rejected answer,
+          where there is one.
         stage: name of these calls in `usage.collect`; one job's are different.
         allow_truncated: keep answers that were cut at `max_tokens`.
         """
@@ -178,7 +182,11 @@ class _Ask(beam.DoFn):
         if reply is None:
             return TaggedOutput(_DROPPED, self._drop(element, outcome.reason, outcome.detail))
         if problem := replies.unusable(reply, self._allow_truncated):
-            return TaggedOutput(_DROPPED, self._drop(element, *problem))
+            drop = self._drop(element, *problem)
+            if reply.text:
+                # What was rejected, not what was asked about.
+                drop = dataclasses.replace(drop, sample=reply.text[:REJECTED_CHARACTERS])
+            return TaggedOutput(_DROPPED, drop)
         answer = Answer(
             text=reply.text,
             finish_reason=reply.finish_reason,

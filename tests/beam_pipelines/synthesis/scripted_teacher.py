@@ -10,6 +10,10 @@ from typing import Any, Self
 from beam_pipelines.teacher.settings import Teacher
 
 
+# At the end of an answer: the server says that it was cut off.
+CUT = "<cut>"
+
+
 class ScriptedTeacher:
     """A server of OpenAI's API; a context manager that ends it.
 
@@ -48,8 +52,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         last = body["messages"][-1]["content"]
         self.asked.append(last)
-        message = {"role": "assistant", "content": self.script(last)}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        text = self.script(last)
+        reason = "length" if text.endswith(CUT) else "stop"
+        message = {"role": "assistant", "content": text.removesuffix(CUT)}
+        choice = {"index": 0, "message": message, "finish_reason": reason}
         self._send({"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 20}})
 
     def _send(self, value: Any) -> None:

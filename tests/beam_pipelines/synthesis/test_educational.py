@@ -20,7 +20,7 @@ from opencoder_jax.formats.conversation import Conversation, decode_conversation
 from opencoder_jax.formats.manifest import read_manifest
 from opencoder_jax.formats.shards import read_records
 from tests.beam_pipelines.corpora import write_corpus
-from tests.beam_pipelines.synthesis.scripted_teacher import ScriptedTeacher
+from tests.beam_pipelines.synthesis.scripted_teacher import CUT, ScriptedTeacher
 from tests.isolation import require_isolation
 
 GOOD = "def triple(x):\n    return 3 * x"
@@ -52,6 +52,7 @@ PLANTED = {
     "benchmark_entry_point": (CONTAMINATED, "assert has_close_elements([1.0, 1.1], 0.5)"),
     "answer_incomplete": ("", ""),
     "teacher_refusal": ("", ""),
+    "teacher_truncated": ("", ""),
     "low_score": ("", ""),
     "rating_unparsable": ("", ""),
 }
@@ -76,6 +77,7 @@ def test_a_rejected_generation_is_kept_whole(made: Path) -> None:
     assert "assert triple(2) == 7" in drops["tests_failed.py"].sample
     assert "no section Task" in drops["answer_incomplete.py"].detail
     assert drops["answer_incomplete.py"].sample == "I have no idea."
+    assert drops["teacher_truncated.py"].sample == "### Task\nA task that never en"
     assert drops["low_score.py"].detail == "2, at least 6"
 
 
@@ -98,9 +100,9 @@ def test_the_funnel_and_the_account_agree(made: Path) -> None:
     assert counts["funnel"] == [
         ["candidates", total],
         ["scored", total - 2],
-        ["written", total - 4],
-        ["proved", total - 12],
-        ["decontaminated", total - 13],
+        ["written", total - 5],
+        ["proved", total - 13],
+        ["decontaminated", total - 14],
         ["unique", 1],
     ]
     assert counts["accounting"]["input"] == total
@@ -149,6 +151,8 @@ def teacher(hash_of_words: int):
             return scores.get(kind, "Score: 9")
         if kind == "answer_incomplete":
             return "I have no idea."
+        if kind == "teacher_truncated":
+            return f"### Task\nA task that never en{CUT}"
         if kind == "teacher_refusal":
             return "I'm sorry, but I can't help with that request."
         solution, tests = PLANTED[kind.removesuffix(" again")]
