@@ -31,7 +31,7 @@ def compare(folders: Sequence[str] = (), output: str = "comparison.html") -> Pat
     """
     if not folders:
         raise InputError("which evaluations? Give one or more folders")
-    titles = _titles([Path(folder) for folder in folders])
+    titles = titles_of([Path(folder) for folder in folders])
     pairs = zip(folders, titles, strict=True)
     return write_page([read_evaluated(Path(f), title) for f, title in pairs], Path(output))
 
@@ -46,7 +46,7 @@ def write_page(models: Sequence[Evaluated], path: Path) -> Path:
     return path
 
 
-def _titles(folders: Sequence[Path]) -> list[str]:
+def titles_of(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths that tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
     parts = [p[:-1] if p[-1] == "evaluation" and len(p) > 1 else p for p in parts]

@@ -27,6 +27,7 @@ class SourceShare:
         the average of each set; None where a manifest does not tell.
       sequences: in the batches.
       tokens: in them, padding included.
+      tokens_before: taken from the set in earlier phases.
       records: sequences of the set.
       repeats: how often the phase goes through the set.
       epochs: the same with the phases before it.
@@ -38,6 +39,7 @@ class SourceShare:
     learned: float | None
     sequences: int
     tokens: int
+    tokens_before: int
     records: int
     repeats: float
     epochs: float
@@ -85,6 +87,7 @@ def planned_shares(
             learned=learned[name] / of_learned if told else None,
             sequences=sequences[name],
             tokens=tokens[name],
+            tokens_before=tokens_before.get(name, 0),
             records=source.num_records[name],
             repeats=repeats[name],
             epochs=so_far[name],

@@ -117,7 +117,7 @@ def read_phases(run_dir: Path) -> tuple[Phase, ...]:
     before: Mapping[str, int] = {}
     for name, title in PHASE_TITLES.items():
         # A step that was skipped because its loss was no number has a line without one.
-        written = _read_metrics(run_dir / name / "train" / METRICS_NAME)
+        written = read_metrics_lines(run_dir / name / "train" / METRICS_NAME)
         lines = [line for line in written if _LOSS in line]
         if lines:
             phases.append(_phase(run_dir / name, title, lines, before))
@@ -149,7 +149,8 @@ def _phase(
             for line in lines
         ),
         heldout=tuple(
-            (line["step"], line[_LOSS]) for line in _read_metrics(folder / "heldout" / METRICS_NAME)
+            (line["step"], line[_LOSS])
+            for line in read_metrics_lines(folder / "heldout" / METRICS_NAME)
         ),
         mixture=_mixture(here, _asked_shares(inputs), _with_prefix(lines[-1], "epochs/")),
         tokens=sum(here.values()) or None,
@@ -211,7 +212,7 @@ def _tokens_by_source(line: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(count) for name, count in _with_prefix(line, "tokens_seen/").items()}
 
 
-def _read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of `metrics.jsonl`; a last line that a kill cut short is left out."""
     lines: list[dict[str, Any]] = []
     for line in path.read_text().splitlines() if path.exists() else ():

@@ -254,7 +254,8 @@ def test_annealing_goes_on_with_step_optimizer_and_learning_rate(pretrained, tmp
     before = read_metrics(pretrained / "train")[-1]
     for name, share in told.items():
         seen = lines[-1][f"tokens_seen/{name}"]
-        assert share["tokens"] == seen - before.get(f"tokens_seen/{name}", 0)
+        assert share["tokens_before"] == before.get(f"tokens_seen/{name}", 0)
+        assert share["tokens"] == seen - share["tokens_before"]
         assert share["epochs"] == pytest.approx(lines[-1][f"epochs/{name}"])
     assert [line["step"] for line in lines] == [13, 14, 15, 16]
     assert lines[0]["learning_rate"] == pytest.approx(3e-3)
