@@ -140,8 +140,13 @@ def frac_chars_hyperlink_html_tag(document: ParsedDocument) -> float | None:
 
 @signal("qsc_doc_cate_code_related_file_name", "text")
 def cate_code_related_file_name(document: ParsedDocument) -> float:
-    name = document.path.rsplit("/", 1)[-1].split(".", 1)[0].lower()
-    return float("requirement" in name or name in _CODE_RELATED_NAMES)
+    return float(is_code_related_name(document.path))
+
+
+def is_code_related_name(path: str) -> bool:
+    """Whether a text file's name says that it is about code: README, requirements, ..."""
+    name = path.rsplit("/", 1)[-1].split(".", 1)[0].lower()
+    return "requirement" in name or name in _CODE_RELATED_NAMES
 
 
 @functools.cache

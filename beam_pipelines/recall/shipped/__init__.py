@@ -1,0 +1,1 @@
+"""Pattern tables that come with the package: `shipped:NAME` in a setting."""
