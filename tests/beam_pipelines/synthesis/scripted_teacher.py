@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from beam_pipelines.teacher.settings import Teacher
 
-
 # At the end of an answer: the server says that it was cut off.
 CUT = "<cut>"
 
