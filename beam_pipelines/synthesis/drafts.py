@@ -8,6 +8,7 @@ Next: `answers` takes answers apart, `beam_pipelines/teacher` asks.
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,9 +21,11 @@ from beam_pipelines.teacher.ask import REJECTED_CHARACTERS, Ask
 from beam_pipelines.teacher.prompt import Answered, Prompt, Sampling
 from beam_pipelines.teacher.refusal import looks_like_refusal
 from beam_pipelines.teacher.settings import Teacher
-from beam_pipelines.teacher.templates import load_template, seed_of
+from beam_pipelines.teacher.templates import Template, load_template, seed_of
 
 _DROPPED = "dropped"
+# Characters of a sentence that nobody writes by chance.
+_ECHO = 40
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Step:
 class Write(beam.PTransform):
     """PCollection[Draft] to a `Split` of drafts with their new parts, and drops.
 
-    Reasons: those of `Ask`, `teacher_refusal`, and those of the step's `parse`.
+    Reasons: those of `Ask`, `teacher_refusal`, `echoes_prompt`, and those of the step's `parse`.
     """
 
     def __init__(self, step: Step, teacher: Teacher) -> None:
@@ -134,6 +137,12 @@ class _Word:
         )
 
 
+def echoed(template: Template, text: str) -> str:
+    """A sentence of the template's last message that an answer repeats; empty: it does not."""
+    own = re.split(r"\{\w+\}|\n|(?<=[.:!?]) ", template.text.rpartition("\n## ")[2])
+    return next((s.strip() for s in own if len(s.strip()) >= _ECHO and s.strip() in text), "")
+
+
 class _Parse(beam.DoFn):
     def __init__(self, step: Step) -> None:
         self._step = step
@@ -143,6 +152,8 @@ class _Parse(beam.DoFn):
         try:
             if looks_like_refusal(text):
                 raise AnswerError("teacher_refusal", " ".join(text.split())[:200])
+            if echo := echoed(load_template(answered.prompt.template), text):
+                raise AnswerError("echoes_prompt", echo)
             written = self._step.parse(draft, text)
         except AnswerError as error:
             yield TaggedOutput(_DROPPED, draft.drop(error.reason, error.detail, text))

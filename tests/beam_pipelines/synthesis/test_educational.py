@@ -52,6 +52,7 @@ PLANTED = {
     "benchmark_entry_point": (CONTAMINATED, "assert has_close_elements([1.0, 1.1], 0.5)"),
     "answer_incomplete": ("", ""),
     "teacher_refusal": ("", ""),
+    "echoes_prompt": (GOOD, TESTS),
     "teacher_truncated": ("", ""),
     "low_score": ("", ""),
     "rating_unparsable": ("", ""),
@@ -100,9 +101,9 @@ def test_the_funnel_and_the_account_agree(made: Path) -> None:
     assert counts["funnel"] == [
         ["candidates", total],
         ["scored", total - 2],
-        ["written", total - 5],
-        ["proved", total - 13],
-        ["decontaminated", total - 14],
+        ["written", total - 6],
+        ["proved", total - 14],
+        ["decontaminated", total - 15],
         ["unique", 1],
     ]
     assert counts["accounting"]["input"] == total
@@ -157,8 +158,10 @@ def teacher(hash_of_words: int):
             return "I'm sorry, but I can't help with that request."
         solution, tests = PLANTED[kind.removesuffix(" again")]
         tests = tests.replace("ORDER", str(hash_of_words))
+        echo = "at least three tests of different cases, edge cases among them"
+        echo = f"Write {echo}.\n" if kind == "echoes_prompt" else ""
         return (
-            f"### Task\nWrite triple. ({kind.removesuffix(' again')})\n\n### Solution\n"
+            f"### Task\n{echo}Write triple. ({kind.removesuffix(' again')})\n\n### Solution\n"
             f"```python\n{solution}\n```\n\n### Tests\n```python\n{tests}\n```\n"
         )
 
