@@ -79,7 +79,7 @@ class JsonLinesFormat:
             yield Range(start, min(start + _RANGE_BYTES, container.size))
 
     def read(self, container: Container, part: Range, max_file_bytes: int) -> Iterator[RawFile]:
-        for offset, line, length in _lines(container, part, max_file_bytes):
+        for offset, line, length in lines_of(container, part, longest_line(max_file_bytes)):
             position = f"line at byte {offset}"
             try:
                 if line is None:
@@ -120,10 +120,14 @@ def longest_line(max_file_bytes: int) -> int:
     return _ESCAPED * max_file_bytes + _OTHER_FIELDS
 
 
-def _lines(
-    container: Container, part: Range, max_file_bytes: int
+def lines_of(
+    container: Container, part: Range, longest: int
 ) -> Iterator[tuple[int, bytes | None, int]]:
-    """(offset, line or None if it is too long, length) of the lines that begin in a range."""
+    """(offset, line or None if it is too long, length) of the lines that begin in a range.
+
+    Raises:
+      DamagedError, UnreadableError: after what could be read before.
+    """
     kind = compression_of(container.name)
     with containers.open_container(container) as file:
         # The byte before the range tells whether a line begins at its start.
@@ -132,7 +136,7 @@ def _lines(
         pieces = unpacked(file, kind)
         if not part.start:
             pieces = _of_text(pieces)
-        found = split_lines(pieces, begin, longest_line(max_file_bytes))
+        found = split_lines(pieces, begin, longest)
         if part.start:
             next(found, None)
         for offset, line, length in found:
@@ -182,7 +186,7 @@ def _of_text(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _first_records(container: Container) -> Iterator[dict[str, Any]]:
-    lines = _lines(container, Range(0, -1), _OTHER_FIELDS)
+    lines = lines_of(container, Range(0, -1), longest_line(_OTHER_FIELDS))
     try:
         for _, line, _ in itertools.islice(lines, _CHECKED_LINES):
             try:
