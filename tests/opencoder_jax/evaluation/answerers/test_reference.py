@@ -16,6 +16,8 @@ QUESTIONS = [
 
 @pytest.mark.slow
 def test_smollm2_answers_as_transformers_has_it() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
     folder = str(smollm2.folder())
     assert as_chat(folder, "auto")
     settings = AnswerSettings(max_new_tokens=24)
