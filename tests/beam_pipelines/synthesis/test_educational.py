@@ -7,6 +7,7 @@ the solution, and so on; the seed says which.
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,9 +123,12 @@ def test_calls_are_counted_and_a_finished_set_asks_nothing_again(
     assert len(teacher.asked) == before
 
 
-def test_another_folder_is_made_of_the_same_calls(made: Path, teacher: ScriptedTeacher) -> None:
+def test_two_processes_make_the_same_set_of_the_same_calls(
+    made: Path, teacher: ScriptedTeacher
+) -> None:
     before = len(teacher.asked)
-    run(made.parent, teacher, "again")
+    processes = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    run(made.parent, teacher, "again", pipeline_args=processes)
     assert len(teacher.asked) == before
     again = made.parent.parent / "again" / "educational"
     assert read_manifest(again)["fingerprint"] == read_manifest(made)["fingerprint"]
@@ -191,7 +195,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, teacher: ScriptedTeacher) -> 
     return folder / "sets" / "educational"
 
 
-def run(output: Path, teacher: ScriptedTeacher, name: str = "", dry_run: bool = False) -> None:
+def run(output: Path, teacher: ScriptedTeacher, name: str = "", **options: Any) -> None:
     root = output.parent
     sampling = Sampling(temperature=0.7, max_tokens=512, seed=3)
     synthesize(
@@ -208,7 +212,7 @@ def run(output: Path, teacher: ScriptedTeacher, name: str = "", dry_run: bool = 
         output_dir=str(root / name if name else output),
         benchmarks=["humaneval"],
         num_shards=2,
-        dry_run=dry_run,
+        **options,
     )
 
 
