@@ -88,6 +88,7 @@ def pack_set(
     fim_rate: float = 0.0,
     fim_suffix_first: float = 0.5,
     fim_seed: int = 0,
+    last_answer_only: bool = False,
     pipeline_args: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Packs one set of documents or conversations.
@@ -108,6 +109,7 @@ def pack_set(
         paper's models have none.
       fim_suffix_first: share of those with the suffix before the prefix.
       fim_seed: chooses them, and where they are cut.
+      last_answer_only: the loss of a conversation falls on its last answer alone; else on all.
       pipeline_args: Beam's own flags.
 
     Returns:
@@ -116,7 +118,7 @@ def pack_set(
     Raises:
       InputError: an input folder is missing, unfinished or damaged, the output was made
         with other settings or another tokenizer, or fill-in-the-middle is asked for of a
-        tokenizer without tokens for it, or of conversations.
+        tokenizer without tokens for it, or of conversations, or the last answer of documents.
     """
     infilling = InfillSettings(fim_rate, fim_suffix_first, fim_seed)
     settings = Settings(sequence_length, num_shards, heldout_fraction, heldout_seed, shuffle_seed)
@@ -127,6 +129,8 @@ def pack_set(
         infill_tokens(tokenizer)
         if kind != "documents":
             raise InputError(f"fim_rate is {fim_rate}, but {input_dir} holds {kind}, no documents")
+    if last_answer_only and kind == "documents":
+        raise InputError(f"last_answer_only is set, but {input_dir} holds documents")
     inputs = {
         "set": read_manifest(input_dir)["fingerprint"],
         "tokenizer": tokenizer.fingerprint,
@@ -135,6 +139,8 @@ def pack_set(
     config = dataclasses.asdict(settings)
     if fim_rate:
         config |= {"infilling": dataclasses.asdict(infilling)}
+    if last_answer_only:
+        config |= {"last_answer_only": True}
     manifest = already_done(output_dir, job=JOB, config=config, inputs=inputs)
     if manifest is not None:
         print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
@@ -150,7 +156,9 @@ def pack_set(
                     | "Read" >> beam.FlatMap(shards.read_shard).with_output_types(bytes)
                     | "Tick" >> ticks.Tick(ticking, "tokenized")
                 )
-                tokenize = TokenizeRecords(kind, os.fspath(tokenizer_dir), sequence_length)
+                tokenize = TokenizeRecords(
+                    kind, os.fspath(tokenizer_dir), sequence_length, last_answer_only
+                )
                 infill = (
                     RearrangeToInfill(infilling, os.fspath(tokenizer_dir), sequence_length)
                     if fim_rate

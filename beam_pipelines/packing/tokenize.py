@@ -46,8 +46,10 @@ def document_item(document: Document, tokenizer: Tokenizer) -> Item:
     )
 
 
-def conversation_item(conversation: Conversation, tokenizer: Tokenizer) -> Item:
-    ids, weights, text_bytes = encode_chat(conversation.messages, tokenizer)
+def conversation_item(
+    conversation: Conversation, tokenizer: Tokenizer, last_answer_only: bool = False
+) -> Item:
+    ids, weights, text_bytes = encode_chat(conversation.messages, tokenizer, last_answer_only)
     return Item(
         id=conversation.id,
         repo=conversation.repo,
@@ -64,14 +66,22 @@ def conversation_item(conversation: Conversation, tokenizer: Tokenizer) -> Item:
 class TokenizeRecords(beam.DoFn):
     """Serialized records to items; those that cannot be packed go to the output `DROPPED`."""
 
-    def __init__(self, kind: str, tokenizer_dir: str, sequence_length: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        tokenizer_dir: str,
+        sequence_length: int,
+        last_answer_only: bool = False,
+    ) -> None:
         """Args:
         kind: `documents` or `conversations`.
         tokenizer_dir: folder that every worker can read.
         sequence_length: S.
+        last_answer_only: of a conversation the last answer alone is predicted.
         """
         super().__init__()
         self._kind = kind
+        self._last_answer_only = last_answer_only
         self._tokenizer_dir = tokenizer_dir
         self._sequence_length = sequence_length
 
@@ -87,7 +97,7 @@ class TokenizeRecords(beam.DoFn):
             sample = document.text
         else:
             conversation = decode_conversation(record)
-            item = conversation_item(conversation, self._tokenizer)
+            item = conversation_item(conversation, self._tokenizer, self._last_answer_only)
             sample = "\n".join(content for _, content in conversation.messages)
         drop = changed(item, self._tokenizer.byte_lengths, sample)
         if not drop and not item.splittable and len(item.tokens) > self._sequence_length + 1:

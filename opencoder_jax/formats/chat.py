@@ -41,7 +41,9 @@ class EncodedChat(NamedTuple):
     text_bytes: int
 
 
-def encode_chat(messages: Sequence[Message], tokenizer: Tokenizer) -> EncodedChat:
+def encode_chat(
+    messages: Sequence[Message], tokenizer: Tokenizer, last_answer_only: bool = False
+) -> EncodedChat:
     """A whole conversation.
 
     The contents of assistant turns are predicted, and the token that ends each (paper
@@ -50,6 +52,7 @@ def encode_chat(messages: Sequence[Message], tokenizer: Tokenizer) -> EncodedCha
     Args:
       messages: (role, content) of each turn.
       tokenizer: the model's.
+      last_answer_only: the last assistant turn alone is predicted.
 
     Raises:
       InputError: an unknown role, a system message that is not the first, or a conversation
@@ -57,8 +60,8 @@ def encode_chat(messages: Sequence[Message], tokenizer: Tokenizer) -> EncodedCha
     """
     _check(messages)
     if isinstance(tokenizer, SentencePieceTokenizer):
-        return _encode_chatml(messages, tokenizer)
-    return EncodedChat(*_template(tokenizer).encode(messages))
+        return _encode_chatml(messages, tokenizer, last_answer_only)
+    return EncodedChat(*_template(tokenizer).encode(messages, last_answer_only))
 
 
 def encode_prompt(messages: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
@@ -94,21 +97,28 @@ def _template(tokenizer: Tokenizer) -> "ChatTemplate":
     return tokenizer.chat_template
 
 
-def _encode_chatml(messages: Sequence[Message], tokenizer: SentencePieceTokenizer) -> EncodedChat:
+def _encode_chatml(
+    messages: Sequence[Message],
+    tokenizer: SentencePieceTokenizer,
+    last_answer_only: bool = False,
+) -> EncodedChat:
+    turns = _with_system(messages)
+    answers = [index for index, (role, _) in enumerate(turns) if role == "assistant"]
+    learned = set(answers[-1:] if last_answer_only else answers)
     ids: list[int] = []
     weights: list[int] = []
     newline = tokenizer.encode("\n")
     text_bytes = 0
-    for role, content in _with_system(messages):
+    for index, (role, content) in enumerate(turns):
         if role == "assistant":
             # As in `encode_prompt`, the content starts a token of its own.
             head, answer = tokenizer.encode("assistant\n"), tokenizer.encode(content)
-            text_bytes += len(content.encode("utf-8"))
+            text_bytes += len(content.encode("utf-8")) if index in learned else 0
         else:
             head, answer = tokenizer.encode(f"{role}\n{content}"), []
         turn = [tokenizer.im_start, *head, *answer, tokenizer.im_end, *newline]
         first = 1 + len(head)
-        predicted = len(answer) + 1 if role == "assistant" else 0
+        predicted = len(answer) + 1 if index in learned else 0
         ids += turn
         weights += [int(first <= i < first + predicted) for i in range(len(turn))]
     return EncodedChat(ids, weights, text_bytes)

@@ -80,8 +80,14 @@ class ChatTemplate:
         text = marks.without_spans(self._render(messages, marks, opened=True))
         return self._encode(text, marks)
 
-    def encode(self, messages: Sequence[Message]) -> tuple[list[int], list[int], int]:
+    def encode(
+        self, messages: Sequence[Message], last_answer_only: bool = False
+    ) -> tuple[list[int], list[int], int]:
         """Tokens of a whole conversation and which of them are to be predicted.
+
+        Args:
+          messages: (role, content) of each turn.
+          last_answer_only: the last assistant turn alone is predicted.
 
         Returns:
           ids; as many loss weights, 1 or 0; the UTF-8 bytes of text that are predicted.
@@ -94,7 +100,10 @@ class ChatTemplate:
         ids: list[int] = []
         weights: list[int] = []
         text_bytes = 0
-        for text, predicted in self._runs(messages, marks):
+        runs = self._runs(messages, marks)
+        if last_answer_only:
+            runs = self._last_alone(runs, messages, marks)
+        for text, predicted in runs:
             # Each run is encoded for itself: generation too starts after an encoded prompt.
             run = self._encode(text, marks)
             ids += run
@@ -121,6 +130,19 @@ class ChatTemplate:
             runs += [Run(whole[at:start], False), Run(whole[start:end], True)]
             at = end
         return [*runs, Run(whole[at:], False)]
+
+    def _last_alone(
+        self, runs: Sequence[Run], messages: Sequence[Message], marks: "_Marks"
+    ) -> list[Run]:
+        """The same runs, of which only those of the last assistant turn are predicted."""
+        answers = [index for index, (role, _) in enumerate(messages) if role == "assistant"]
+        # A template may mark several stretches of one answer.
+        earlier = sum(run.predicted for run in self._runs(messages[: answers[-1]], marks))
+        alone, count = [], 0
+        for run in runs:
+            count += run.predicted
+            alone.append(Run(run.text, run.predicted and count > earlier))
+        return alone
 
     def _common(
         self, messages: Sequence[Message], marks: "_Marks", whole: str, opened: bool = False

@@ -98,6 +98,22 @@ def test_the_same_files_come_out_of_several_processes(tmp_path):
     assert read_manifest(tmp_path / "packed") == read_manifest(ours)
 
 
+def test_the_last_answer_alone_may_be_learned(tmp_path):
+    turns = (("user", "a"), ("assistant", "first"), ("user", "b"), ("assistant", "second"))
+    talk = Conversation("a" * 32, turns, "python", "stdlib/json", "test")
+    folder = packed_example.write_conversations(tmp_path / "set", [talk])
+
+    every = pack_example(folder, tmp_path / "every", heldout_fraction=0.0)
+    last = pack_example(folder, tmp_path / "last", heldout_fraction=0.0, last_answer_only=True)
+
+    assert every["counts"]["train"]["text_bytes"] == len("firstsecond")
+    assert last["counts"]["train"]["text_bytes"] == len("second")
+    assert last["counts"]["train"]["tokens"] == every["counts"]["train"]["tokens"]
+    assert "last_answer_only" not in every["config"]
+    with pytest.raises(InputError, match="holds documents"):
+        pack_example(packed_example.corpus_dir(), tmp_path / "no", last_answer_only=True)
+
+
 def test_a_heldout_document_with_a_near_duplicate_in_training_is_dropped(tmp_path):
     repos = [f"repo{i}" for i in range(40)]
     held = next(r for r in repos if is_heldout(r, 0.3))

@@ -42,6 +42,21 @@ def test_the_loss_falls_on_the_answers_and_their_ends_only():
     assert text_bytes == len("x += 1")
 
 
+def test_the_loss_may_fall_on_the_last_answer_alone():
+    tokenizer = packed_example.tokenizer()
+    turns = (("system", "Be brief."), *DIALOGUE[:3], ("assistant", "y"), ("user", "Thanks"))
+
+    every, last = (encode_chat(turns, tokenizer, only) for only in (False, True))
+
+    assert last.ids == every.ids
+    assert last.text_bytes == 1
+    for chat, text in ((every, "x += 1<|im_end|>y<|im_end|>"), (last, "y<|im_end|>")):
+        learned = [i for i, w in zip(chat.ids, chat.weights, strict=True) if w]
+        assert shown(learned) == text
+    one = encode_chat(DIALOGUE[:2], tokenizer)
+    assert encode_chat(DIALOGUE[:2], tokenizer, True) == one
+
+
 def test_a_conversation_without_a_system_message_gets_the_default_one():
     ids, _, _ = encode_chat(DIALOGUE, packed_example.tokenizer())
 

@@ -87,6 +87,45 @@ def test_the_loss_falls_on_the_answers_and_their_ends_only(tmp_path):
     assert chat.text_bytes == len(text.replace("<|im_end|>", "").encode())
 
 
+# Two marked stretches an answer: its text, and its end.
+TWICE = MARKED.replace(
+    "+ '<|im_end|>' }}{% endgeneration %}",
+    """}}{% endgeneration %}{{ ' ' }}\
+{% generation %}{{ '<|im_end|>' }}{% endgeneration %}""",
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "answers"),
+    [
+        (CHATML, ("x += 1  # é<|im_end|>", "\nno<|im_end|>")),
+        (INST, (" x += 1  # é <|im_end|>", " no <|im_end|>")),
+        (MARKED, ("é<|im_end|>", "no<|im_end|>")),
+        (TWICE, ("é<|im_end|>", "no<|im_end|>")),
+    ],
+    ids=["chatml", "inst", "marked", "twice"],
+)
+def test_the_loss_may_fall_on_the_last_answer_alone(tmp_path, template, answers):
+    tokenizer = opened(tmp_path, template)
+    turns = (*DIALOGUE, ("user", "Thanks"))
+
+    every, last = (encode_chat(turns, tokenizer, only) for only in (False, True))
+
+    assert last.ids == every.ids
+    assert shown(tokenizer, learned(tokenizer, every)) == "".join(answers)
+    assert shown(tokenizer, learned(tokenizer, last)) == answers[-1]
+    assert encode_chat(turns[:2], tokenizer, True) == encode_chat(turns[:2], tokenizer)
+
+
+def test_a_system_message_of_its_own_is_in_the_prompt_and_not_learned(tmp_path):
+    tokenizer = opened(tmp_path, CHATML)
+    chat = encode_chat((("system", "Be odd."), *DIALOGUE), tokenizer)
+    text = shown(tokenizer, chat.ids)
+    assert text.startswith("<|im_start|>system\nBe odd.")
+    assert text.count("system") == 1
+    assert learned(tokenizer, chat) == learned(tokenizer, encode_chat(DIALOGUE, tokenizer))
+
+
 def test_what_a_template_trims_is_not_counted(tmp_path):
     tokenizer = opened(tmp_path, INST)
 
