@@ -1,18 +1,19 @@
 """Cleans a corpus of source files: RefineCode's pipeline as one Beam job (paper §2.1.1).
 
-    source → read → select → deduplicate → repair → judge → decontaminate → sample
+    source → read → select → deduplicate → repair → judge → score → decontaminate → sample
            → documents-*.arrayrecord
 
 in the paper's order: copies go first because they are most of the volume, repair comes
-before the rules so that what can be saved is. Selection (stars, licences), decontamination
-and sampling are options. The launcher lists and reads nothing of the corpus' size: input and output
-may be on `gs://` or `s3://`.
+before the rules so that what can be saved is. Selection (stars, licences), a scorer's
+quality, decontamination and sampling are options. The launcher lists and reads nothing of
+the corpus' size: input and output may be on `gs://` or `s3://`.
 
 The stages are in `beam_pipelines/{sources,dedup,transforms,signals}`, what the job leaves
 in `corpus`; docs/cleaning.md explains them, gin_configs/refinecode/paper.gin has the
 paper's numbers.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from beam_pipelines.accounting import Drop
 from beam_pipelines.corpus import Job, account, print_funnel, write_corpus
 from beam_pipelines.dedup.chunk import Trimmed
 from beam_pipelines.dedup.levels import Deduplicate
+from beam_pipelines.quality.select import SelectByQuality, scorer_fingerprint
 from beam_pipelines.signals.rules import RuleTable
 from beam_pipelines.sources.entry import Source
 from beam_pipelines.transforms.decontamination import (
@@ -71,6 +73,8 @@ def refinecode(
     decontaminate: bool = False,
     benchmarks: Sequence[str] | None = None,
     benchmark_data: str = "",
+    min_quality: float | None = None,
+    quality_scorer: str = "",
     parquet: bool = False,
     pipeline_args: Sequence[str] = (),
 ) -> None:
@@ -100,6 +104,8 @@ def refinecode(
       benchmarks: which, by the names of the evaluator's tasks; None: all whose files are in
         `benchmark_data`, and those that need none.
       benchmark_data: folder with the benchmarks' published files, here or in a store.
+      min_quality: code files that `quality_scorer` gives less are dropped; None: none are.
+      quality_scorer: folder of `beam_pipelines.quality_scorer`, which every worker can read.
       dedup_levels: of `file`, `repository`, `chunk`, in order (gin_configs/refinecode/dedup).
       chunk_tokens: most tokens of a chunk.
       chunk_tokenizer: folder of the tokenizer that counts them; empty counts words.
@@ -136,6 +142,9 @@ def refinecode(
     if kept is not None:
         config["benchmarks"] = list(kept.names)
         inputs |= dict(kept.inputs)
+    if min_quality is not None:
+        config["min_quality"] = min_quality
+        inputs["quality_scorer"] = scorer_fingerprint(quality_scorer)
     dedup = Deduplicate(
         dedup_levels,
         ngram,
@@ -151,6 +160,9 @@ def refinecode(
         select=_selection(min_stars, allowed_licences),
         dedup=dedup,
         rule_tables=rule_tables,
+        quality=None
+        if min_quality is None
+        else SelectByQuality(os.path.abspath(quality_scorer), min_quality),
         benchmarks=kept,
         sample=SampleByLanguage(sample) if sample else None,
         max_file_bytes=max_file_bytes,
@@ -183,6 +195,7 @@ class Settings(NamedTuple):
       select: (name in the statistics, transform) of each choice made before deduplication.
       dedup: the levels of deduplication.
       rule_tables: of the quality rules.
+      quality: which of the code that the rules keep stays; None: all of it.
       benchmarks: whose problems are dropped after the rules; None where none are.
       sample: after that; None where everything stays.
       max_file_bytes: larger files are dropped unread.
@@ -191,6 +204,7 @@ class Settings(NamedTuple):
     select: tuple[tuple[str, beam.PTransform], ...]
     dedup: Deduplicate
     rule_tables: Mapping[str, RuleTable]
+    quality: beam.PTransform | None
     benchmarks: KeptOut | None
     sample: beam.PTransform | None
     max_file_bytes: int
@@ -242,6 +256,10 @@ def _build(pipeline: beam.Pipeline, source: Source, settings: Settings, ticking:
     }
     dropped += [unique.dropped, judged.dropped]
     documents = judged.kept
+    if settings.quality:
+        good = documents | "SelectQuality" >> settings.quality
+        stages["good"] = documents = good.kept
+        dropped.append(good.dropped)
     if settings.benchmarks:
         clean = documents | "Decontaminate" >> Decontaminate(
             settings.benchmarks, document_text, drop_contaminated

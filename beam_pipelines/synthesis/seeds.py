@@ -40,6 +40,7 @@ class SeedSettings:
       count: most seeds; None: all.
       per_language: most seeds of each language; None: as many as there are.
       seed: another one chooses others.
+      from_start: take the beginning of each document, not a piece chosen by hash.
     """
 
     languages: Sequence[str]
@@ -51,6 +52,7 @@ class SeedSettings:
     count: int | None = None
     per_language: int | None = None
     seed: int = 0
+    from_start: bool = False
 
     def __post_init__(self) -> None:
         require_at_least(1, min_lines=self.min_lines, max_characters=self.max_characters)
@@ -147,6 +149,10 @@ def excerpt(text: str, settings: SeedSettings, key: str) -> str:
     than allowed its beginning.
     """
     lines = [line.rstrip() for line in text.split("\n")]
+    if settings.from_start:
+        beginning = _beginning(lines, settings).lstrip("\n")
+        enough = sum(bool(line) for line in beginning.split("\n")) >= settings.min_lines
+        return beginning if enough else ""
     starts = [i for i, line in enumerate(lines) if line and line[0] not in _CONTINUES]
     starts = starts[:_MOST_STARTS]
     ends = [*starts[1:], len(lines)]

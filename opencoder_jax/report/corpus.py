@@ -184,6 +184,7 @@ _STAGE_TITLES = {
     "chunk_dedup": ("Chunk deduplication", "Chunk"),
     "repaired": ("Headers and secrets out", "Repaired"),
     "kept": ("Quality rules", "Kept"),
+    "good": ("Good by a distilled scorer", "Good"),
     "decontaminated": ("Free of benchmarks", "Clean"),
     "sampled": ("Sampled by language", "Sampled"),
 }
