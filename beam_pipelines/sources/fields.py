@@ -123,6 +123,12 @@ def lacking(fields: Fields, columns: Iterable[str], required: Sequence[str]) -> 
     return ""
 
 
+def name_yours(fields: Fields) -> str:
+    """What to do where a corpus has other names."""
+    kind = type(fields).__name__
+    return f"name yours with --gin.{kind}.content, {kind}.path, ... (docs/cleaning.md)"
+
+
 def raw_file(
     record: Mapping[str, Any],
     fields: Fields,
@@ -167,7 +173,7 @@ def raw_file(
             id=file_id(provenance, repo, path),
             licence=_licence(record, fields.licence),
             stars=_count(first(record, fields.stars), "stars"),
-            commit_time=_seconds(first(record, fields.commit_time)),
+            commit_time=seconds_of(first(record, fields.commit_time)),
             provenance=provenance,
             language=language,
         )
@@ -299,7 +305,12 @@ def _is_integer(text: str) -> bool:
     return text.lstrip("+-").isdecimal() and len(text) - len(text.lstrip("+-")) <= 1
 
 
-def _seconds(value: Any) -> int:
+def seconds_of(value: Any) -> int:
+    """Seconds since the epoch of a number, ISO 8601 or a timestamp; 0 for None.
+
+    Raises:
+      BadRecordError: it is no time.
+    """
     if isinstance(value, bytes):
         value = text_of(value, "commit_time")
     if isinstance(value, str) and value.strip() and not _is_integer(value.strip()):

@@ -9,14 +9,20 @@ could make it is passed over without being held. Positions are byte offsets in t
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from beam_pipelines.sources import containers
 from beam_pipelines.sources.compression import compression_of, unpacked
 from beam_pipelines.sources.containers import Container, DamagedError, Range, UnreadableError
-from beam_pipelines.sources.entry import RawFile
-from beam_pipelines.sources.fields import BadRecordError, Fields, bad_record_file, lacking, raw_file
+from beam_pipelines.sources.fields import (
+    BadRecordError,
+    Fields,
+    bad_record_file,
+    lacking,
+    name_yours,
+    raw_file,
+)
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.json_object import parse_object
 
@@ -68,6 +74,10 @@ class JsonLinesFormat:
         for packed in ("", ".gz", ".zst", ".xz", ".bz2")
     )
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        return ("content", "path") if self.with_content else ("path",)
+
     def split(self, container: Container) -> Iterator[Range]:
         if not compression_of(container.name):
             with containers.open_container(container) as file:
@@ -78,7 +88,7 @@ class JsonLinesFormat:
         for start in range(0, container.size, _RANGE_BYTES):
             yield Range(start, min(start + _RANGE_BYTES, container.size))
 
-    def read(self, container: Container, part: Range, max_file_bytes: int) -> Iterator[RawFile]:
+    def read(self, container: Container, part: Range, max_file_bytes: int) -> Iterator[Any]:
         for offset, line, length in lines_of(container, part, longest_line(max_file_bytes)):
             position = f"line at byte {offset}"
             try:
@@ -87,31 +97,41 @@ class JsonLinesFormat:
                         f"a line of {length} bytes, at most {longest_line(max_file_bytes)}",
                         "too_large",
                     )
-                yield raw_file(
-                    parse_object(line, BadRecordError),
-                    self.fields,
-                    self.provenance,
-                    container.name,
-                    max_file_bytes,
-                    is_text=True,
-                    with_content=self.with_content,
-                )
+                record = parse_object(line, BadRecordError)
+                yield self.value(record, container, position, max_file_bytes)
             except BadRecordError as error:
                 yield bad_record_file(self.provenance, container, position, error)
 
+    def value(
+        self, record: Mapping[str, Any], container: Container, position: str, max_file_bytes: int
+    ) -> Any:
+        """What a record becomes.
+
+        Raises:
+          BadRecordError: it gives no file.
+        """
+        return raw_file(
+            record,
+            self.fields,
+            self.provenance,
+            container.name,
+            max_file_bytes,
+            is_text=True,
+            with_content=self.with_content,
+        )
+
     def check(self, containers: Sequence[Container]) -> None:
-        required = ("content", "path") if self.with_content else ("path",)
         seen: dict[str, None] = {}
         for container in containers[:_CHECKED_FILES]:
             for record in _first_records(container):
-                if not lacking(self.fields, record, required):
+                if not lacking(self.fields, record, self.required):
                     return
                 seen |= dict.fromkeys(record)
         if seen:
-            what = lacking(self.fields, seen, required) or "all required fields in one record"
+            what = lacking(self.fields, seen, self.required) or "all required fields in one record"
             raise InputError(
                 f"{containers[0].location}: expected {what}, its records have {', '.join(seen)}; "
-                "name yours with --gin.Fields.content, Fields.path, ... (docs/cleaning.md)"
+                f"{name_yours(self.fields)}"
             )
 
 

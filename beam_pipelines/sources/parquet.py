@@ -25,6 +25,7 @@ from beam_pipelines.sources.fields import (
     Omitted,
     bad_record_file,
     lacking,
+    name_yours,
     raw_file,
 )
 from opencoder_jax.errors import InputError
@@ -83,12 +84,17 @@ class ParquetFormat:
             try:
                 if isinstance(row, BadRecordError):
                     raise row
-                yield self.value(row, container, max_file_bytes, is_text)
+                yield self.value(row, container, position, max_file_bytes, is_text)
             except BadRecordError as error:
                 yield bad_record_file(self.provenance, container, position, error)
 
     def value(
-        self, row: Mapping[str, Any], container: Container, max_file_bytes: int, is_text: bool
+        self,
+        row: Mapping[str, Any],
+        container: Container,
+        position: str,
+        max_file_bytes: int,
+        is_text: bool,
     ) -> Any:
         """What a row becomes.
 
@@ -119,8 +125,7 @@ class ParquetFormat:
         if missing:
             raise InputError(
                 f"{containers[0].location}: expected {missing}, its columns are "
-                f"{', '.join(columns)}; name yours with --gin.Fields.content, Fields.path, ... "
-                "(docs/cleaning.md)"
+                f"{', '.join(columns)}; {name_yours(self.fields)}"
             )
 
 

@@ -109,9 +109,14 @@ class BlobRows(ParquetFormat):
         return ("blob", "path")
 
     def value(
-        self, row: Mapping[str, Any], container: Container, max_file_bytes: int, is_text: bool
+        self,
+        row: Mapping[str, Any],
+        container: Container,
+        position: str,
+        max_file_bytes: int,
+        is_text: bool,
     ) -> BlobRow:
-        file = super().value(row, container, max_file_bytes, is_text)
+        file = super().value(row, container, position, max_file_bytes, is_text)
         try:
             blob = text_of(first(row, self.fields.blob), "blob_id")
             if not _BLOB.fullmatch(blob):

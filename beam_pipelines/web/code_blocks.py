@@ -15,15 +15,15 @@ from resiliparse.parse.html import ElementNode, Node
 
 # Unicode's non-characters: no page means anything by them.
 _OPEN, _CLOSE, _WEIGHT = "\ufdd0", "\ufdd1", "\ufdd2"
-RESERVED = re.compile(f"[{_OPEN}-{_WEIGHT}]")
+RESERVED = (_OPEN, _CLOSE, _WEIGHT)
 _TOKEN = re.compile(f"{_OPEN}(\\d+){_CLOSE}{_WEIGHT}*")
 _BLOCKS = "pre,listing,xmp"
 # A block weighs in the extractor's shares of links as much as its text would, up to this.
 _WEIGHED = 1000
 # What makes an element's text differ from what a reader sees.
 _SPECIAL = (
-    "br,div,li,tr,p,td,button,script,style,textarea,"
-    "[class*=line],[class*=Line],[class*=copy],[class*=gutter],[class*=ln],[class*=sr-only],.go-to"
+    "br,div,li,tr,p,td,button,script,style,textarea,svg,.ln,.lnt,.hljs-ln,.gutter,.sr-only,"
+    "[class*=lineno],[class*=line-n],[class*=linenum],[class*=line_n],[class*=LineN],[class*=copy]"
 )
 # Elements of a line each, in what highlighters make.
 _LINES = frozenset({"div", "li", "tr", "p"})
@@ -90,6 +90,11 @@ def put_back(text: str, blocks: list[CodeBlock]) -> str:
     return "".join([*parts, rest])
 
 
+def is_plain_block(node: ElementNode) -> bool:
+    """Whether the text of an element is what a reader sees, lines and all."""
+    return node.query_selector(_SPECIAL) is None
+
+
 def _of_highlighter(body: ElementNode) -> Iterator[ElementNode]:
     """Blocks that are no `pre`: SyntaxHighlighter's tables, `code` with line breaks."""
     yield from body.query_selector_all(".syntaxhighlighter").values()
@@ -127,7 +132,7 @@ def _trimmed(text: str) -> str:
 
 
 def _text(node: ElementNode) -> str:
-    if node.query_selector(_SPECIAL) is None:
+    if is_plain_block(node):
         return node.text or ""
     if "syntaxhighlighter" in _class(node):
         node = node.query_selector("td.code") or node

@@ -32,7 +32,9 @@ def main_text(html: str) -> str:
     Raises:
       TooDeepError: elements are nested deeper than `DEEPEST`.
     """
-    html = RESERVED.sub("", html)
+    for character in RESERVED:
+        if character in html:
+            html = html.replace(character, "")
     tree = HTMLTree.parse(html)
     if _may_be_deep(html):
         _check_depth(tree)
