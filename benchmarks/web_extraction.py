@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from beam_pipelines.web.code_blocks import is_plain_block
-from beam_pipelines.web.main_text import TooDeepError, main_text
+from beam_pipelines.web.main_text import HostileError, main_text
 from benchmarks import web_peers
 from benchmarks.web_corpus import corpus_pages
 from opencoder_jax.errors import InputError
@@ -119,7 +119,7 @@ def ours(pages: Sequence[str]) -> tuple[list[str], float]:
     for page in pages:
         try:
             texts.append(main_text(page))
-        except TooDeepError:
+        except HostileError:
             texts.append("")
     return texts, time.process_time() - start
 

@@ -34,6 +34,8 @@ _NOT_CODE_CLASS = re.compile(
     r"|blob-num|rouge-gutter|copy(?:-?(?:btn|button|code))?|copybtn|clipboard-copy|sr-only)(?:\s|$)",
     re.IGNORECASE,
 )
+# Of a block, or around one, that holds nothing but numbers; `linenums` is on the code itself.
+_GUTTER_CLASS = re.compile(r"(?:^|\s)(?:line-?nos?|gutter|rouge-gutter)(?:\s|$)", re.IGNORECASE)
 _LANGUAGE = re.compile(
     r"(?:^|\s)(?:language-|lang-|highlight-source-|highlight-text-|highlight-|brush:\s*|src-"
     r"|sourceCode\s+)([a-z][\w+#.-]{0,19})(?:[\s;]|$)",
@@ -66,7 +68,7 @@ def take_out(body: ElementNode) -> list[CodeBlock]:
             continue
         inner.update(node.query_selector_all(_BLOCKS).values())
         parent = node.parent
-        if _is_not_code(node) or (isinstance(parent, ElementNode) and _is_not_code(parent)):
+        if _is_gutter(node) or (isinstance(parent, ElementNode) and _is_gutter(parent)):
             node.text = ""
         else:
             _replace(node, blocks)
@@ -117,6 +119,7 @@ def _ancestors(node: Node) -> Iterator[Node]:
 def _replace(node: ElementNode, blocks: list[CodeBlock]) -> None:
     text = _text(node)
     if not text or text.isspace():
+        node.text = ""
         return
     language = _language(node)
     weight = _WEIGHT * min(len(text) // len(_WEIGHT.encode()), _WEIGHED)
@@ -182,6 +185,10 @@ def _class(node: ElementNode) -> str:
 
 def _is_not_code(node: ElementNode) -> bool:
     return bool(_NOT_CODE_CLASS.search(_class(node)))
+
+
+def _is_gutter(node: ElementNode) -> bool:
+    return bool(_GUTTER_CLASS.search(_class(node)))
 
 
 def _language(node: ElementNode) -> str:

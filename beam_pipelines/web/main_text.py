@@ -1,8 +1,8 @@
 """The main text of an HTML page, Markdown-like: headings, lists, fenced code blocks.
 
 resiliparse finds the main content (rules over tags, classes and shares of links; docs/web.md
-compares it with others), `code_blocks` keeps code out of its hands. Time is bounded: depth,
-which it and every other extractor tried are quadratic in, is limited.
+compares it with others), `code_blocks` keeps code out of its hands. Depth and the
+number of a tag's attributes, which its time is quadratic in, are limited.
 """
 
 import re
@@ -16,32 +16,43 @@ from beam_pipelines.web.code_blocks import RESERVED, put_back, take_out
 # Browsers stop at 512 too.
 DEEPEST = 512
 _SURELY_SHALLOW = 800
+_MOST_ATTRIBUTES = 3000
+# A name and a blank each.
+_LONG_TAG = _MOST_ATTRIBUTES
+_TAG = re.compile("<[A-Za-z]")
 _HEADINGS = "h1,h2,h3,h4,h5,h6"
 _BULLET = re.compile(r"^( *)• ?", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n[ \t\xa0]*\n(?:[ \t\xa0]*\n)+")
 _LINE_END = re.compile(r"[ \t\xa0]+$", re.MULTILINE)
 
 
-class TooDeepError(Exception):
-    """A page whose elements are nested deeper than any page that somebody wrote."""
+class HostileError(Exception):
+    """A page that nobody wrote for readers, with the drop reason; parsing it would take hours."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
 
 
 def main_text(html: str) -> str:
     """The main text; empty where there is none.
 
     Raises:
-      TooDeepError: elements are nested deeper than `DEEPEST`.
+      HostileError: `too_deep` or `too_many_attributes`.
     """
     for character in RESERVED:
         if character in html:
             html = html.replace(character, "")
+    _check_tags(html)
     tree = HTMLTree.parse(html)
-    if _may_be_deep(html):
-        _check_depth(tree)
-    if tree.body is None:
+    body = tree.body
+    if body is None:
         return ""
-    blocks = take_out(tree.body)
-    _mark_headings(tree, tree.body)
+    if _may_be_deep(html):
+        _check_depth(body)
+    blocks = take_out(body)
+    _mark_headings(tree, body)
     text = extract_plain_text(
         tree,
         preserve_formatting=True,
@@ -63,6 +74,25 @@ def _mark_headings(tree: HTMLTree, body: ElementNode) -> None:
                 heading.insert_before(mark, first)
 
 
+def _check_tags(html: str) -> None:
+    """Refuses tags with thousands of attributes, each of which is compared with all others."""
+    start = 0
+    # Where a tag is that long, no `>` stands between two places this far apart.
+    for position in range(_LONG_TAG, len(html), _LONG_TAG):
+        if position < start or html.find(">", position - _LONG_TAG, position) >= 0:
+            continue
+        begin = max(start, html.rfind(">", start, position - _LONG_TAG) + 1)
+        tag = _TAG.search(html, begin, position)
+        if tag is None:
+            start = position
+            continue
+        start = html.find(">", position)
+        start = len(html) if start < 0 else start
+        if len(html[tag.start() : start].split(None, _MOST_ATTRIBUTES)) > _MOST_ATTRIBUTES:
+            detail = f"more than {_MOST_ATTRIBUTES} in one tag"
+            raise HostileError("too_many_attributes", detail)
+
+
 def _may_be_deep(html: str) -> bool:
     """Whether opened elements, less closed ones, ever are many; void ones count as open."""
     if html.count("<") <= _SURELY_SHALLOW:
@@ -76,10 +106,9 @@ def _may_be_deep(html: str) -> bool:
     return bool(depth.max() > _SURELY_SHALLOW)
 
 
-def _check_depth(tree: HTMLTree) -> None:
+def _check_depth(body: ElementNode) -> None:
     def look(context: DOMContext) -> None:
         if context.depth > DEEPEST:
-            raise TooDeepError(f"more than {DEEPEST} levels")
+            raise HostileError("too_deep", f"more than {DEEPEST} levels")
 
-    if tree.document is not None:
-        traverse_dom(tree.document, look, elements_only=True)
+    traverse_dom(body, look, elements_only=True)

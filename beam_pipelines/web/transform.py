@@ -3,7 +3,7 @@
 Whatever gives no document is a drop. Reasons, in the order in which they are found:
 `damaged_source`, `unreadable`, `bad_record` (the crawl file), `too_large`, `http_status`,
 `bad_http`, `not_html`, `bad_encoding` (the response), `bad_url`, `not_http`, `empty`, `binary`,
-`bad_charset`, `too_deep`, `too_short` (the page), `older_capture`.
+`bad_charset`, `too_deep`, `too_many_attributes`, `too_short` (the page), `older_capture`.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop
 from beam_pipelines.sources.entry import RawFile, file_id
 from beam_pipelines.web.address import Address, BadAddressError, parse_address
 from beam_pipelines.web.charset import NoTextError, page_text
-from beam_pipelines.web.main_text import TooDeepError, main_text
+from beam_pipelines.web.main_text import HostileError, main_text
 from beam_pipelines.web.page import RawPage, Skipped
 from beam_pipelines.web.warc import PROVENANCE
 from opencoder_jax.errors import require_at_least
@@ -120,8 +120,8 @@ def extracted_text(page: RawPage, settings: PageSettings) -> str:
     source = page_text(page.body, page.charset, page.is_html)
     try:
         text = main_text(source) if page.is_html else _plain_text(source)
-    except TooDeepError as error:
-        raise NoTextError("too_deep", str(error)) from error
+    except HostileError as error:
+        raise NoTextError(error.reason, error.detail) from error
     if len(text) < settings.min_characters or not text or text.isspace():
         detail = f"{len(text)} characters, at least {settings.min_characters}"
         raise NoTextError("too_short", detail, text[:SAMPLE_CHARACTERS])
