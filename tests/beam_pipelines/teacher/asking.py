@@ -39,7 +39,7 @@ class Asked:
 def teacher_at(url: str, folder: Path, **settings: Any) -> Teacher:
     """A teacher that does not wait long."""
     quick = {"timeout_seconds": 20.0, "attempts": 3, "first_wait_seconds": 0.01}
-    return Teacher(url, "teacher", str(folder / "cache"), **{**quick, **settings})
+    return Teacher(url, "teacher", **{"cache_dir": str(folder / "cache"), **quick, **settings})
 
 
 def word(text: str) -> Prompt:
@@ -51,11 +51,15 @@ def drop(text: str, reason: str, detail: str) -> Drop:
 
 
 def ask(
-    teacher: Teacher, prompts: Sequence[str], flags: Sequence[str] = (), **options: Any
+    teacher: Teacher,
+    prompts: Sequence[str],
+    flags: Sequence[str] = (),
+    folder: Path | None = None,
+    **options: Any,
 ) -> Asked:
-    """Runs a job that asks every prompt."""
+    """Runs a job that asks every prompt; its records go below `folder`, or beside the cache."""
     made: list[Any] = []
-    folder = Path(teacher.cache_dir).parent
+    folder = folder or Path(teacher.cache_dir).parent
     out = folder / f"out-{len(list(folder.glob('out-*')))}"
     out.mkdir(parents=True)
     with runner.pipeline(flags) as pipeline:

@@ -267,5 +267,6 @@ ODD: dict[str, Callable[[Handler, str], None]] = {
     "odd-usage": lambda handler, prompt: handler.whole(
         {**answer_of("six"), "usage": {"prompt_tokens": True, "completion_tokens": -3}}
     ),
+    "count": lambda handler, prompt: handler.answer(str(len(handler.odd.asked))),
     "parts": lambda handler, prompt: handler.answer([{"type": "text", "text": "in parts"}]),
 }

@@ -43,8 +43,8 @@ KEPT = {
     "no-usage": "six",
     "odd-usage": "six",
 }
-# They end a job, or are waited for: test_stops, test_client.
-OTHERS = {"busy", "overloaded", "quota", "forbidden", "unauthorized", "unknown-model"}
+# They end a job, or are waited for (test_stops); answers that differ (test_cache).
+OTHERS = {"busy", "overloaded", "quota", "forbidden", "unauthorized", "unknown-model", "count"}
 # Was paid for, or would be refused again.
 NOT_REPEATED = {"too-long", "endless", "surrogate", "nul", "empty", "null", "thoughts"} | {
     *("refusal", "filtered", "long")
