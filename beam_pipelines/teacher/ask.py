@@ -27,6 +27,7 @@ from beam_pipelines.teacher.client import Client, Outcome, client_of
 from beam_pipelines.teacher.prompt import Answer, Answered, Prompt
 from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.teacher.usage import Counters
+from beam_pipelines.teacher.vllm_server import VllmServer
 
 _DROPPED = "dropped"
 # Of a rejected answer in its drop: whole, unless a teacher does not stop.
@@ -143,7 +144,8 @@ class _Ask(beam.DoFn):
         self._counters = Counters(self._stage)
 
     def start_bundle(self) -> None:
-        self._client: Client = client_of(self._teacher)
+        find_url = None if self._teacher.url else VllmServer(self._teacher)
+        self._client: Client = client_of(self._teacher, find_url)
         self._calls: dict[concurrent.futures.Future[Outcome], tuple[Any, Prompt]] = {}
 
     def process(self, group: tuple[int, Iterable[Any]]) -> Iterator[Any]:

@@ -1,0 +1,1 @@
+"""Stands in for vLLM, which needs a GPU: the same command starts our own server."""
