@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from beam_pipelines.dedup.compiled import compiled
 from opencoder_jax.evaluation.contamination import (
     CALL,
-    COMMON_TEXTS,
     MOST_TEXTS,
     NGRAM_WORDS,
     TELLING_WORDS,
@@ -25,6 +24,7 @@ from opencoder_jax.evaluation.contamination import (
     Problem,
     ProblemTexts,
     by_language,
+    common_texts,
     telling_names,
     words,
 )
@@ -117,7 +117,7 @@ def _own_hashes(
     benchmarks: Sequence[ProblemTexts],
 ) -> tuple[NDArray[np.uint64], NDArray[np.int32], list[Problem]]:
     """Hash of each 10-gram of `own_ngrams`, and the place in a list of its first problem."""
-    common = np.concatenate([_telling_hashes(text) for text in COMMON_TEXTS])
+    common = np.concatenate([_telling_hashes(text) for text in common_texts(benchmarks)])
     problems: list[Problem] = []
     hashes, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
     for benchmark in benchmarks:

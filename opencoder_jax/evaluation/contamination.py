@@ -27,6 +27,12 @@ COMMON_TEXTS = (
     '<!DOCTYPE html> <html lang="en"> <head> <meta charset="UTF-8"> <meta name="viewport" '
     'content="width=device-width, initial-scale=1.0">',
 )
+# Lines that import, one after another: every file of a kind has them.
+_IMPORTS = re.compile(
+    r"(?:^[ \t]*(?:from\s+\S+\s+import\b|import\s|#\s*include\b|using\s+\S+;|use\s+\S+;)"
+    r"[^\n]*(?:\n\s*|\Z))+",
+    re.MULTILINE,
+)
 _WORD = re.compile(r"\w+")
 # A function's definition or bare call; neither an attribute nor a method.
 CALL = re.compile(r"(?<![\w.])(\w+)\s*\((?!\s*(?:self|cls)\b)")
@@ -81,7 +87,7 @@ def kept_out_inputs(benchmarks: Iterable[ProblemTexts]) -> dict[str, str]:
     Returns:
       `benchmark NAME` to a fingerprint of its texts and of the rule.
     """
-    rule = [NGRAM_WORDS, TELLING_WORDS, MOST_TEXTS, COMMON_TEXTS]
+    rule = [NGRAM_WORDS, TELLING_WORDS, MOST_TEXTS, COMMON_TEXTS, _IMPORTS.pattern]
     return {
         f"benchmark {benchmark.name}": fingerprint([dataclasses.asdict(benchmark), rule])
         for benchmark in benchmarks
@@ -110,9 +116,10 @@ def own_ngrams(benchmarks: Iterable[ProblemTexts]) -> dict[str, list[Problem]]:
     """The 10-grams that give a problem away, with the problems that have them, in order.
 
     Left out are those of fewer than `TELLING_WORDS`, those of more than `MOST_TEXTS` texts of a
-    benchmark in a language, and those of `COMMON_TEXTS`.
+    benchmark in a language, and those of `common_texts`.
     """
-    common = {ngram for text in COMMON_TEXTS for ngram in ngrams(text)}
+    benchmarks = list(benchmarks)
+    common = {ngram for text in common_texts(benchmarks) for ngram in ngrams(text)}
     found: dict[str, list[Problem]] = {}
     for benchmark in benchmarks:
         for texts in by_language(benchmark).values():
@@ -125,6 +132,17 @@ def own_ngrams(benchmarks: Iterable[ProblemTexts]) -> dict[str, list[Problem]]:
                     problems = [Problem(benchmark.name, i) for ids in owners for i in ids]
                     found.setdefault(ngram, []).extend(problems)
     return found
+
+
+def common_texts(benchmarks: Iterable[ProblemTexts]) -> list[str]:
+    """What stands in problems and is nobody's own: `COMMON_TEXTS`, and all runs of imports."""
+    imports = {
+        match.group(): None
+        for benchmark in benchmarks
+        for _, text in benchmark.texts
+        for match in _IMPORTS.finditer(text)
+    }
+    return [*COMMON_TEXTS, *imports]
 
 
 def by_language(benchmark: ProblemTexts) -> Mapping[str, Mapping[str, Sequence[str]]]:

@@ -68,11 +68,15 @@ def test_nine_shared_words_are_no_hit_and_ten_are(made_by) -> None:
     assert hit.detail == f"b b/1: {' '.join(TEN)}"
 
 
-def test_counting_data_and_loops_are_nobodys_own() -> None:
+def test_counting_data_loops_and_imports_are_nobodys_own() -> None:
     texts = (
         "assert f([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])",
         "x = 'a b a b a b a b a b a b'",
         "for i in range(n): for j in range(n): for k in range(n): x = 1",
+        "import os\nfrom cryptography.hazmat.backends import default_backend\n\n"
+        "from cryptography.hazmat.primitives import hashes, padding\n",
+        "#include <vector>\n#include <string>\n#include <algorithm>\n#include <map>\n"
+        "#include <cassert>\n#include <cmath>\nusing std::vector;\nusing std::string;",
         '<!DOCTYPE html><html lang="en"><head><meta charset="UTF-8"><meta name="viewport" '
         'content="width=device-width, initial-scale=1.0">',
     )
