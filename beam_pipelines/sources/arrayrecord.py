@@ -46,10 +46,11 @@ class ArrayRecords(containers.ContainerSource):
 
 @dataclasses.dataclass(frozen=True)
 class ArrayRecordFormat:
-    """How ArrayRecord is cut and read."""
+    """How ArrayRecord is cut and read; `is_typed`: documents keep their language."""
 
     fields: Fields | None
     provenance: str = _PROVENANCE
+    is_typed: bool = False
     suffixes: ClassVar[tuple[str, ...]] = (".arrayrecord", ".array_record")
 
     def split(self, container: Container) -> Iterator[Range]:
@@ -93,7 +94,7 @@ class ArrayRecordFormat:
             if record is None:
                 raise BadRecordError("expected a record, got damaged data", "damaged_source")
             if self.fields is None:
-                return _document_file(record)
+                return _document_file(record, self.is_typed)
             features = {
                 name: values[0] if len(values) == 1 else values or None
                 for name, values in decode_example(record).items()
@@ -104,7 +105,7 @@ class ArrayRecordFormat:
             return bad_record_file(self.provenance, container, position, bad)
 
 
-def _document_file(record: bytes) -> RawFile:
+def _document_file(record: bytes, is_typed: bool) -> RawFile:
     document = decode_document(record)
     content = document.text.encode("utf-8")
     return RawFile(
@@ -118,6 +119,7 @@ def _document_file(record: bytes) -> RawFile:
         commit_time=document.commit_time,
         provenance=document.provenance,
         language=document.language,
+        is_typed=is_typed,
     )
 
 

@@ -41,6 +41,8 @@ class RawFile:
       language: what the source says; counts only where the name tells nothing.
       obstacle: why it cannot be read, as a drop reason; empty for a file that was read.
       detail: of the obstacle.
+      is_typed: whether `language` is certain, whatever the name looks like, as a page's address
+        may look like a file of code.
     """
 
     repo: str
@@ -55,6 +57,12 @@ class RawFile:
     language: str = ""
     obstacle: str = ""
     detail: str = ""
+    is_typed: bool = False
+
+    @property
+    def telling_name(self) -> str:
+        """What may tell the file's type: its path, or nothing where the language is known."""
+        return "" if self.is_typed else self.path
 
     def __reduce__(self) -> tuple[type, tuple]:
         # The default for slots asks `fields()` each time.

@@ -30,7 +30,10 @@ def add_fact(sums: Sums, fact: Fact) -> None:
 
 def file_fact(file: RawFile) -> Fact:
     """One file of the source."""
-    return ("stage", LISTED, file_type_of(file.path, file.language).language), (1, file.size)
+    return ("stage", LISTED, file_type_of(file.telling_name, file.language).language), (
+        1,
+        file.size,
+    )
 
 
 def document_fact(stage: str, document: Document) -> Fact:

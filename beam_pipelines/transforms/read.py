@@ -66,14 +66,15 @@ def read_document(file: RawFile, max_file_bytes: int) -> Document:
     """
     if file.obstacle:
         raise NotTextError(file.obstacle, file.detail)
-    if unread := decided_unread(file.path, file.size, max_file_bytes, file.language):
+    if unread := decided_unread(file.telling_name, file.size, max_file_bytes, file.language):
         raise NotTextError(*unread)
     if len(file.content) > max_file_bytes:
         raise NotTextError("too_large", f"more than {max_file_bytes} bytes when read")
     # A notebook's JSON is no text to learn from; its cells are.
-    text = notebook_text(file.content) if is_notebook(file.path) else decode_text(file.content)
-    first_line = text[:_LONGEST_SHEBANG].partition("\n")[0]
-    file_type = file_type_of(file.path, file.language, first_line)
+    name = file.telling_name
+    text = notebook_text(file.content) if is_notebook(name) else decode_text(file.content)
+    first_line = "" if file.is_typed else text[:_LONGEST_SHEBANG].partition("\n")[0]
+    file_type = file_type_of(name, file.language, first_line)
     if file_type.doc_type == "unknown":
         raise NotTextError("unknown_language")
     if file_type.doc_type == "excluded":
@@ -99,7 +100,7 @@ def drop_file(file: RawFile, problem: NotTextError) -> Drop:
         id=file.id,
         repo=file.repo,
         path=file.path,
-        language=file_type_of(file.path, file.language).language,
+        language=file_type_of(file.telling_name, file.language).language,
         reason=problem.reason,
         detail=problem.detail,
         sample=problem.sample,

@@ -1,12 +1,17 @@
 """Crawl files become documents, every capture accounted for, the same bytes every time."""
 
+import argparse
 import gzip
+import inspect
 import json
+import pathlib
+import shutil
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from beam_pipelines import web_pages
+from beam_pipelines import refinecode, web_pages
 from beam_pipelines.accounting import decode_drop
 from opencoder_jax import configuration
 from opencoder_jax.formats import shards
@@ -148,3 +153,39 @@ def test_an_unfinished_folder_is_made_anew(crawl: Path, tmp_path: Path) -> None:
     left = write(tmp_path / "b" / ".incomplete" / "documents-00000-of-00002.arrayrecord", b"half")
     assert run(crawl, tmp_path / "b") == expected
     assert not left.exists()
+
+
+def test_cleaning_takes_pages_as_text_whatever_their_addresses_end_in(tmp_path: Path) -> None:
+    documented = (json, textwrap, pathlib.Path, argparse.ArgumentParser, str, dict, gzip, shutil)
+    texts = [inspect.getdoc(thing) or "" for thing in documented]
+    texts += [inspect.getdoc(getattr(shutil, name)) or "" for name in shutil.__all__]
+    prose = "</p>\n<p>".join(text for text in texts if "<" not in text)
+    names = ("a.html", "b.py", "c.ipynb", "d.exe", "e", "f.php?x=.c")
+    records = [
+        capture(f"https://www.{name[0]}.example/{name}", html(f"{prose} {name * 9} {name}"))
+        for name in names
+    ]
+    script = b"#!/usr/bin/env python\n" + prose.encode()
+    records.append(capture("https://s.example/script", script, mime="text/plain"))
+    run(write(tmp_path / "a.warc.gz", members(records)), tmp_path / "pages")
+    clean = configuration.configure(
+        refinecode.refinecode,
+        gin_files=["refinecode/sources/web_pages.gin"],
+        bindings=[
+            f"SOURCE_FILES = '{tmp_path}/pages/documents-*'",
+            f"OUTPUT_DIR = '{tmp_path}/corpus'",
+            "NUM_SHARDS = 2",
+        ],
+    )
+    clean(pipeline_args=())
+    before = {page.id: page for page in pages(tmp_path / "pages")}
+    after = pages(tmp_path / "corpus")
+    assert len(before) == 7
+    dropped = reasons(tmp_path / "corpus")
+    assert len(after) + len(dropped) == 7
+    assert set(dropped.values()) <= {"near_duplicate", "exact_duplicate", "rule"}
+    assert after
+    for page in after:
+        assert (page.language, page.doc_type) == ("markdown", "text")
+        assert (page.repo, page.path) == (before[page.id].repo, before[page.id].path)
+        assert page.provenance == "web-page"
