@@ -37,9 +37,12 @@ demo: env
 	$(PYTHON) -m beam_pipelines.sft_data --gin_file=sft_data/demo.gin \
 	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/sft_data \
 	  --gin.ALLOW_UNISOLATED=$(ALLOW_UNISOLATED)
+	$(import_teacher)
+	$(with_teacher) sh -c '$(call synthesize,demo_textbooks) && $(call synthesize,demo_educational)'
 	$(call pack,corpus,refinecode)
 	$(call pack,annealing_data/algorithmic_corpus,algorithmic_corpus)
 	$(call pack,annealing_data/code_snippets,code_snippets)
+	$(call pack,taught/code_textbooks,code_textbooks)
 	$(call pack,sft_data/stage1,sft_stage1)
 	$(call pack,sft_data/stage2,sft_stage2)
 	$(call train,pretrain/demo.gin,pretrain)
@@ -63,7 +66,15 @@ endef
 
 # $(with_teacher) COMMAND: its words may have {url}, where the model of $(import_teacher) is served
 # under the name `teacher` until COMMAND ends. No function of make's: those end words at commas.
-with_teacher = $(PYTHON) -m opencoder_jax.serve --model=$(RUN_DIR)/teacher --port=0 --slots=8 --length=2048 --
+with_teacher = $(PYTHON) -m opencoder_jax.serve --model=$(RUN_DIR)/teacher --port=0 --slots=12 --length=2048 --
+
+# $(call synthesize,GIN)
+define synthesize
+$(PYTHON) -m beam_pipelines.synthesize --gin_file=synthesis/$(1).gin \
+	  --gin.INPUT_DIR=$(RUN_DIR)/corpus --gin.OUTPUT_DIR=$(RUN_DIR)/taught \
+	  --gin.ALLOW_UNISOLATED=$(ALLOW_UNISOLATED) --teacher_url={url}/v1 \
+	  --teacher_model=teacher --teacher_cache_dir=$(RUN_DIR)/teacher_calls
+endef
 
 # $(call pack,FOLDER,SET)
 define pack

@@ -138,8 +138,8 @@ class _Word:
 
 
 def echoed(template: Template, text: str) -> str:
-    """A sentence of the template's last message that an answer repeats; empty: it does not."""
-    own = re.split(r"\{\w+\}|\n|(?<=[.:!?]) ", template.text.rpartition("\n## ")[2])
+    """A sentence or line of the template, its example among them, that an answer repeats."""
+    own = re.split(r"\{\w+\}|\n|(?<=[.:!?]) ", template.text)
     return next((s.strip() for s in own if len(s.strip()) >= _ECHO and s.strip() in text), "")
 
 

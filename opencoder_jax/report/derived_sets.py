@@ -68,8 +68,10 @@ class SyntheticSet:
 _SYNTHETIC = (
     ("annealing_data/algorithmic_corpus", "Algorithmic corpus", "documents"),
     ("annealing_data/code_snippets", "Tested functions", "documents"),
+    ("taught/code_textbooks", "Textbooks, by a teacher", "documents"),
     ("sft_data/stage1", "Instructions, stage 1", "conversations"),
     ("sft_data/stage2", "Instructions, stage 2", "conversations"),
+    ("taught/educational", "Educational tasks, by a teacher", "conversations"),
 )
 
 

@@ -162,8 +162,8 @@ def teacher(hash_of_words: int):
             return "I'm sorry, but I can't help with that request."
         solution, tests = PLANTED[kind.removesuffix(" again")]
         tests = tests.replace("ORDER", str(hash_of_words))
-        echo = "at least three tests of different cases, edge cases among them"
-        echo = f"Write {echo}.\n" if kind == "echoes_prompt" else ""
+        echo = "You are an expert programmer and teacher of programming."
+        echo = f"{echo} " if kind == "echoes_prompt" else ""
         return (
             f"### Task\n{echo}Write triple. ({kind.removesuffix(' again')})\n\n### Solution\n"
             f"```python\n{solution}\n```\n\n### Tests\n```python\n{tests}\n```\n"

@@ -110,7 +110,7 @@ def test_multilingual_tasks_are_balanced_and_run_where_that_is_possible(tmp_path
     def answer(prompt: str) -> str:
         own = re.search(r"f\d+", prompt)[0]
         script = JAVASCRIPT if "JavaScript" in prompt else PYTHON
-        tested = "### Tests" in prompt
+        tested = prompt.startswith("Language:")
         solution = script.format("Solution") if tested else "### Solution\n```\ncode\n```"
         return f"### Task\nAbout {own} in {'js' if script is JAVASCRIPT else 'py'}.\n\n{solution}"
 
