@@ -20,15 +20,19 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, drop_document
+from beam_pipelines.dedup.settings import NearSettings
 from beam_pipelines.dialogues import layouts
 from beam_pipelines.dialogues.layouts import BadRowError, Tested
 from beam_pipelines.dialogues.rows import Row, RowFormat
 from beam_pipelines.sources.containers import ReadContainers, fingerprint
 from beam_pipelines.sources.entry import RawFile
+from beam_pipelines.synthesis.balance import BalanceSettings, conversation_fact
 from beam_pipelines.synthesis.drafts import Draft
 from beam_pipelines.synthesis.job import Job, make_sets
+from beam_pipelines.synthesis.near_instructions import first_question
 from beam_pipelines.synthesis.proving import ProveByTests
 from beam_pipelines.synthesis.sets import Deduplicate, Outcome
+from beam_pipelines.synthesis.thinning import ThinOut, named_options
 from beam_pipelines.transforms.decontamination import (
     Decontaminate,
     KeptOut,
@@ -89,6 +93,8 @@ def import_instructions(
     max_row_bytes: int = 8_000_000,
     sandbox_workers: int = 2,
     allow_unisolated: bool = False,
+    near_instructions: NearSettings | None = None,
+    balance: BalanceSettings | None = None,
     pipeline_args: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Makes a finished set of other people's files.
@@ -109,6 +115,9 @@ def import_instructions(
       max_row_bytes: a JSON line that could not have so much text is dropped.
       sandbox_workers: programs at a time in each Beam worker.
       allow_unisolated: execute code of strangers even where this machine cannot isolate it.
+      near_instructions: drops conversations whose first question nearly equals another one's;
+        None: none.
+      balance: cuts down groups of conversations that outweigh the others; None: none.
       pipeline_args: Beam's own flags.
 
     Returns:
@@ -125,11 +134,16 @@ def import_instructions(
         raise InputError(f"records is {records!r}, expected conversations or documents")
     kept = kept_out(benchmarks, benchmark_data, pipeline_args)
     documents = records == "documents"
+    if documents and named_options(near_instructions, balance):
+        raise InputError("near_instructions and balance are for conversations, not for documents")
     if documents:
         imported: beam.PTransform = ImportDocuments(set_name, code_language, kept)
     else:
         proving = ProveByTests(sandbox_workers, allow_unisolated) if run_tests else None
-        imported = ImportConversations(set_name, code_language, keep_toxic, kept, proving)
+        thin_out = ThinOut(
+            near_instructions, balance, question=first_question, fact=conversation_fact, drop=_drop
+        )
+        imported = ImportConversations(set_name, code_language, keep_toxic, kept, proving, thin_out)
 
     def make(rows: beam.PCollection) -> dict[str, Outcome]:
         return {set_name: rows | "Import" >> imported}
@@ -154,6 +168,7 @@ def import_instructions(
             "keep_toxic": keep_toxic,
             "code_language": code_language,
             "max_row_bytes": max_row_bytes,
+            **named_options(near_instructions, balance),
         },
         benchmarks=kept,
         num_shards=num_shards,
@@ -167,7 +182,7 @@ class ImportConversations(beam.PTransform):
     """Rows and obstacles to the `Outcome` of their conversations.
 
     Reasons: obstacles of containers, `bad_dialogue`, `toxic`, those of `ProveByTests`, of
-    `Decontaminate`, and `duplicate`.
+    `Decontaminate`, `duplicate`, and those of `ThinOut`.
     """
 
     def __init__(
@@ -177,11 +192,13 @@ class ImportConversations(beam.PTransform):
         keep_toxic: bool,
         benchmarks: KeptOut,
         proving: ProveByTests | None,
+        thin_out: ThinOut,
     ) -> None:
         super().__init__()
         self._parse = _ParseConversation(set_name, code_language, keep_toxic)
         self._benchmarks = benchmarks
         self._proving = proving
+        self._thin_out = thin_out
 
     def expand(self, rows: beam.PCollection) -> Outcome:
         parsed = rows | "Parse" >> beam.ParDo(self._parse).with_outputs(_DROPPED, main="kept")
@@ -205,8 +222,9 @@ class ImportConversations(beam.PTransform):
             found = (untested, passed) | "Found" >> beam.Flatten()
         clean = found | "Decontaminate" >> Decontaminate(self._benchmarks, _text, _drop)
         unique = clean.kept | "Deduplicate" >> Deduplicate(layouts.content_key, _drop)
-        dropped |= {"decontaminated": clean.dropped, "unique": unique.dropped}
-        return Outcome(rows, unique.kept, dropped)
+        thinned = unique.kept | "ThinOut" >> self._thin_out
+        dropped |= {"decontaminated": clean.dropped, "unique": unique.dropped, **thinned.dropped}
+        return Outcome(rows, thinned.kept, dropped)
 
 
 class ImportDocuments(beam.PTransform):

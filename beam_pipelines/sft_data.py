@@ -22,14 +22,15 @@ from apache_beam.pvalue import TaggedOutput
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop
 from beam_pipelines.dedup.settings import NearSettings
 from beam_pipelines.synthesis import instructions
-from beam_pipelines.synthesis.balance import Balance, BalanceSettings, conversation_fact
+from beam_pipelines.synthesis.balance import BalanceSettings, conversation_fact
 from beam_pipelines.synthesis.doctests import Candidate
 from beam_pipelines.synthesis.inputs import DocumentFolder
 from beam_pipelines.synthesis.job import Job, make_sets
-from beam_pipelines.synthesis.near_instructions import NearInstructions, first_question
+from beam_pipelines.synthesis.near_instructions import first_question
 from beam_pipelines.synthesis.sets import Deduplicate, Outcome
 from beam_pipelines.synthesis.snippets import ProvedSnippets, SnippetSettings, candidates
 from beam_pipelines.synthesis.source_module import Definition, ExtractionError
+from beam_pipelines.synthesis.thinning import ThinOut, named_options
 from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut, kept_out
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
@@ -128,9 +129,7 @@ def sft_data(
         "templates": instructions.TEMPLATES,
         "snippets": snippets,
     }
-    # Named only where they are used, so that finished sets without them stay as they are.
-    options = {"near_instructions": near_instructions, "balance": balance}
-    settings |= {name: option for name, option in options.items() if option is not None}
+    settings |= named_options(near_instructions, balance)
 
     def make(documents: beam.PCollection) -> dict[str, Outcome]:
         broad = documents | "FindFunctions" >> beam.FlatMap(find_functions)
@@ -185,8 +184,9 @@ class MakeConversations(beam.PTransform):
         self._stage = stage
         self._settings = settings
         self._benchmarks = benchmarks
-        self._near_instructions = near_instructions
-        self._balance = balance
+        self._thin_out = ThinOut(
+            near_instructions, balance, question=first_question, fact=conversation_fact, drop=_drop
+        )
 
     def expand(self, functions: beam.PCollection) -> Outcome:
         asked = functions | "Ask" >> beam.FlatMap(_ask, self._stage)
@@ -200,16 +200,8 @@ class MakeConversations(beam.PTransform):
             "decontaminated": clean.dropped,
             "unique": unique.dropped,
         }
-        kept = unique.kept
-        if self._near_instructions is not None:
-            apart = kept | "Near" >> NearInstructions(
-                self._near_instructions, first_question, _drop
-            )
-            kept, dropped["apart"] = apart.kept, apart.dropped
-        if self._balance is not None:
-            balanced = kept | "Balance" >> Balance(self._balance, conversation_fact, _drop)
-            kept, dropped["balanced"] = balanced.kept, balanced.dropped
-        return Outcome(asked, kept, dropped)
+        thinned = unique.kept | "ThinOut" >> self._thin_out
+        return Outcome(asked, thinned.kept, dropped | thinned.dropped)
 
 
 class _Word(beam.DoFn):

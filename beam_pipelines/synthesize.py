@@ -25,6 +25,7 @@ from beam_pipelines.synthesis.balance import BalanceSettings
 from beam_pipelines.synthesis.job import Job, make_sets
 from beam_pipelines.synthesis.sets import Outcome
 from beam_pipelines.synthesis.taught.taught_set import Making, TaughtSet
+from beam_pipelines.synthesis.thinning import named_options
 from beam_pipelines.teacher import estimate, usage
 from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.teacher.templates import load_template
@@ -80,10 +81,11 @@ def synthesize(
     if dry_run:
         _foretell(what, making, pipeline_args)
         return {}
-    settings = {"set": what.name, **settings_of(what)}
-    # Named only where they are used, so that finished sets without them stay as they are.
-    options = {"near_instructions": near_instructions, "balance": balance}
-    settings |= {name: option for name, option in options.items() if option is not None}
+    settings = {
+        "set": what.name,
+        **settings_of(what),
+        **named_options(near_instructions, balance),
+    }
 
     def make(elements: beam.PCollection) -> dict[str, Outcome]:
         return {what.name: what.make(elements, making)}

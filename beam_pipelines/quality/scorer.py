@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from beam_pipelines.recall.classifier import fasttext_library
 from opencoder_jax.errors import InputError, require_at_least, require_positive
 
 # Of all languages without a model of their own.
@@ -151,22 +152,6 @@ class Scorer:
     def languages(self) -> tuple[str, ...]:
         """With a model of their own."""
         return tuple(language for language in self._models if language != OTHERS)
-
-
-def fasttext_library() -> Any:
-    """The library, with training.
-
-    Raises:
-      InputError: another package's module `fasttext` is there instead.
-    """
-    import fasttext
-
-    if not hasattr(fasttext, "train_supervised"):
-        raise InputError(
-            f"{fasttext.__file__} cannot train: another package has put its module there; "
-            "pip install --force-reinstall --no-deps fasttext-community"
-        )
-    return fasttext
 
 
 def _train(library: Any, examples: Iterable[Scored], settings: ScorerSettings, path: Path) -> None:

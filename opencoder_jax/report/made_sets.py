@@ -384,12 +384,22 @@ def _checks(counts: Mapping[str, Any], records: _Records, drops: _Drops) -> Iter
     for reason in sorted({*account["dropped"], *drops.reasons}):
         yield Check(f"dropped: {reason}", account["dropped"].get(reason, 0), drops.reasons[reason])
     if "kept" in counts:
-        for name in sorted({*counts["kept"], *records.provenance}):
-            yield Check(f"kept: {name}", counts["kept"].get(name, 0), records.provenance[name])
+        kinds = _kinds(counts["kept"], records)
+        for name in sorted({*counts["kept"], *kinds}):
+            yield Check(f"kept: {name}", counts["kept"].get(name, 0), kinds[name])
     if counts.get("funnel"):
         yield Check("funnel, first", counts["funnel"][0][1], account["input"])
         yield Check("funnel, last", counts["funnel"][-1][1], records.number)
     yield Check("different ids", records.number, len(records.ids))
+
+
+def _kinds(kept: Mapping[str, int], records: _Records) -> collections.Counter[str]:
+    """What a manifest counts its records by: provenance, or, of imported sets, language."""
+
+    def likeness(counted: collections.Counter[str]) -> tuple[bool, int]:
+        return dict(counted) == dict(kept), len(counted.keys() & kept.keys())
+
+    return max((records.provenance, records.languages), key=likeness)
 
 
 def _usage(folder: Path) -> tuple[Mapping[str, Any], ...]:

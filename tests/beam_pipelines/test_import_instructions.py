@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,13 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_pipelines.accounting import Drop, decode_drop
+from beam_pipelines.dedup.settings import NearSettings
 from beam_pipelines.import_instructions import import_instructions
+from beam_pipelines.synthesis.balance import BalanceSettings
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.humaneval_problems import load_problems
 from opencoder_jax.formats.conversation import Conversation, decode_conversation
 from opencoder_jax.formats.document import decode_document
 from opencoder_jax.formats.manifest import ManifestError, read_manifest
 from opencoder_jax.formats.shards import read_records
+from opencoder_jax.report.made_sets import read_made_set
 from tests import packed_example
 from tests.beam_pipelines.dialogues.published_rows import (
     ALPACA,
@@ -228,3 +232,43 @@ def test_settings_that_mean_nothing_are_refused(settings, message, tmp_path: Pat
     }
     with pytest.raises(InputError, match=message):
         import_instructions(**{**arguments, **settings})
+
+
+def test_near_questions_and_heavy_groups_go_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    asked = "Write a function that merges overlapping intervals and returns them in {} order."
+    rows = [{"instruction": asked.format(word), "output": word} for word in ("rising", "falling")]
+    rows += [
+        {"instruction": f"What is {n} plus {n}, in words of {n} letters?", "output": str(2 * n)}
+        for n in range(6)
+    ]
+    rows += [{"instruction": "Print x in C.", "output": "```c\nprintf(x);\n```", "lang": "c"}]
+    write(tmp_path / "files", "rows.jsonl", rows)
+    plain = made(tmp_path / "files", tmp_path / "plain")
+    near = NearSettings(ngram=3, permutations=128, bands=32, rows=4, min_jaccard=0.6)
+    apart = made(tmp_path / "files", tmp_path / "near", near_instructions=near)
+    balance = BalanceSettings(by=["language"], max_share=0.5)
+    even = made(tmp_path / "files", tmp_path / "balanced", balance=balance)
+    assert len(conversations(plain)) == 9
+    (drop,) = drops(apart)
+    assert drop.reason == "near_duplicate_instruction"
+    assert {"rising", "falling"} & set(drop.sample.split())
+    assert len(conversations(apart)) == 8
+    assert sorted(c.language for c in conversations(even)) == ["c", "text"]
+    assert {d.reason for d in drops(even)} == {"over_share"}
+    funnels = [dict(read_manifest(s)["counts"]["funnel"]) for s in (plain, apart, even)]
+    assert [(f.get("apart"), f.get("balanced")) for f in funnels] == [
+        (None, None),
+        (8, None),
+        (None, 2),
+    ]
+    with pytest.raises(InputError, match="are for conversations"):
+        made(tmp_path / "files", tmp_path / "no", records="documents", balance=balance)
+
+
+def test_the_page_of_made_sets_reads_an_imported_set(output: Path) -> None:
+    found = read_made_set(output, "imported", sample=50, rejected=2)
+    assert [check for check in found.checks if not check.agrees] == []
+    assert found.records == len(conversations(output))
+    assert {r.reason: r.count for r in found.rejected} == dict(
+        Counter(d.reason for d in drops(output))
+    )

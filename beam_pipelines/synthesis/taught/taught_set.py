@@ -15,11 +15,11 @@ import apache_beam as beam
 
 from beam_pipelines.accounting import Split
 from beam_pipelines.dedup.settings import NearSettings
-from beam_pipelines.synthesis.balance import Balance, BalanceSettings
+from beam_pipelines.synthesis.balance import BalanceSettings
 from beam_pipelines.synthesis.drafts import Draft
 from beam_pipelines.synthesis.inputs import Input
-from beam_pipelines.synthesis.near_instructions import NearInstructions
 from beam_pipelines.synthesis.sets import Deduplicate, Outcome
+from beam_pipelines.synthesis.thinning import ThinOut
 from beam_pipelines.teacher.prompt import Sampling
 from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.transforms.decontamination import Decontaminate, KeptOut
@@ -126,14 +126,15 @@ class _Finish(beam.PTransform):
         making = self._making
         clean = drafts | "Decontaminate" >> Decontaminate(making.benchmarks, draft_text, Draft.drop)
         unique: Split = clean.kept | "Deduplicate" >> Deduplicate(_question_hash, Draft.drop)
-        kept, dropped = unique.kept, {"decontaminated": clean.dropped, "unique": unique.dropped}
-        if making.near_instructions is not None:
-            apart = kept | "Near" >> NearInstructions(making.near_instructions, asked, Draft.drop)
-            kept, dropped["apart"] = apart.kept, apart.dropped
-        if making.balance is not None:
-            balanced = kept | "Balance" >> Balance(making.balance, draft_fact, Draft.drop)
-            kept, dropped["balanced"] = balanced.kept, balanced.dropped
-        return _Finished(kept, dropped)
+        thinned = unique.kept | "ThinOut" >> ThinOut(
+            making.near_instructions,
+            making.balance,
+            question=asked,
+            fact=draft_fact,
+            drop=Draft.drop,
+        )
+        dropped = {"decontaminated": clean.dropped, "unique": unique.dropped, **thinned.dropped}
+        return _Finished(thinned.kept, dropped)
 
 
 def draft_text(draft: Draft) -> str:
