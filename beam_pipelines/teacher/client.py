@@ -120,6 +120,7 @@ class Client:
         self._pace = Pace(teacher.requests_per_minute, teacher.tokens_per_minute)
         self._stopped: Exception | None = None
         self._failed_in_row = 0
+        self._succeeded = 0
         self._files = concurrent.futures.ThreadPoolExecutor(
             min(32, teacher.parallel + 4), thread_name_prefix="teacher-files"
         )
@@ -264,6 +265,7 @@ class Client:
         """
         body = self._body(prompt)
         wait, failed = self.teacher.first_wait_seconds, 0
+        succeeded = self._succeeded
         while True:
             await self._pace.take(tokens)
             self._check()
@@ -275,6 +277,8 @@ class Client:
                     self._count_failure(error)
                     # Who is only busy will have time for this call too.
                     if not error.busy:
+                        if self._succeeded == succeeded and not await self._is_there():
+                            raise self._stop(self._outage_message(error)) from error
                         detail = f"{error.detail} (attempt {failed})"
                         raise _CallError(error.reason, detail, failed) from error
                 if error.wait is None:
@@ -290,6 +294,7 @@ class Client:
                 raise
             else:
                 self._failed_in_row = 0
+                self._succeeded += 1
                 return reply, failed
 
     def _body(self, prompt: Prompt) -> bytes:
@@ -380,15 +385,27 @@ class Client:
             "are kept: the same command goes on"
         )
 
+    async def _is_there(self) -> bool:
+        """Whether the endpoint answers anything: else a failed call tells nothing of that call."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                async with self._http.stream("GET", f"{self._url}/models") as response:
+                    return response.status_code < 500
+        except (TimeoutError, httpx.HTTPError):
+            return False
+
     def _count_failure(self, error: _CallError) -> None:
         """Raises: TeacherStoppedError: so many in a row are not these calls' fault."""
         self._failed_in_row += 1
         if self._failed_in_row >= self.teacher.failures_to_stop:
-            raise self._stop(
-                f"{self._url}: {self._failed_in_row} calls in a row failed and none succeeded, the "
-                f"last with {error.reason} ({error.detail}). Completed calls are kept: the same "
-                "command goes on when the endpoint answers again"
-            ) from error
+            raise self._stop(self._outage_message(error)) from error
+
+    def _outage_message(self, error: _CallError) -> str:
+        return (
+            f"{self._url}: the last {self._failed_in_row} calls failed and none succeeded, the "
+            f"last with {error.reason} ({error.detail}). Completed calls are kept: the same "
+            "command goes on when the endpoint answers again"
+        )
 
     def _check(self) -> None:
         if self._stopped is not None:

@@ -81,11 +81,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     odd: OddServer
 
+    def handle_one_request(self) -> None:
+        super().handle_one_request()
+        # A server that has ended answers nobody, over old connections either.
+        self.close_connection |= self.odd.ended.is_set()
+
     def do_GET(self) -> None:
         self.send(200, {"data": [{"id": "teacher"}]})
 
     def do_POST(self) -> None:
         odd = self.odd
+        if odd.ended.is_set():
+            raise ConnectionAbortedError
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.prompt = prompt = body["messages"][-1]["content"]
         with odd.lock:
