@@ -44,13 +44,13 @@ class InstalledApis:
     """The public functions and classes of packages, and a corpus that uses them.
 
     Attributes:
-      packages: as they are imported.
+      packages: as they are imported; several in a text are separated by commas.
       python: the interpreter that has them; None: this one. Answers are executed by this one,
         so it has to be of the same version.
       corpus: finished folder with documents that show how they are used; None: none.
     """
 
-    packages: Sequence[str]
+    packages: str | Sequence[str]
     python: str | None = None
     corpus: str | None = None
 
@@ -61,11 +61,14 @@ class InstalledApis:
         Raises:
           InputError: a package cannot be looked into.
         """
-        if not self.packages:
+        packages = self.packages
+        if isinstance(packages, str):
+            packages = [name.strip() for name in packages.split(",") if name.strip()]
+        if not packages:
             raise InputError("packages is empty: name what instructions shall be about")
         try:
             found = [
-                a for name in self.packages for a in introspect(name, self.python or sys.executable)
+                a for name in packages for a in introspect(name, self.python or sys.executable)
             ]
         except IntrospectionError as error:
             raise InputError(f"installed packages: {error}") from error
