@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from beam_pipelines import output
+from beam_pipelines import output, runner
 from beam_pipelines.recall import rounds as steps
 from beam_pipelines.recall.classifier import ClassifierSettings, fasttext_library
 from beam_pipelines.recall.domains import DomainSettings
@@ -77,6 +77,8 @@ def web_recall(
     if not 0 < threshold < 1:
         raise InputError(f"threshold is {threshold}, expected 0 < threshold < 1")
     fasttext_library()
+    # Its flags say how stores are reached, for tables and manifests too.
+    runner.pipeline(pipeline_args)
     settings = steps.Settings(
         input_dirs=several(input_dirs),
         output_dir=output_dir,

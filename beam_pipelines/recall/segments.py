@@ -26,8 +26,9 @@ from opencoder_jax.formats.tokenizer import open_tokenizer
 _LONGEST_LINE = 4000  # bytes that a line of training text may have for SentencePiece
 _KNOWN_WORDS = 200_000  # of a process; about 50 MB
 _LONGEST_KNOWN = 40  # characters; longer ones are seldom seen again
-_UNKNOWN = 0
-_WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+|[^\w\s]+")
+UNKNOWN = 0
+# Words of identifiers and of texts, and runs of punctuation.
+WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+|[^\w\s]+")
 
 
 class Segmenter(Protocol):
@@ -60,7 +61,7 @@ class TrainedSegmenter:
             raise InputError(f"{name} is no SentencePiece model: {error}") from error
 
     def pieces(self, text: str) -> NDArray[np.int32]:
-        words = set(_WORD.findall(text))
+        words = set(WORD.findall(text))
         known = self._known
         new = [word for word in words if word not in known]
         found: set[int] = set().union(*[known[word] for word in words if word in known])
@@ -70,7 +71,7 @@ class TrainedSegmenter:
                 if len(known) >= _KNOWN_WORDS:
                     known.clear()
                 known[word] = frozenset(ids)
-        found.discard(_UNKNOWN)
+        found.discard(UNKNOWN)
         return np.array(sorted(found), np.int32)
 
 
@@ -111,7 +112,7 @@ def train_segmenter(texts: Iterable[str], size: int) -> bytes:
             num_threads=1,
             bos_id=-1,
             eos_id=-1,
-            unk_id=_UNKNOWN,
+            unk_id=UNKNOWN,
             minloglevel=2,
         )
     except RuntimeError as error:
@@ -123,7 +124,7 @@ def _lines(text: str) -> Iterator[str]:
     """The words of each line, cut where SentencePiece would pass them over."""
     characters = _LONGEST_LINE // 4
     for line in text.splitlines():
-        words = " ".join(_WORD.findall(line))
+        words = " ".join(WORD.findall(line))
         for start in range(0, len(words), characters):
             if piece := words[start : start + characters].strip():
                 yield piece
