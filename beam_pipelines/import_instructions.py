@@ -318,14 +318,14 @@ def _draft(tested: Tested) -> Draft:
 
 
 def _of_draft(draft: Draft) -> Conversation:
-    details = {**json.loads(draft.parts["details"]), "executed": True}
+    details = layouts.details_json({**json.loads(draft.parts["details"]), "executed": True})
     return Conversation(
         id=draft.id,
         messages=draft.messages,
         language=draft.language,
         repo=draft.repo,
         provenance=draft.path,
-        details=json.dumps(details, ensure_ascii=False, sort_keys=True),
+        details=details,
     )
 
 

@@ -122,9 +122,9 @@ def conversation_of(row: Row, set_name: str, default_language: str, keep_toxic: 
         # Equal questions are on one side of the held-out split, whatever was answered.
         repo=f"{set_name}:{_digest(_words(found.messages[:-1]))[:16]}",
         provenance=set_name,
-        details=json.dumps(details, ensure_ascii=False, sort_keys=True, default=str),
+        details=details_json(details),
     )
-    both = bool(code.strip() and tests.strip())
+    both = bool(code.strip() and tests.strip()) and _is_unicode(code + tests)
     return Tested(conversation, code if both else "", tests if both else "")
 
 
@@ -264,6 +264,27 @@ def _known_languages() -> frozenset[str]:
 def _source_id(values: Mapping[str, Any]) -> str:
     found = (values.get(name) for name in _ID_FIELDS)
     return next((str(value) for value in found if isinstance(value, str | int)), "")
+
+
+def details_json(details: Mapping[str, Any]) -> str:
+    """JSON that any reader takes, whatever a row says of itself."""
+    try:
+        text = json.dumps(details, ensure_ascii=False, sort_keys=True, allow_nan=False, default=str)
+    except ValueError:
+        shown = {
+            name: value if isinstance(value, str) else repr(value)
+            for name, value in details.items()
+        }
+        text = json.dumps(shown, ensure_ascii=False, sort_keys=True)
+    return text if _is_unicode(text) else json.dumps(json.loads(text), sort_keys=True)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(value: Any) -> str:

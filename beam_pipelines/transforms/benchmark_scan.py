@@ -19,7 +19,6 @@ from opencoder_jax.evaluation.contamination import (
     MOST_TEXTS,
     NGRAM_WORDS,
     TELLING_WORDS,
-    BenchmarkIndex,
     Hit,
     Problem,
     ProblemTexts,
@@ -56,15 +55,11 @@ class BenchmarkScan:
         lowered = sorted({name.lower() for name in self._names})
         named = np.array([_word_hash(name) for name in lowered], np.uint64)
         self._name_table = _Table(named, np.zeros(named.size, np.int32))
-        self._reference = functools.cache(lambda: BenchmarkIndex(benchmarks))
         self._ngrams_of = functools.lru_cache(maxsize=256)(self._problem_ngrams)
 
     def find(self, text: str) -> Hit | None:
         """The first shared 10-gram, else the first entry point, else None."""
         lowered = text.lower()
-        if len(lowered) != len(text):
-            # Places in one are not places in the other: a letter becomes two.
-            return self._reference().find(text)
         codes, classes = _codes(lowered)
         start, name_at = 0, _NONE
         while True:
@@ -85,8 +80,10 @@ class BenchmarkScan:
                 start += 1
         if name_at == _NONE:
             return None
-        # From the first word that looks like one: names are told from one another by case, too.
-        for match in CALL.finditer(text, int(name_at)):
+        # From the first word that looks like one, for case counts in names; from the beginning
+        # where a letter became two, so that places are not the same.
+        first = int(name_at) if len(lowered) == len(text) else 0
+        for match in CALL.finditer(text, first):
             if match[1] in self._names:
                 return Hit("benchmark_entry_point", self._names[match[1]], match[1])
         return None
