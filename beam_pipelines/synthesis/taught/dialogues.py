@@ -2,10 +2,12 @@
 
 From finished sets of conversations (`beam_pipelines.import_instructions` makes them of WildChat-,
 ShareGPT- and Infinity-like files) the teacher keeps what is about code, in the human languages
-that are wanted. An answer that it rates low is written anew, as the paper does for RealUser and
-the card of the released set advises for Infinity-Instruct, whose answers are terse.
+that are wanted, without personal data and secrets. An answer that it rates low is written anew, as
+the paper does for RealUser and the card of the released set advises for Infinity-Instruct, whose
+answers are terse.
 """
 
+import collections
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
@@ -20,6 +22,7 @@ from beam_pipelines.synthesis.taught.educational import HIGHEST_SCORE
 from beam_pipelines.synthesis.taught.taught_set import Made, Making, TaughtSet, always
 from beam_pipelines.teacher.prompt import Sampling
 from beam_pipelines.teacher.settings import Teacher
+from beam_pipelines.transforms.personal_data import replace_personal_data
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.conversation import Conversation
 from opencoder_jax.formats.document import document_id
@@ -111,7 +114,7 @@ class Dialogues(TaughtSet):
             language=draft.language,
             repo=draft.repo,
             provenance=draft.calls[-1]["template"],
-            details=draft.details("human_language", "rating", "source_id"),
+            details=draft.details("human_language", "rating", "replaced", "source_id"),
         )
 
 
@@ -147,7 +150,22 @@ class _Choose(beam.DoFn):
             if self._human_languages and language not in self._human_languages:
                 yield TaggedOutput(_DROPPED, draft.drop("human_language", language, asked))
             else:
-                yield draft.with_parts(human_language=language)
+                yield _without_personal_data(draft.with_parts(human_language=language))
+
+
+def _without_personal_data(draft: Draft) -> Draft:
+    """As `Repair` does for files, before anything of a user goes to a teacher."""
+    replaced = [(role, replace_personal_data(text)) for role, text in draft.messages]
+    if not any(found.counts for _, found in replaced):
+        return draft
+    counts: collections.Counter[str] = collections.Counter()
+    for _, found in replaced:
+        counts.update(found.counts)
+    messages = tuple((role, found.text) for role, found in replaced)
+    return dataclasses.replace(
+        draft.with_parts(replaced=", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))),
+        messages=messages,
+    )
 
 
 def _shown(draft: Draft) -> dict[str, str]:

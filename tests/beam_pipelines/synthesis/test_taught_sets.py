@@ -307,7 +307,8 @@ def test_overlap() -> None:
 def dialogues(tmp_path: Path) -> ConversationFolder:
     english = "How do I sort a list of numbers in Python, and what does it cost?"
     turns = {
-        0: [("user", english), ("assistant", "Use sorted, it is n log n.")],
+        0: [("user", f"{english} I am jane.doe@corp-mail.com."),
+            ("assistant", "Use sorted, it is n log n.")],
         1: [("user", f"{english} Quickly."), ("assistant", "dunno")],
         2: [("user", "What shall I cook for dinner tonight, my friends?"), ("assistant", "Rice.")],
         3: [("user", "Wie sortiere ich eine Liste von Zahlen in Python?"), ("assistant", "So.")],
@@ -339,8 +340,11 @@ def test_dialogues_about_code_stay_and_low_answers_are_written_anew(
         )  # fmt: skip
         folder = make(what, tmp_path / "out")
     assert reasons(folder) == {"not_about_code": 1, "human_language": 1, "too_long": 1}
+    assert not any("jane.doe" in asked for asked in server.asked)
     made = {int(c.known()["source_id"], 16): c for c in conversations(folder)}
     assert set(made) == {0, 1, 4, 6}
+    assert "<email>" in made[0].messages[0][1]
+    assert made[0].known()["replaced"] == "1 <email>"
     assert made[1].messages[-1] == ("assistant", "Call `sorted(numbers)`.")
     assert made[1].provenance == "dialogues/answer"
     assert made[0].messages[-1][1] == "Use sorted, it is n log n."
