@@ -8,6 +8,7 @@ Next: `diversity` looks at the samples, `made_sets_page` lays all of it out.
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import heapq
 import json
@@ -20,6 +21,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.formats.conversation import Conversation, decode_conversation
 from opencoder_jax.formats.document import Document, decode_document
 from opencoder_jax.formats.drop import Drop, decode_drop
+from opencoder_jax.formats.example import RecordError
 from opencoder_jax.formats.manifest import read_manifest
 from opencoder_jax.formats.shards import list_shards, read_shard
 from opencoder_jax.formats.split import hash_fraction
@@ -184,15 +186,12 @@ def read_made_set(
             f"{folder} is no made set: expected conversations-* or documents-* and a manifest "
             f"with an account (job {manifest['job']})"
         )
-    records = _Records(sample)
-    for path in list_shards(folder, kind):
-        for record in read_shard(path):
-            records.add(_record(record, kind))
-    drops = _Drops(rejected)
+    records, drops = _Records(sample), _Drops(rejected)
+    for record in _decoded(folder, kind, functools.partial(_record, kind=kind)):
+        records.add(record)
     if any((folder / "dropped").glob("dropped-*")):
-        for path in list_shards(folder / "dropped", "dropped"):
-            for record in read_shard(path):
-                drops.add(decode_drop(record))
+        for drop in _decoded(folder / "dropped", "dropped", decode_drop):
+            drops.add(drop)
     lengths = {name: tuple(sorted(bins.items())) for name, bins in records.lengths.items()}
     medians = {name: _median(bins) for name, bins in lengths.items()}
     kept = tuple(record for _, _, record in sorted(records.sample, key=lambda s: (-s[0], s[1])))
@@ -239,6 +238,16 @@ def read_made_set(
         sample=kept,
         usage=_usage(folder),
     )
+
+
+def _decoded[T](folder: Path, name: str, decode: Callable[[bytes], T]) -> Iterator[T]:
+    """All records of a set; an error names the shard and the record."""
+    for path in list_shards(folder, name):
+        for number, record in enumerate(read_shard(path)):
+            try:
+                yield decode(record)
+            except InputError as error:
+                raise RecordError(f"{path}: record {number}: {error}") from error
 
 
 def length_bin(length: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document
+from opencoder_jax.formats.shards import shard_name, write_shard
 from opencoder_jax.report.diversity import effective_number, measure_diversity
 from opencoder_jax.report.made_sets import MadeSet, bin_start, length_bin, read_made_set
 from opencoder_jax.report.writing_systems import NO_SCRIPT, writing_system
@@ -118,6 +119,17 @@ def test_folders_that_are_no_sets_are_refused(tmp_path: Path) -> None:
     (tmp_path / "told" / "teacher.json").write_text("{half")
     with pytest.raises(InputError, match=r"teacher\.json is damaged"):
         read(tmp_path / "told")
+
+
+def test_a_record_that_is_none_is_named_with_its_shard(tmp_path: Path) -> None:
+    write_made_set(tmp_path / "set", [conversation(1), conversation(2)])
+    write_shard(tmp_path / "set" / shard_name("conversations", 1, 2), [b"no record"])
+    with pytest.raises(InputError, match=r"conversations-00001-of-00002\.arrayrecord: record 0: "):
+        read(tmp_path / "set")
+    write_made_set(tmp_path / "other", [conversation(1)])
+    write_shard(tmp_path / "other" / "dropped" / shard_name("dropped", 0, 2), [b""])
+    with pytest.raises(InputError, match=r"dropped-00000-of-00002\.arrayrecord: record 0: "):
+        read(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
