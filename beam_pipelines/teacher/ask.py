@@ -20,7 +20,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines import reporting
+from beam_pipelines import dataflow, reporting, runner
 from beam_pipelines.accounting import Drop, Split
 from beam_pipelines.teacher import cache, estimate, replies
 from beam_pipelines.teacher.client import Client, Outcome, client_of
@@ -28,6 +28,7 @@ from beam_pipelines.teacher.prompt import Answer, Answered, Prompt
 from beam_pipelines.teacher.settings import Teacher
 from beam_pipelines.teacher.usage import Counters
 from beam_pipelines.teacher.vllm_server import VllmServer
+from opencoder_jax.errors import InputError
 
 _DROPPED = "dropped"
 # Of a rejected answer in its drop: whole, unless a teacher does not stop.
@@ -73,6 +74,7 @@ class Ask(beam.PTransform):
     def expand(self, elements: beam.PCollection) -> Split:
         if isinstance(self._teacher, estimate.ForetellingTeacher):
             return self._foretell(elements, self._teacher)
+        check_workers(elements.pipeline, self._teacher)
         workers = _local_workers(elements.pipeline)
         size = _GROUP if workers else _SMALL_GROUP
         count = elements | "Count" >> beam.combiners.Count.Globally()
@@ -99,10 +101,24 @@ class Ask(beam.PTransform):
         return Split(told.kept, told[_DROPPED])
 
 
+def check_workers(pipeline: beam.Pipeline, teacher: Teacher) -> None:
+    """Refuses what workers on other machines would miss only after minutes.
+
+    Raises:
+      InputError: the runner is Dataflow, and the cache or the key is on this machine.
+    """
+    runner.require_shared_folders(pipeline, teacher_cache_dir=teacher.cache_dir)
+    if dataflow.is_dataflow(pipeline.options) and not teacher.api_key_file and teacher.key():
+        raise InputError(
+            f"workers of Dataflow do not have this machine's {teacher.api_key_variable}: put the "
+            "key into a file that they can read, --teacher_api_key_file=gs://BUCKET/KEY"
+        )
+
+
 def _local_workers(pipeline: beam.Pipeline) -> int:
     """Worker processes of a runner that gives each its share; 0: the runner is another kind."""
-    runner = pipeline.options.view_as(StandardOptions).runner or ""
-    if runner.rpartition(".")[2] not in _LOCAL_RUNNERS:
+    name = pipeline.options.view_as(StandardOptions).runner or ""
+    if name.rpartition(".")[2] not in _LOCAL_RUNNERS:
         return 0
     workers = pipeline.options.view_as(DirectOptions).direct_num_workers
     return workers or os.cpu_count() or 1

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_pipelines.teacher.ask import check_workers
 from beam_pipelines.teacher.client import TeacherStoppedError
 from beam_pipelines.teacher.ledger import total_spent
 from beam_pipelines.teacher.settings import Teacher
@@ -233,4 +236,16 @@ def test_the_key_may_stand_in_a_file(server: OddServer, tmp_path) -> None:
 def test_settings_that_cannot_work_are_refused(settings, told) -> None:
     with pytest.raises(InputError, match=told) as error:
         Teacher(**{"url": "http://h/v1", "model": "m", "cache_dir": "c", **settings})
+    assert "secret" not in str(error.value)
+
+
+def test_workers_elsewhere_need_the_cache_and_the_key(tmp_path, monkeypatch) -> None:
+    dataflow = SimpleNamespace(options=PipelineOptions(["--runner=DataflowRunner"]))
+    with pytest.raises(InputError, match=r"do not see this machine's teacher_cache_dir"):
+        check_workers(dataflow, teacher_at("http://h/v1", tmp_path))
+    there = teacher_at("http://h/v1", tmp_path, cache_dir="gs://b/calls")
+    check_workers(dataflow, there)
+    monkeypatch.setenv("TEACHER_API_KEY", "secret")
+    with pytest.raises(InputError, match="--teacher_api_key_file=gs://BUCKET/KEY") as error:
+        check_workers(dataflow, there)
     assert "secret" not in str(error.value)
