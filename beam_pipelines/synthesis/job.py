@@ -79,6 +79,9 @@ def make_sets(
       InputError: the source is missing or unfinished, the output was made with other
         settings, or the machine cannot isolate programs.
     """
+    # First: Beam's filesystems take their settings, which lead to stores, from the pipeline.
+    pipeline = runner.pipeline(pipeline_args)
+    runner.require_shared_folders(pipeline, output_dir=output_dir)
     config = {**settings, "benchmarks": benchmarks.names, "num_shards": num_shards}
     identity: dict[str, Any] = {
         "job": job.name,
@@ -89,8 +92,6 @@ def make_sets(
     if done is not None:
         print(f"{output_dir} is finished: nothing to do", file=sys.stderr)
         return done
-    pipeline = runner.pipeline(pipeline_args)
-    runner.require_shared_folders(pipeline, output_dir=output_dir)
     if job.executes:
         check_sandbox(pipeline_args, allow_unisolated)
     stages = [ticks.Stage("read", job.title, source.count())]

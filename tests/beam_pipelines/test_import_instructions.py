@@ -13,6 +13,7 @@ from beam_pipelines.accounting import Drop, decode_drop
 from beam_pipelines.dedup.settings import NearSettings
 from beam_pipelines.import_instructions import import_instructions
 from beam_pipelines.synthesis.balance import BalanceSettings
+from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.humaneval_problems import load_problems
 from opencoder_jax.formats.conversation import Conversation, decode_conversation
@@ -30,6 +31,7 @@ from tests.beam_pipelines.dialogues.published_rows import (
     SHAREGPT,
     WILDCHAT,
 )
+from tests.beam_pipelines.object_store import Store
 from tests.isolation import require_isolation
 
 
@@ -201,6 +203,27 @@ def test_imported_sets_are_packed_as_any_other(output: Path, tmp_path: Path) -> 
     )
     assert answers == 7
     assert predicted > answers
+
+
+def test_files_and_sets_may_be_in_a_store(store: Store, tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", [ALPACA, SHAREGPT])
+    source = store.upload(tmp_path, "rows")
+    arguments = [
+        f"--gin.FILES={source}/",
+        "--gin.SET_NAME=mine",
+        f"--gin.OUTPUT_DIR={store.root}/sets",
+        "--gin.NUM_SHARDS=1",
+        *store.flags,
+    ]
+    status = configuration.main(
+        import_instructions,
+        arguments,
+        default_gin_files=["import_instructions/conversations.gin"],
+        pass_through="pipeline_args",
+    )
+    assert status == 0
+    copied = store.download(f"{store.root}/sets/mine", tmp_path / "copied")
+    assert len(conversations(copied)) == 2
 
 
 def test_another_run_finds_the_set_finished_and_another_setting_is_refused(
