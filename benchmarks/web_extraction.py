@@ -51,7 +51,8 @@ _BOILERPLATE = (
     "#footer,#header,#sidebar,.toc,.contents,#global-nav,.nosearch,.searchmenu,#tdiv,.mobile,"
     ".share,.social,.related-posts,.comments-link,.cookie,.newsletter"
 )
-_INVISIBLE = "script,style,noscript,template,iframe,textarea,select"
+# Columns of line numbers are `pre` elements too.
+_INVISIBLE = "td.listing_lines,td.linenos,script,style,noscript,template,iframe,textarea,select"
 _WORD = re.compile(r"\w+")
 _N = 3
 

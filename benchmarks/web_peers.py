@@ -1,6 +1,7 @@
-"""Peers of `benchmarks.web_extraction` and `web_pages`, in their own Python: prints JSON.
+"""Peers of `benchmarks.web_extraction`, `web_readers`, `web_pages`, in their own Python: JSON out.
 
     PYTHON web_peers.py extract NAME FILE     FILE: a JSON string of HTML a line
+    PYTHON web_peers.py records NAME WARC     fastwarc or warcio
     PYTHON web_peers.py datatrove WARC        datatrove's own reader and extractor
 
 Imports nothing of the project. NAME: trafilatura, trafilatura-precision, trafilatura-recall,
@@ -41,6 +42,30 @@ def extract(name: str, path: str) -> dict[str, object]:
         except Exception:
             texts.append("")
     return {"seconds": time.process_time() - start, "texts": texts}
+
+
+def records(name: str, path: str) -> dict[str, object]:
+    """(address, bytes of the payload) of each response up to the end or an error."""
+    found: list[tuple[str, int]] = []
+    error = ""
+    start = time.process_time()
+    with open(path, "rb") as file:
+        try:
+            if name == "fastwarc":
+                from fastwarc.warc import ArchiveIterator
+
+                for record in ArchiveIterator(file):
+                    url = record.headers.get("WARC-Target-URI") or ""
+                    found.append((url, len(record.reader.read())))
+            else:
+                from warcio.archiveiterator import ArchiveIterator as Iterator
+
+                for record in Iterator(file):
+                    url = record.rec_headers.get_header("WARC-Target-URI") or ""
+                    found.append((url, len(record.content_stream().read())))
+        except Exception as problem:
+            error = repr(problem)[:200]
+    return {"found": found, "error": error, "seconds": time.process_time() - start}
 
 
 def datatrove(path: str) -> dict[str, object]:

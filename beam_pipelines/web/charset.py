@@ -30,6 +30,7 @@ _SEVEN_BIT = "iso2022_jp"
 _WIDER = {"gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs"}
 _LARGEST_BAD_SHARE = 0.01
 _LARGEST_BAD_DECLARED = 0.1
+_LARGEST_STRAY_SHARE = 0.005
 _MARKS = (
     b"\x89PNG",
     b"\xff\xd8\xff",
@@ -122,6 +123,9 @@ def _in_legacy(body: bytes, declared: list[str]) -> str:
             if _bad(text) <= _LARGEST_BAD_SHARE:
                 return text
     text = body.decode("utf-8", "replace")
+    # A few stray bytes in a page of ASCII: no encoding fits, and hardly anything is lost.
+    if text.count("\ufffd") <= _LARGEST_STRAY_SHARE * len(text):
+        return text
     raise NoTextError(
         "bad_charset",
         f"declared {', '.join(declared) or 'none'}, looks like {detected or 'none'}, fits neither",

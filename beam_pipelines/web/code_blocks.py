@@ -23,11 +23,13 @@ _WEIGHED = 1000
 # What makes an element's text differ from what a reader sees.
 _SPECIAL = (
     "br,div,li,tr,p,td,button,script,style,textarea,svg,.ln,.lnt,.hljs-ln,.gutter,.sr-only,"
-    "[class*=lineno],[class*=line-n],[class*=linenum],[class*=line_n],[class*=LineN],[class*=copy]"
+    ":not(code)[class*=lineno],:not(code)[class*=line-n],:not(code)[class*=linenum],"
+    ":not(code)[class*=line_n],:not(code)[class*=LineN],:not(code)[class*=copy]"
 )
 # Elements of a line each, in what highlighters make.
 _LINES = frozenset({"div", "li", "tr", "p"})
 _LAYOUT = frozenset({"ol", "ul", "table", "tbody", "thead", "tr"})
+_CODE = frozenset({"code", "pre", "ol", "ul", "li"})
 _NOT_CODE = frozenset({"button", "script", "style", "template", "textarea", "svg"})
 _NOT_CODE_CLASS = re.compile(
     r"(?:^|\s)(?:line-?nos?|line-?num(?:ber)?s?(?:-rows)?|lnt?|gutter|hljs-ln-n(?:umbers)?"
@@ -35,7 +37,9 @@ _NOT_CODE_CLASS = re.compile(
     re.IGNORECASE,
 )
 # Of a block, or around one, that holds nothing but numbers; `linenums` is on the code itself.
-_GUTTER_CLASS = re.compile(r"(?:^|\s)(?:line-?nos?|gutter|rouge-gutter)(?:\s|$)", re.IGNORECASE)
+_GUTTER_CLASS = re.compile(
+    r"(?:^|\s)(?:line-?nos?|gutter|rouge-gutter|listing_lines)(?:\s|$)", re.IGNORECASE
+)
 _LANGUAGE = re.compile(
     r"(?:^|\s)(?:language-|lang-|highlight-source-|highlight-text-|highlight-|brush:\s*|src-"
     r"|sourceCode\s+)([a-z][\w+#.-]{0,19})(?:[\s;]|$)",
@@ -46,6 +50,7 @@ _NO_LANGUAGE = frozenset(
     {"auto", "code", "default", "nohighlight", "none", "notranslate", "plain", "plaintext", "text"}
 )
 _LANGUAGE_ATTRIBUTES = ("data-lang", "data-language")
+_NAME = re.compile(r"[A-Za-z][\w+#.-]{0,19}")
 _FENCE = re.compile(r"^[ \t]*(`{3,})", re.MULTILINE)
 
 
@@ -184,7 +189,8 @@ def _class(node: ElementNode) -> str:
 
 
 def _is_not_code(node: ElementNode) -> bool:
-    return bool(_NOT_CODE_CLASS.search(_class(node)))
+    # On the code itself such a class asks a script for numbers.
+    return node.tag not in _CODE and bool(_NOT_CODE_CLASS.search(_class(node)))
 
 
 def _is_gutter(node: ElementNode) -> bool:
@@ -207,9 +213,11 @@ def _language(node: ElementNode) -> str:
 def _names(element: ElementNode) -> Iterator[str]:
     for attribute in _LANGUAGE_ATTRIBUTES:
         value = element.get_attribute(attribute) or ""
-        if re.fullmatch(r"[A-Za-z][\w+#.-]{0,19}", value):
+        if value and _NAME.fullmatch(value):
             yield value
     names = _class(element)
+    if not names:
+        return
     yield from _LANGUAGE.findall(names)
     if bare := _BARE_LANGUAGE.search(names):
         yield bare[1] or bare[2]

@@ -19,6 +19,7 @@ from opencoder_jax.formats.document import Document, decode_document
 from opencoder_jax.formats.manifest import ManifestError
 from tests.beam_pipelines.web.crawls import members, response, warc_record, write
 
+PACKED = "Content-Encoding: gzip"
 PROSE = "A page about programs has to say something before anybody wants to keep it. " * 3
 
 
@@ -69,12 +70,15 @@ def crawl(tmp_path: Path) -> Path:
             "https://www.example.org/old", html("The second. " + PROSE), date="2025-01-01T00:00:00Z"
         ),
         capture("https://example.org/plain", PROSE.encode(), mime="text/plain"),
-        capture("https://example.org/packed", gzip.compress(html(PROSE)), "Content-Encoding: gzip"),
+        capture("https://example.org/packed", gzip.compress(html(PROSE)), PACKED),
         capture("https://example.org/missing", html(PROSE), status="404 Not Found"),
         capture("https://example.org/picture", b"\x89PNG", mime="image/png"),
         capture("https://example.org/lies", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 9),
         capture("https://example.org/short", html("Hello.")),
         capture("https://example.org/empty", b""),
+        capture("https://example.org/huge", b"<p>" + b"word " * 10_000_000),
+        capture("https://example.org/bomb", gzip.compress(b"<p>" * 20_000_000, 1), PACKED),
+        capture("https://example.org/deep", html("<div>" * 100_000 + PROSE)),
         capture("ftp://example.org/file", html(PROSE)),
         capture("http://user:pw@other.example:80/#x", html(PROSE)),
     ]
@@ -110,14 +114,17 @@ def test_every_capture_is_a_page_or_a_drop(crawl: Path, tmp_path: Path) -> None:
         "https://example.org/lies": "binary",
         "https://example.org/short": "too_short",
         "https://example.org/empty": "empty",
+        "https://example.org/huge": "too_large",
+        "https://example.org/bomb": "too_large",
+        "https://example.org/deep": "too_deep",
         "ftp://example.org/file": "not_http",
     }
     manifest = json.loads((output / "manifest.json").read_text())
-    assert manifest["counts"]["documents"]["input"] == 12
+    assert manifest["counts"]["documents"]["input"] == 15
     assert manifest["counts"]["skipped"] == {"warcinfo": 1}
     statistics = json.loads((output / "statistics.json").read_text())
     assert statistics["totals"] == {
-        "captures": 12,
+        "captures": 15,
         "pages": 4,
         "bytes": sum(page.text_bytes for page in found.values()),
         "domains": 2,

@@ -83,6 +83,18 @@ def test_a_broken_comment_does_not_cost_a_page_its_encoding() -> None:
     assert CHINESE in text
 
 
+def test_a_few_stray_bytes_do_not_cost_a_page() -> None:
+    body = _page("Plain text. " * 100).encode().replace(b"text. ", b"text\x81\x8d. ", 2)
+    assert page_text(body, "utf-8", True).count("Plain text") == 100
+
+
+def test_bytes_of_no_encoding_are_told() -> None:
+    body = b"<p>" + bytes([0x81, 0x8D, 0x8F, 0x20, 0xFF, 0x90]) * 200
+    with pytest.raises(NoTextError) as caught:
+        page_text(body, "utf-8", True)
+    assert caught.value.reason == "bad_charset"
+
+
 def test_nuls_are_left_out() -> None:
     assert page_text(b"<p>a\0b" + b"c" * 1000, "", True) == "<p>ab" + "c" * 1000
 

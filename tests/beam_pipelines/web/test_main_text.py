@@ -64,6 +64,10 @@ HIGHLIGHTERS = {
         "<table class=highlighttable><tr><td class=linenos><pre>1\n2\n3\n4\n5</pre></td>"
         f"<td class=code><pre>{ESCAPED}</pre></td></tr></table>"
     ),
+    "gtk-doc's column": (
+        "<table><tr><td class=listing_lines align=right><pre>1\n2\n3\n4\n5</pre></td>"
+        f"<td class=listing_code><pre class=programlisting>{ESCAPED}</pre></td></tr></table>"
+    ),
     "numbers on the lines": "<pre>"
     + numbered("<span class=linenos>{} </span><span>{}</span>\n")
     + "</pre>",
@@ -77,6 +81,8 @@ HIGHLIGHTERS = {
         "<span class=lnt>2\n</span></code></pre></td>"
         f"<td class=lntd><pre class=chroma><code>{ESCAPED}</code></pre></td></tr></table>"
     ),
+    "a flag for numbers": f"<pre><code class=line-numbers>{ESCAPED}</code></pre>",
+    "a flag and line breaks": f"<pre><code class=linenums>{lines('', '', '<br>')}</code></pre>",
     "a copy button": f"<div><pre><button class=copybtn>Copy</button>{ESCAPED}</pre></div>",
     "SyntaxHighlighter": "<div class='syntaxhighlighter'><table><tr>"
     "<td class=gutter><div class=line>1</div><div class=line>2</div></td><td class=code>"
