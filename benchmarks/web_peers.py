@@ -90,6 +90,7 @@ if __name__ == "__main__":
     tasks: dict[str, Callable[..., dict[str, object]]] = {
         "extract": extract,
         "datatrove": datatrove,
+        "records": records,
     }
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -4,8 +4,11 @@ import argparse
 import gzip
 import inspect
 import json
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from opencoder_jax import configuration
 from opencoder_jax.formats import shards
 from opencoder_jax.formats.document import Document, decode_document
 from opencoder_jax.formats.manifest import ManifestError
+from tests.beam_pipelines.engines import dask_cluster, external_pool
 from tests.beam_pipelines.web.crawls import members, response, warc_record, write
 
 PACKED = "Content-Encoding: gzip"
@@ -145,6 +149,29 @@ def test_the_same_bytes_whatever_the_runner(crawl: Path, tmp_path: Path) -> None
         )
     ):
         assert run(crawl, tmp_path / str(index), *flags) == expected
+
+
+@pytest.mark.slow
+def test_the_same_bytes_in_other_processes(crawl: Path, tmp_path: Path) -> None:
+    expected = run(crawl, tmp_path / "a")
+    with external_pool(tmp_path) as flags:
+        assert run(crawl, tmp_path / "b", *flags) == expected
+    pytest.importorskip("distributed")
+    with dask_cluster(tmp_path) as flags:
+        assert run(crawl, tmp_path / "c", *flags) == expected
+
+
+@pytest.mark.slow
+def test_a_killed_job_repeated_leaves_the_same_bytes(crawl: Path, tmp_path: Path) -> None:
+    expected = run(crawl, tmp_path / "a")
+    command = [sys.executable, "-m", "beam_pipelines.web_pages", f"--gin.CRAWL_FILES={crawl}"]
+    command += [f"--gin.OUTPUT_DIR={tmp_path / 'b'}", "--gin.NUM_SHARDS=2"]
+    with subprocess.Popen(command) as process:
+        while not (tmp_path / "b" / ".incomplete").exists() and process.poll() is None:
+            os.sched_yield()
+        process.kill()
+    assert not (tmp_path / "b" / "manifest.json").exists()
+    assert run(crawl, tmp_path / "b") == expected
 
 
 def test_a_finished_folder_is_left_alone_and_refused_to_others(crawl: Path, tmp_path: Path) -> None:
