@@ -135,7 +135,7 @@ def print_rounds(output_dir: str, reports: Sequence[Mapping[str, Any]]) -> None:
     """Prints a row a round."""
     table = Table(title="rounds")
     labelled = any("labelled" in report for report in reports)
-    columns = ["round", "seeds", "recalled", "MB", "new pages", "domains", "new domains"]
+    columns = ["round", "seeds", "recalled", "MB", "new", "domains", "of them new"]
     for column in [*columns, *(["precision", "recall"] if labelled else [])]:
         table.add_column(column, justify="right")
     for report in reports:
