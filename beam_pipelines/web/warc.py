@@ -79,7 +79,8 @@ def _capture(container: Container, record: Record, kind: str, longest: int) -> R
     declared, charset = content_type(record.headers.get("content-type", ""))
     body = record.block
     try:
-        if declared == "application/http" or kind == "response":
+        # Heritrix keeps the answers of name servers as responses, too.
+        if declared == "application/http" or (kind == "response" and not declared):
             response = parse_response(body)
             if response.status != 200:
                 raise BadResponseError("http_status", str(response.status))

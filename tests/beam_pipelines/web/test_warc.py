@@ -118,10 +118,11 @@ def test_only_pages_are_captures_and_other_records_are_counted(tmp_path: Path) -
         warc_record("https://example.org/d", b"<p>d", "resource", content_type="text/html"),
         warc_record("https://example.org/e", b"\x89PNG", "resource", content_type="image/png"),
         warc_record("https://example.org/f", page, "odd kind"),
+        warc_record("dns:example.org", b"192.0.2.7", content_type="text/dns"),
     ]
     pages, obstacles, skipped = read(write(tmp_path / "a.warc", records))
     assert pages == ["a", "c", "d"]
-    assert [obstacle.split(":")[0] for obstacle in obstacles] == ["not_html"]
+    assert [obstacle.split(":")[0] for obstacle in obstacles] == ["not_html", "not_html"]
     assert skipped == {"warcinfo": 1, "request": 1, "metadata": 1, "revisit": 1, "unknown": 1}
 
 
