@@ -8,7 +8,7 @@ of a site: beginnings are counted, examples are the smallest hashes. Next: `revi
 
 import dataclasses
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -82,12 +82,12 @@ class Candidates(beam.PTransform):
             | "Beginnings" >> beam.FlatMap(_beginnings, self._labels)
             | "SumBeginnings" >> beam.CombinePerKey(_sum)
             | "ByDomain" >> beam.Map(_by_domain)
-            | "MostPages" >> beam.CombinePerKey(_MostPages(settings.beginnings))
+            | "MostPages" >> beam.CombinePerKey(_First(settings.beginnings, _most_pages))
         )
         examples = (
             seen
             | "KeySeen" >> beam.Map(_example)
-            | "FewOfEach" >> beam.CombinePerKey(_SmallestHashes(settings.examples))
+            | "FewOfEach" >> beam.CombinePerKey(_First(settings.examples))
             | "ExamplesByDomain" >> beam.Map(_by_domain)
             | "GroupExamples" >> beam.GroupByKey()
         )
@@ -194,11 +194,12 @@ def _by_domain(item: tuple[tuple[str, Any], Any]) -> tuple[str, tuple[Any, Any]]
     return domain, (key, value)
 
 
-class _MostPages(beam.CombineFn):
-    """(beginning, counts) pairs to those with most pages; ties by text."""
+class _First(beam.CombineFn):
+    """The first few of all, by a key."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, key: Callable[[Any], Any] | None = None) -> None:
         self._most = most
+        self._key = key
 
     def create_accumulator(self) -> Any:
         return []
@@ -214,30 +215,13 @@ class _MostPages(beam.CombineFn):
         return self._cut(accumulator)
 
     def _cut(self, items: list) -> list:
-        return heapq.nsmallest(self._most, items, key=lambda item: (-item[1][0], item[0]))
+        return heapq.nsmallest(self._most, items, key=self._key)
 
 
-class _SmallestHashes(beam.CombineFn):
-    """(hash, example) pairs to the first few."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-
-    def create_accumulator(self) -> Any:
-        return []
-
-    def add_input(self, accumulator: Any, item: Any) -> Any:
-        accumulator.append(item)
-        return self._cut(accumulator) if len(accumulator) > 8 * self._most else accumulator
-
-    def merge_accumulators(self, accumulators: Any) -> Any:
-        return self._cut([item for items in accumulators for item in items])
-
-    def extract_output(self, accumulator: Any) -> Any:
-        return self._cut(accumulator)
-
-    def _cut(self, items: list) -> list:
-        return heapq.nsmallest(self._most, items)
+def _most_pages(beginning: tuple[str, Any]) -> tuple[int, str]:
+    """Order of (beginning, counts) pairs: most pages first; ties by text."""
+    text, counts = beginning
+    return -counts[0], text
 
 
 def _example(seen: Seen) -> tuple[tuple[str, bool], tuple]:

@@ -9,22 +9,20 @@ be read (`source_module`), and files, network and time zone are the sandbox's.
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.accounting import SAMPLE_CHARACTERS, Drop, Split
+from beam_pipelines.synthesis.in_sandbox import BATCH, InSandbox
 from beam_pipelines.synthesis.stubs import without_bodies
 from opencoder_jax.errors import require_at_least
-from opencoder_jax.sandbox import Limits, Program, Result, Sandbox
+from opencoder_jax.sandbox import Program, Result, Sandbox
 
 _DROPPED = "dropped"
 _FAILED = "doctests failed:"
-_BATCH = 32
-# Generous on purpose: a busy machine must not change a verdict.
-LIMITS = Limits(wall_seconds=30.0, cpu_seconds=10)
 
 _PROGRAM = """
 import doctest, sys
@@ -97,7 +95,7 @@ class PassingDoctests(beam.PTransform):
     def expand(self, candidates: beam.PCollection) -> Split:
         judged = (
             candidates
-            | "Batch" >> beam.BatchElements(min_batch_size=_BATCH, max_batch_size=_BATCH)
+            | "Batch" >> beam.BatchElements(min_batch_size=BATCH, max_batch_size=BATCH)
             | "RunDoctests"
             >> beam.ParDo(_RunDoctests(self._sandbox_workers, self._allow_unisolated)).with_outputs(
                 _DROPPED, main="kept"
@@ -106,26 +104,9 @@ class PassingDoctests(beam.PTransform):
         return Split(judged.kept, judged[_DROPPED])
 
 
-class _RunDoctests(beam.DoFn):
-    def __init__(self, sandbox_workers: int, allow_unisolated: bool) -> None:
-        super().__init__()
-        self._sandbox_workers = sandbox_workers
-        self._allow_unisolated = allow_unisolated
-
-    def setup(self) -> None:
-        self._sandboxes = [
-            Sandbox(
-                LIMITS,
-                allow_unisolated=self._allow_unisolated,
-                hash_seed=seed,
-                preload=("doctest",),
-            )
-            for seed in (0, 1)
-        ]
-
-    def teardown(self) -> None:
-        for sandbox in self._sandboxes:
-            sandbox.close()
+class _RunDoctests(InSandbox):
+    hash_seeds = (0, 1)
+    preload = ("doctest",)
 
     def process(self, batch: list[Candidate]) -> Iterator[Any]:
         first, second = self._sandboxes
@@ -151,18 +132,6 @@ class _RunDoctests(beam.DoFn):
             for name, source in snippets
         ]
         return sandbox.run_many(programs, workers=self._sandbox_workers)
-
-
-def check_sandbox(pipeline_args: Sequence[str], allow_unisolated: bool) -> None:
-    """Fails before a pipeline starts, where its workers are this machine.
-
-    Raises:
-      SandboxUnavailable: it cannot isolate programs.
-    """
-    if any(argument.startswith("--runner") for argument in pipeline_args):
-        return
-    with Sandbox(LIMITS, allow_unisolated) as sandbox:
-        sandbox.run("pass")
 
 
 def doctest_program(name: str) -> str:

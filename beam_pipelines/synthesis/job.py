@@ -16,7 +16,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from beam_pipelines import output, runner, ticks
 from beam_pipelines.synthesis import sets
-from beam_pipelines.synthesis.doctests import check_sandbox
+from beam_pipelines.synthesis.in_sandbox import check_sandbox
 from beam_pipelines.synthesis.inputs import Input
 from beam_pipelines.transforms.decontamination import KeptOut
 from opencoder_jax import configuration

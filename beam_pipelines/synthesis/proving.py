@@ -11,7 +11,7 @@ import dataclasses
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -19,17 +19,15 @@ from apache_beam.pvalue import TaggedOutput
 from beam_pipelines.accounting import Split
 from beam_pipelines.synthesis.drafts import Draft
 from beam_pipelines.synthesis.executable import EXECUTABLE
+from beam_pipelines.synthesis.in_sandbox import BATCH, InSandbox
 from beam_pipelines.synthesis.stubs import NoStubError, stubs
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.evaluation.benchmark import Program as Joined
 from opencoder_jax.evaluation.benchmarks.multilingual_programs import program
 from opencoder_jax.evaluation.function_text import definition_of
-from opencoder_jax.sandbox import Limits, Program, Result, Sandbox
+from opencoder_jax.sandbox import Program, Result, Sandbox
 
 _DROPPED = "dropped"
-_BATCH = 32
-# Generous on purpose: a busy machine must not change a verdict.
-LIMITS = Limits(wall_seconds=30.0, cpu_seconds=10)
 _DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _ADDRESS = re.compile(r"0x[0-9a-f]{4,}")
 _NAME = re.compile(r"[A-Za-z_$][\w$]*(?=\s*[(=<:])")
@@ -58,7 +56,7 @@ class ProveByTests(beam.PTransform):
     def expand(self, drafts: beam.PCollection) -> Split:
         judged = (
             drafts
-            | "Batch" >> beam.BatchElements(min_batch_size=_BATCH, max_batch_size=_BATCH)
+            | "Batch" >> beam.BatchElements(min_batch_size=BATCH, max_batch_size=BATCH)
             | "RunTests" >> beam.ParDo(self._judge).with_outputs(_DROPPED, main="kept")
         )
         return Split(judged.kept, judged[_DROPPED])
@@ -81,40 +79,13 @@ class ProveByRunning(beam.PTransform):
     def expand(self, drafts: beam.PCollection) -> Split:
         judged = (
             drafts
-            | "Batch" >> beam.BatchElements(min_batch_size=_BATCH, max_batch_size=_BATCH)
+            | "Batch" >> beam.BatchElements(min_batch_size=BATCH, max_batch_size=BATCH)
             | "RunPrograms" >> beam.ParDo(self._judge).with_outputs(_DROPPED, main="kept")
         )
         return Split(judged.kept, judged[_DROPPED])
 
 
-class _InSandbox(beam.DoFn):
-    """What has sandboxes, one for each hash seed."""
-
-    hash_seeds: ClassVar[tuple[int, ...]] = (0,)
-
-    def __init__(self, sandbox_workers: int, allow_unisolated: bool, packages: str | None) -> None:
-        super().__init__()
-        self._sandbox_workers = sandbox_workers
-        self._allow_unisolated = allow_unisolated
-        self._packages = packages
-
-    def setup(self) -> None:
-        self._sandboxes = [
-            Sandbox(
-                LIMITS,
-                allow_unisolated=self._allow_unisolated,
-                hash_seed=seed,
-                packages=self._packages,
-            )
-            for seed in self.hash_seeds
-        ]
-
-    def teardown(self) -> None:
-        for sandbox in self._sandboxes:
-            sandbox.close()
-
-
-class _Run(_InSandbox):
+class _Run(InSandbox):
     def process(self, batch: list[Draft]) -> Iterator[Any]:
         programs = [Program(draft.parts["code"]) for draft in batch]
         results = self._sandboxes[0].run_many(programs, workers=self._sandbox_workers)
@@ -126,7 +97,7 @@ class _Run(_InSandbox):
                 yield TaggedOutput(_DROPPED, drop)
 
 
-class _Prove(_InSandbox):
+class _Prove(InSandbox):
     hash_seeds = (0, 1)
 
     def process(self, batch: list[Draft]) -> Iterator[Any]:
