@@ -21,6 +21,8 @@ _CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:+-]+)", re.IGNORECASE)
 _LONGEST_HEAD = 1 << 16
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _LARGEST_WINDOW = 1 << 27
+_AS_GZIP = 31  # zlib's wbits
+_STEP = 1 << 14
 
 
 class BadResponseError(Exception):
@@ -64,7 +66,8 @@ def parse_headers(head: bytes) -> dict[str, str]:
     """Lower-case name to the first value of each header line; other lines say nothing."""
     headers: dict[str, str] = {}
     name = ""
-    for line in head.decode("utf-8", "replace").splitlines():
+    # `splitlines` also ends lines at U+2028 and the like, which addresses may have.
+    for line in re.split(r"\r?\n", head.decode("utf-8", "replace")):
         if name and line[:1] in " \t":
             headers[name] += " " + line.strip()
             continue
@@ -101,11 +104,13 @@ def decoded_body(response: Response, longest: int) -> bytes:
 
 
 def _unchunked(body: bytes) -> bytes:
-    """The chunks up to where they end, or do not go on."""
+    """The chunks up to where they end, or do not go on; a text that begins like one as it is."""
     parts = []
     position = 0
     while chunk := _CHUNK.match(body, position):
         size = int(chunk[1], 16)
+        if not parts and body[chunk.end() + size :][:1] not in (b"", b"\r", b"\n"):
+            return body
         if not size:
             break
         parts.append(body[chunk.end() : chunk.end() + size])
@@ -118,8 +123,8 @@ def _decoded(body: bytes, encoding: str, longest: int) -> bytes:
     """Undoes one encoding; bytes that are not in it were decoded by whoever stored them."""
     try:
         if encoding in ("gzip", "x-gzip") and body.startswith(_GZIP):
-            return _inflated(body, 31, longest)
-        if encoding == "deflate" and body and not body.lstrip().startswith(b"<"):
+            return _inflated(body, _AS_GZIP, longest)
+        if encoding == "deflate" and not (body.lstrip().startswith(b"<") or _looks_decoded(body)):
             # Servers mean two things by it.
             return _inflated(body, 15 if body[0] & 15 == 8 else -15, longest)
         if encoding == "zstd" and body.startswith(_ZSTD):
@@ -137,7 +142,19 @@ def _decoded(body: bytes, encoding: str, longest: int) -> bytes:
 def _inflated(body: bytes, wbits: int, longest: int) -> bytes:
     """As much as there is: a cut stream still gives the beginning of a page."""
     unpack = zlib.decompressobj(wbits)
-    return _bounded(unpack.decompress(body, longest + 1), longest)
+    parts = []
+    position, left = 0, longest + 1
+    while left and position < len(body):
+        piece = body[position : position + _STEP]
+        parts.append(unpack.decompress(piece, left))
+        left -= len(parts[-1])
+        position += len(piece) - len(unpack.unused_data or unpack.unconsumed_tail)
+        if unpack.eof:
+            # Servers that flush their output may write a member each time.
+            if wbits != _AS_GZIP or not body.startswith(_GZIP, position):
+                break
+            unpack = zlib.decompressobj(wbits)
+    return _bounded(b"".join(parts), longest)
 
 
 def _read(stream: BrotliReader, size: int) -> bytes:
@@ -155,7 +172,7 @@ def _bounded(body: bytes, longest: int) -> bytes:
 
 
 def _looks_decoded(body: bytes) -> bool:
-    """Brotli has no mark to know it by; its bytes are no text."""
+    """Brotli and deflate have no mark to know them by; their bytes are no text."""
     start = body[:256]
     try:
         start.decode("utf-8")

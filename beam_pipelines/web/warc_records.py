@@ -55,11 +55,20 @@ def read_records(file: io.RawIOBase, name: str, part: Range, longest: int) -> It
 
     Args:
       file: the stored bytes, seekable.
-      name: of the file; its end tells how it is packed.
+      name: of the file; its end tells how it is packed, where its first bytes do not.
       part: of the stored bytes; only gzip can be cut.
       longest: bytes of a block that is handed over.
     """
     kind = compression_of(name)
+    file.seek(0)
+    start = file.read(len(_MARK)) or b""
+    if start.startswith(_MEMBER):
+        kind = ".gz"
+    elif start == _MARK:
+        # Downloads lose their packing and keep their names; the first range reads all.
+        kind = ""
+        if part.start:
+            return
     if kind == ".gz":
         runs = _GzipRuns(file, part)
         while (offset := runs.next_run()) is not None:

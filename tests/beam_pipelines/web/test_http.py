@@ -71,6 +71,22 @@ def test_a_body_that_the_crawler_decoded_stays_as_it_is(encoding: str) -> None:
     assert _body(response(PAGE, "text/html", "200 OK", *headers)) == PAGE
 
 
+@pytest.mark.parametrize("encoding", PACKED)
+def test_a_text_that_the_crawler_decoded_stays_whatever_it_begins_with(encoding: str) -> None:
+    text = b"2024\n" + b"A line of a text that is no markup.\n" * 500
+    headers = (f"Content-Encoding: {encoding}", "Transfer-Encoding: chunked")
+    assert _body(response(text, "text/plain", "200 OK", *headers)) == text
+
+
+def test_a_body_of_several_gzip_members_is_read_to_its_end() -> None:
+    body = b"".join(gzip.compress(PAGE[start : start + 7]) for start in range(0, len(PAGE), 7))
+    message = response(body + b"\0\0", "text/html", "200 OK", "Content-Encoding: gzip")
+    assert _body(message) == PAGE
+    with pytest.raises(BadResponseError) as caught:
+        _body(message, len(PAGE) - 1)
+    assert caught.value.reason == "too_large"
+
+
 def test_common_crawl_renames_the_headers_of_what_it_decoded() -> None:
     headers = ("X-Crawl-Content-Encoding: gzip", "X-Crawl-Transfer-Encoding: chunked")
     assert _body(response(PAGE, "text/html", "200 OK", *headers)) == PAGE
@@ -109,5 +125,7 @@ def test_heads_are_read_as_servers_write_them() -> None:
     assert parsed.status == 404
     assert parsed.headers["content-type"] == "text/html; charset=x"
     assert parsed.body == b"body"
+    odd = parse_response("HTTP/1.1 200 OK\r\nLocation: /a\u2028b: c\x0bd\r\nB: 1\r\n\r\n".encode())
+    assert odd.headers == {"location": "/a\u2028b: c\x0bd", "b": "1"}
     assert content_type("Text/HTML; Charset = 'GB2312'; x") == ("text/html", "GB2312")
     assert content_type("") == ("", "")

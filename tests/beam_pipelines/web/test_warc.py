@@ -73,6 +73,15 @@ def test_a_file_that_is_cut_off_loses_its_last_record(name: str, tmp_path: Path)
     assert [obstacle.split(":")[0] for obstacle in obstacles] == ["damaged_source"]
 
 
+@pytest.mark.parametrize("width", [1 << 26, 1000])
+def test_a_file_under_the_wrong_suffix_is_read_all_the_same(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warc, "_RANGE_BYTES", width)
+    assert read(write(tmp_path / "unpacked.warc.gz", RECORDS)) == (NAMES, [], {})
+    assert read(write(tmp_path / "packed.warc", members(RECORDS))) == (NAMES, [], {})
+
+
 def test_zeros_between_members_and_a_missing_last_line_end_are_no_damage(tmp_path: Path) -> None:
     packed = [*members(RECORDS[:4]), gzip.compress(RECORDS[4].rstrip(b"\r\n"))]
     assert read(write(tmp_path / "a.warc.gz", b"\0".join(packed) + b"\0" * 512)) == (NAMES, [], {})
