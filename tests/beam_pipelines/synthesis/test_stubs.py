@@ -69,6 +69,25 @@ def test_a_solution_without_the_function_has_no_stub() -> None:
             stubs(language, code, ["twice"])
 
 
+@pytest.mark.parametrize(
+    "demonstration",
+    [
+        "print(twice(3) + 1)",
+        "if __name__ == '__main__':\n    print(twice(3) + 1)",
+        "assert twice(2) == 4",
+        "FOUR = twice(2) + 0",
+        "def more(x=twice(2) + 1):\n    return x",
+    ],
+)
+def test_what_a_solution_does_with_its_own_results_is_no_test(
+    demonstration: str, sandbox: Sandbox
+) -> None:
+    solution = f"'Doc.'\nfrom __future__ import annotations\n{PAIRS['python'][0]}"
+    (stub,) = stubs("python", f"{solution}\n{demonstration}\n", ["twice"])
+    assert run(sandbox, "python", stub, "twice(2)") == "passed"
+    assert run(sandbox, "python", stub, PAIRS["python"][1]) == "failed"
+
+
 def test_emptied_bodies_keep_docstrings_and_helpers() -> None:
     source = "def g():\n    return 1\nclass C:\n    '''d'''\n    def m(self):\n        '''e'''\n"
     source += "        return g()\n"
