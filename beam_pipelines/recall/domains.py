@@ -181,7 +181,8 @@ def _is_chosen(seen: Seen, chosen: Mapping[str, Any]) -> bool:
 def _beginnings(seen: Seen, labels: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], tuple]]:
     domain, url, _, label, _, recalled, _ = seen
     row = (1, int(recalled), *(int(recalled and label == name) for name in labels))
-    for text in beginnings_of(url) or [domain]:
+    # Pages of tables without urls have none: no pattern finds them.
+    for text in beginnings_of(url):
         yield (domain, text), row
 
 

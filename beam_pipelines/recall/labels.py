@@ -16,6 +16,7 @@ from typing import NamedTuple, Self
 from beam_pipelines.recall.patterns import PatternIndex, read_patterns
 from beam_pipelines.recall.tables import read_bytes, read_table
 from beam_pipelines.signals.text import is_code_related_name
+from beam_pipelines.web.address import BadAddressError, parse_address
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.document import Document
 from opencoder_jax.formats.manifest import fingerprint
@@ -157,8 +158,9 @@ def read_page_labels(paths: Sequence[str], labels: Sequence[str]) -> dict[str, t
                 raise InputError(
                     f"{row.place}: label {row.label!r} is unknown, expected {', '.join(labels)}"
                 )
-            keys = [key for name in ("id", "url") if (key := row.values.get(name))]
-            if not keys:
+            named = [key for name in ("id", "url") if (key := row.values.get(name))]
+            keys = list(dict.fromkeys(spelling for key in named for spelling in _spellings(key)))
+            if not named:
                 raise InputError(f"{row.place}: neither an id nor a url")
             for key in keys:
                 label, place = by_key.setdefault(key, (row.label, row.place))
@@ -167,6 +169,14 @@ def read_page_labels(paths: Sequence[str], labels: Sequence[str]) -> dict[str, t
                         f"{row.place}: {key} is {row.label} here and {label} in {place}"
                     )
     return by_key
+
+
+def _spellings(key: str) -> tuple[str, ...]:
+    """A key as it is, and a url in the form that pages have."""
+    try:
+        return key, parse_address(key).url
+    except BadAddressError:
+        return (key,)
 
 
 def several(one_or_more: str | Sequence[str]) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
 """Tab-separated tables that people write: a header, a row a line, errors with the line.
 
 Files are local or in a store. Lines that begin with `#` and empty ones are comments, so a
-table can say where it comes from. Next: `patterns` and `labels`, which say what rows mean.
+table can say where it comes from. Spreadsheets' tables are read, too: fields in quotes, and
+UTF-16 with its mark, which Excel calls "Unicode Text". Next: `patterns` and `labels`, which
+say what rows mean.
 """
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -38,15 +41,15 @@ def read_table(path: str, columns: Sequence[Sequence[str]]) -> list[Row]:
       columns: groups of names; of each group the header has to have one.
 
     Raises:
-      InputError: it cannot be read, is no UTF-8, lacks a column, or a row has too many or too
-        few fields; the message names file and line.
+      InputError: it cannot be read, is neither UTF-8 nor marked UTF-16, lacks a
+        column, or a row has too many or too few fields; the message names file and line.
     """
     rows: list[Row] = []
     header: list[str] | None = None
     for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip() or line.startswith("#"):
+        fields = [_unquoted(field.strip()) for field in line.split("\t")]
+        if not line.strip() or fields[0].startswith("#"):
             continue
-        fields = [field.strip() for field in line.split("\t")]
         place = f"{path}, line {number}"
         if header is None:
             header = fields
@@ -101,8 +104,20 @@ def located(path: str) -> str:
     return str(place)
 
 
+def _unquoted(field: str) -> str:
+    """Spreadsheets quote fields with commas or quotes in them, as many urls have."""
+    if len(field) > 1 and field[0] == field[-1] == '"':
+        return field[1:-1].replace('""', '"')
+    return field
+
+
 def _text(path: str) -> str:
     content = read_bytes(path)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return content.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: begins like UTF-16, and is none") from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -105,7 +105,7 @@ def decoded_body(response: Response, longest: int) -> bytes:
 
 def _unchunked(body: bytes) -> bytes:
     """The chunks up to where they end, or do not go on; a text that begins like one as it is."""
-    parts = []
+    parts: list[bytes] = []
     position = 0
     while chunk := _CHUNK.match(body, position):
         size = int(chunk[1], 16)
@@ -142,7 +142,7 @@ def _decoded(body: bytes, encoding: str, longest: int) -> bytes:
 def _inflated(body: bytes, wbits: int, longest: int) -> bytes:
     """As much as there is: a cut stream still gives the beginning of a page."""
     unpack = zlib.decompressobj(wbits)
-    parts = []
+    parts: list[bytes] = []
     position, left = 0, longest + 1
     while left and position < len(body):
         piece = body[position : position + _STEP]

@@ -74,6 +74,22 @@ def test_windows_line_ends_and_a_mark_of_byte_order_are_read(tmp_path):
     assert [row.label for row in read_patterns(str(table), _LABELS)] == ["code"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_tables_that_a_spreadsheet_saved_are_read(tmp_path, encoding):
+    table = tmp_path / "table.tsv"
+    rows = [
+        '"# mine, all of them"\t\t',
+        "pattern\tlabel\tnote",
+        '"%a.example/x,y%"\tcode\t"so ""called"", 编程"',
+        "%b.example%\tnone\t",
+        '"%c.example/,%"\t\t"not yet"',
+    ]
+    table.write_bytes("\r\n".join(rows).encode(encoding))
+    read = read_patterns(str(table), _LABELS)
+    assert [row.text for row in read] == ["%a.example/x,y%", "%b.example%"]
+    assert read[0].place.endswith("line 3")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -85,6 +101,7 @@ def test_windows_line_ends_and_a_mark_of_byte_order_are_read(tmp_path):
         (b"pattern\tlabel\n%a b%\tcode\n", "line 2: the pattern '%a b%' has white space"),
         (b"pattern\tlabel\n%a%\tcode\tx\ty\n", "line 2: 4 fields, expected 2"),
         (b"pattern\tlabel\n%a%\tcode\n%\xff%\tcode\n", "line 3: is no UTF-8"),
+        (b"\xff\xfep\0\xd8", "begins like UTF-16, and is none"),
         (b"pattern\tlabel\tlabel\n", "line 1: a column is named twice"),
     ],
 )
@@ -128,6 +145,16 @@ def test_tables_that_disagree_about_a_page_are_refused(tmp_path):
     table = crawl.write_table(tmp_path / "1.tsv", [("https://a.example/", "code")])
     other = crawl.write_table(tmp_path / "2.tsv", [("https://a.example/", "none")])
     with pytest.raises(InputError, match=r"2\.tsv, line 2: https://a\.example/ is none here and"):
+        Labels.read(SeedSettings(("code",), tables=(str(table), str(other))))
+
+
+def test_a_url_names_its_page_however_it_is_written(tmp_path):
+    written = "HTTPS://me@WWW.A.example:443/x y?q=1#top"
+    table = crawl.write_table(tmp_path / "1.tsv", [(written, "code"), ("READ ME", "none")])
+    labels = Labels.read(SeedSettings(("code",), tables=(str(table),)))
+    assert labels.of(crawl.page("https://www.a.example/x%20y?q=1", "text")) == "code"
+    other = crawl.write_table(tmp_path / "2.tsv", [("https://www.a.example/x%20y?q=1", "none")])
+    with pytest.raises(InputError, match=r"2\.tsv, line 2: https://www\.a\.example/x%20y"):
         Labels.read(SeedSettings(("code",), tables=(str(table), str(other))))
 
 

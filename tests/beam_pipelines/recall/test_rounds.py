@@ -192,6 +192,21 @@ def written(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+def test_pages_without_an_address_suggest_no_patterns(planted, tmp_path):
+    pages = [
+        dataclasses.replace(page, repo="my pages.jsonl", path=f"line at byte {number}")
+        for number, page in enumerate([*planted["seeds"], *planted["handbook"], *planted["law"]])
+    ]
+    crawl.write_pages(tmp_path / "pages", pages)
+    seeds = [(page.id, "code") for page in planted["seeds"][::2]]
+    crawl.write_table(tmp_path / "seeds.tsv", seeds, column="id")
+    settings = ("ROUNDS = 2", "web_recall.accept_suggested = True")
+    reports = run(tmp_path, tmp_path / "recall", *settings)
+    assert [report["domains"]["candidates"] for report in reports] == [1, 1]
+    suggested = (tmp_path / "recall/round-1/recalled/suggested.tsv").read_text()
+    assert suggested == "pattern\tlabel\tnote\n"
+
+
 def test_two_processes_leave_the_same_bytes(crawled, one_round, tmp_path):
     output = tmp_path / "recall"
     run(crawled, output, "ROUNDS = 1", flags=_TWO_PROCESSES)
