@@ -20,7 +20,6 @@ _HEADING = (
 )
 _MARKED = re.compile(r"[ \t]*(?:\d+[.)][ \t]*)?(?:#|\[|\*\*|__)")
 _RATING = re.compile(r"(?<![\w.])(\d{1,2}(?:\.\d+)?)(?:\s*(?:/|out of)\s*(\d{1,2}))?")
-_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 
 
 class AnswerError(Exception):
@@ -45,7 +44,8 @@ def sections(text: str, names: Sequence[str]) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     current: list[str] = []
     fence = ""
-    for line in without_thoughts(text).splitlines():
+    # Not `splitlines`: a form feed or U+2028 in code is a character of its line.
+    for line in re.split(r"\r\n|\r|\n", without_thoughts(text)):
         opens = _FENCE.match(line)
         if opens and not fence:
             fence = opens[1]
@@ -131,9 +131,9 @@ def json_object(text: str) -> dict[str, Any]:
     Raises:
       AnswerError: `answer_no_json`.
     """
-    found = _OBJECT.search(without_thoughts(text))
+    text = without_thoughts(text)
     try:
-        value = json.loads(found[0]) if found else None
+        value = json.loads(text[text.find("{") : text.rfind("}") + 1] or "null")
     except (ValueError, RecursionError) as error:
         raise AnswerError("answer_no_json", str(error)) from error
     if not isinstance(value, dict):

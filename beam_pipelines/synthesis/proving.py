@@ -20,17 +20,26 @@ from beam_pipelines.accounting import Split
 from beam_pipelines.synthesis.drafts import Draft
 from beam_pipelines.synthesis.executable import EXECUTABLE
 from beam_pipelines.synthesis.in_sandbox import BATCH, InSandbox
-from beam_pipelines.synthesis.stubs import NoStubError, stubs
+from beam_pipelines.synthesis.stubs import NoStubError, stubs, with_parentheses
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.evaluation.benchmark import Program as Joined
 from opencoder_jax.evaluation.benchmarks.multilingual_programs import program
-from opencoder_jax.evaluation.function_text import definition_of
+from opencoder_jax.evaluation.function_text import body_of
 from opencoder_jax.sandbox import Program, Result, Sandbox
 
 _DROPPED = "dropped"
 _DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _ADDRESS = re.compile(r"0x[0-9a-f]{4,}")
-_NAME = re.compile(r"[A-Za-z_$][\w$]*(?=\s*[(=<:])")
+_NAME = re.compile(r"(?<![\w$#])[A-Za-z_$][\w$]*+(?=\s*[(=<:])")
+# No compiler tells a stub that is none, or a demonstration that needs results, from tests.
+_SCRIPTS = frozenset(("bash", "javascript", "typescript", "php"))
+# What stands before a parenthesis or a `<` and is no function: of any of the languages.
+_NO_NAMES = frozenset(
+    (
+        *("main", "Main", "if", "for", "foreach", "while", "switch", "catch", "return", "func"),
+        *("fn", "function", "static", "public", "private", "protected", "impl", "template", "std"),
+    )
+)
 
 
 class ProveByTests(beam.PTransform):
@@ -141,8 +150,13 @@ class _Prove(InSandbox):
             (result,) = self._run(sandbox, [draft.with_parts(code=stub)])
             if result.verdict == "passed":
                 return "tests pass on a solution that returns nothing"
-            if result.verdict != "compile_error":
-                return ""
+            if result.verdict == "compile_error":
+                continue
+            if language in _SCRIPTS:
+                (alone,) = self._run(sandbox, [draft.with_parts(code=stub, tests="")])
+                if alone.verdict != "passed":
+                    return "a solution that returns nothing fails without tests, too"
+            return ""
         return "no stub of the solution compiles"
 
     def _run(self, sandbox: Sandbox, drafts: Sequence[Draft]) -> list[Result]:
@@ -188,13 +202,15 @@ def _used_names(draft: Draft) -> tuple[str, str, tuple[str, ...]]:
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         names = tuple(name for name in dict.fromkeys(defined) if name in used)
     else:
+        if draft.language == "shell":
+            code = with_parentheses(code)
+        # A constructor gives nothing back that could be left out.
+        classes = set(re.findall(r"\b(?:class|struct|record)\s+(\w+)", code))
         words = set(re.findall(r"[A-Za-z_$][\w$]*", tests))
         names = tuple(
             name
             for name in dict.fromkeys(_NAME.findall(code))
-            if name in words
-            and name not in ("main", "Main")
-            and definition_of(code, name) is not None
+            if name in words and name not in _NO_NAMES | classes and body_of(code, name) is not None
         )
     if not names:
         return "tests_do_not_use_solution", "", ()

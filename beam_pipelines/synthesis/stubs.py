@@ -20,12 +20,17 @@ _BODIES = {
     "cpp": ("return {};", "return;", "__builtin_trap();"),
     "csharp": ("return default(TYPE);", "return;", 'throw new System.Exception("stub");'),
     "go": ('panic("stub")',),
-    "java": ("return 0;", "return false;", "return null;", "return;"),
+    "java": ("return JAVA;", 'throw new RuntimeException("stub");'),
     "javascript": ("return undefined;",),
     "typescript": ("return undefined as any;",),
     "php": ("return null;",),
     "rust": ("return Default::default();", "return;", "panic!();"),
 }
+_JAVA = {"void": "", "boolean": "false"} | dict.fromkeys(
+    ("byte", "char", "double", "float", "int", "long", "short"), "0"
+)
+_PHP_RESULT = re.compile(r"\)[ \t]*:[^(){]*\Z")
+_BASH_KEYWORD = re.compile(r"^([ \t]*)function[ \t]+([\w-]+)(?=\s*\{)", re.MULTILINE)
 
 
 class NoStubError(Exception):
@@ -46,11 +51,16 @@ def stubs(language: str, code: str, names: Sequence[str]) -> list[str]:
     if language == "python":
         return [without_bodies(code, names)]
     if language == "bash":
-        return [_with_bodies(code, names, "return 0;")]
+        return [_with_bodies(with_parentheses(code), names, "return 0;")]
     bodies = _BODIES[language]
     if language == "go":
         bodies = (*(("return ZERO",) if len(names) == 1 else ()), *bodies)
     return list(dict.fromkeys(_with_bodies(code, names, body) for body in bodies))
+
+
+def with_parentheses(code: str) -> str:
+    """Bash in which `function name {` is `name() {`."""
+    return _BASH_KEYWORD.sub(r"\1\2()", code)
 
 
 def without_bodies(source: str, names: Sequence[str]) -> str:
@@ -96,15 +106,19 @@ def _with_bodies(code: str, names: Sequence[str], body: str) -> str:
             raise NoStubError(f"no body of {name} found")
         opening = code.index("{", code.index(name, start))
         head = without_inert(code[start:opening])
-        filled = body.replace("TYPE", _type_before(head, name)).replace(
-            "ZERO", _go_zero(head, name)
-        )
-        code = code[:opening] + "{ " + filled + " }" + code[opening + len(old) :]
+        type_ = _type_before(head, name)
+        filled = body.replace("TYPE", type_).replace("ZERO", _go_zero(head, name))
+        filled = filled.replace("JAVA", _JAVA.get(type_, "null"))
+        # Calls of a typed function would fail, whether or not tests look at the result.
+        before = code[:opening]
+        if body == _BODIES["php"][0] and (result := _PHP_RESULT.search(head)):
+            before = code[: opening - len(head) + result.start()] + ")"
+        code = before + " { " + filled + " }" + code[opening + len(old) :]
     return code
 
 
 def _type_before(head: str, name: str) -> str:
-    """The last word before a function's name: its type, in C#."""
+    """The last word before a function's name: its type, in C# and Java."""
     words = re.sub(r"\s*([<>,\[\]?])\s*", r"\1", head[: head.rindex(name)]).split()
     return words[-1] if words else "object"
 

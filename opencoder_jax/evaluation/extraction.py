@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 # What opens a block may stand behind words; the language's name comes after it.
-_OPENS = re.compile(r"([ \t]*)(?:(~{3,})([^\n]*)|(?:(?!```).)*?(`{3,})([^`]*))$")
+_OPENS = re.compile(r"([ \t]*+)(?:(~{3,})([^\n]*)|(?:(?!```).)*?(`{3,})([^`]*))$")
 # As Python counts lines: form feeds and Unicode's separators are characters of one.
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _NAMES = {

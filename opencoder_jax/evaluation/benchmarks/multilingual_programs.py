@@ -73,6 +73,7 @@ def program(language: str, code: str, test: str, entry_point: str = "") -> Progr
     if language == "php":
         code = code if code.lstrip().startswith("<?") else f"<?php\n{code}"
         code = code.replace("?>", "")
+        test = re.sub(r"\A\s*<\?(?:php\b)?|\?>\s*\Z", "", test)
         call = "\nmain();\n" if "function main(" in test and "\nmain(" not in test else ""
         return Program(f"{code}\n{test}{call}", language)
     if language in ("c", "cpp"):

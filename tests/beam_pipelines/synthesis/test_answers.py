@@ -110,3 +110,9 @@ def test_json_in_prose_and_half_json() -> None:
     for text in ('{"a": ', "no", "[1]", "{" * 100_000):
         with pytest.raises(AnswerError, match="answer_no_json"):
             json_object(text)
+
+
+def test_only_line_breaks_of_code_end_its_lines() -> None:
+    text = "## Task\r\nDo.\n## Solution\nx = 'a\u2028b\x0c\x85'\n## Tests\ny"
+    given = sections(text, ("Task", "Solution", "Tests"))
+    assert given == {"Task": "Do.", "Solution": "x = 'a\u2028b\x0c\x85'", "Tests": "y"}

@@ -2,8 +2,13 @@
 
 from collections.abc import Iterator
 
+import apache_beam as beam
 import pytest
+from apache_beam.testing.util import assert_that, equal_to
 
+from beam_pipelines.synthesis.drafts import Draft
+from beam_pipelines.synthesis.executable import EXECUTABLE
+from beam_pipelines.synthesis.proving import ProveByTests
 from beam_pipelines.synthesis.stubs import NoStubError, stubs, without_bodies
 from opencoder_jax.evaluation.benchmarks.multilingual_programs import program
 from opencoder_jax.sandbox import Program, Sandbox, missing_toolchain
@@ -61,6 +66,73 @@ def test_tests_pass_on_the_solution_and_fail_on_the_first_stub_that_compiles(
 def run(sandbox: Sandbox, language: str, solution: str, tests: str) -> str:
     joined = program(language, solution, tests)
     return sandbox.run_many([Program(joined.source, language)], workers=1)[0].verdict
+
+
+PROVED = {
+    "Java's results of two types": (
+        "java",
+        "class S { static int len(String s) { return s.length(); }\n"
+        "  static String twice(String s) { return s + s; } }",
+        "public static void main(String[] args) {"
+        ' if (len(twice("a")) != 2) throw new AssertionError(); }',
+        "len twice",
+    ),
+    "a struct after its includes": (
+        "c",
+        "#include <stdlib.h>\ntypedef struct S { int n; } S;\n"
+        "S *made(int n) { S *s = malloc(sizeof(S)); s->n = n; return s; }",
+        "#include <assert.h>\nint main() { assert(made(2)->n == 2); return 0; }",
+        "made",
+    ),
+    "a class with a constructor": (
+        "cpp",
+        "class S {\npublic:\n  S() : n(0) {}\n  void add(int x) { n += x; }\n"
+        "  int sum() const { return n; }\nprivate:\n  int n;\n};",
+        "#include <cassert>\nint main() { S s; s.add(4); assert(s.sum() == 4); }",
+        "add sum",
+    ),
+    "Bash without parentheses": (
+        "shell",
+        "function twice { echo $((2 * $1)); }",
+        '[ "$(twice 2)" = 4 ] || exit 1',
+        "twice",
+    ),
+    "tests with PHP's tag": (
+        "php",
+        "<?php\nfunction twice(int $x): int { return 2 * $x; }\n?>",
+        "<?php\nif (twice(2) !== 4) { throw new Exception('wrong'); }\n?>",
+        "twice",
+    ),
+}
+EMPTY = {
+    "PHP's typed result": ("php", "function twice(int $x): int { return 2 * $x; }", "twice(2);"),
+    "a demonstration": (
+        "javascript",
+        "function twice(x) { return 2 * x; }\nconsole.log(twice(2).toFixed(1));",
+        "twice(2);",
+    ),
+    "a parameter with braces": (
+        "javascript",
+        "function twice({x = 1} = {}) { return 2 * x; }",
+        "twice({x: 2});",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [*PROVED, *EMPTY])
+def test_only_tests_that_need_the_result_prove_a_solution(kind: str) -> None:
+    require_isolation()
+    language, code, tests, *names = PROVED[kind] if kind in PROVED else EMPTY[kind]
+    if missing := missing_toolchain(EXECUTABLE[language].sandbox):
+        pytest.skip(missing)
+    draft = Draft("id", "repo", "path", language, {"code": code, "tests": tests})
+    with beam.Pipeline("DirectRunner") as pipeline:
+        judged = pipeline | beam.Create([draft]) | ProveByTests(1, allow_unisolated=False)
+        told = (
+            judged.kept | "Kept" >> beam.Map(lambda kept: kept.parts["entry_point"]),
+            judged.dropped | "Dropped" >> beam.Map(lambda drop: drop.reason),
+        ) | beam.Flatten()
+        assert_that(told, equal_to(names or ["passes_without_solution"]))
 
 
 def test_a_solution_without_the_function_has_no_stub() -> None:
