@@ -10,9 +10,11 @@ import dataclasses
 import importlib
 import importlib.metadata
 import inspect
-import io
 import json
+import keyword
+import os
 import pkgutil
+import re
 import subprocess
 import sys
 import types
@@ -22,6 +24,9 @@ from collections.abc import Iterator, Sequence
 _SECONDS_A_PACKAGE = 120
 _DEPTH = 3
 _LONGEST_DOCUMENTATION = 4_000
+# Behind the last line: a package may leave with exit code 0.
+_END = "end"
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _KINDS = (type, types.FunctionType, types.BuiltinFunctionType)
 
 
@@ -62,7 +67,8 @@ def introspect(package: str, python: str = sys.executable) -> list[Api]:
         done = subprocess.run(
             [python, "-I", __file__, package],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_SECONDS_A_PACKAGE,
             stdin=subprocess.DEVNULL,
         )
@@ -71,7 +77,10 @@ def introspect(package: str, python: str = sys.executable) -> list[Api]:
     if done.returncode:
         last = done.stderr.strip().rsplit("\n", 1)[-1]
         raise IntrospectionError(f"{package}: {last or f'exit code {done.returncode}'}")
-    return [Api(**json.loads(line)) for line in done.stdout.splitlines()]
+    *lines, end = done.stdout.split("\n")
+    if end != _END:
+        raise IntrospectionError(f"{package}: ends the process that imports it")
+    return [Api(**json.loads(line)) for line in lines]
 
 
 def _public(package: str) -> Iterator[Api]:
@@ -82,7 +91,8 @@ def _public(package: str) -> Iterator[Api]:
     # Breadth first: of two names for one thing the shorter is the one to be taught.
     for prefix, holder, depth in waiting:
         for name in _names(holder):
-            with contextlib.suppress(Exception):
+            # Lazy attributes import modules, which may leave.
+            with contextlib.suppress(Exception, SystemExit):
                 value = getattr(holder, name)
                 if id(value) in seen:
                     continue
@@ -94,7 +104,7 @@ def _public(package: str) -> Iterator[Api]:
                 if not _is_api(value, package):
                     continue
                 seen.add(id(value))
-                documentation = inspect.getdoc(value) or ""
+                documentation = _encodable(inspect.getdoc(value) or "")
                 if documentation:
                     yield Api(
                         package,
@@ -114,7 +124,11 @@ def _names(holder: types.ModuleType) -> Sequence[str]:
             with contextlib.suppress(Exception, SystemExit):
                 importlib.import_module(f"{holder.__name__}.{found.name}")
                 listed.add(found.name)
-    return sorted(name for name in listed if not name.startswith("_"))
+    return sorted(
+        name
+        for name in listed
+        if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_")
+    )
 
 
 def _is_api(value: object, package: str) -> bool:
@@ -124,9 +138,14 @@ def _is_api(value: object, package: str) -> bool:
     return str(getattr(value, "__module__", "") or "").split(".")[0] == package.split(".")[0]
 
 
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _signature(value: object) -> str:
+    """Without the addresses of defaults, which differ from run to run."""
     try:
-        return str(inspect.signature(value))  # type: ignore[arg-type]
+        return _encodable(_ADDRESS.sub("", str(inspect.signature(value))))  # type: ignore[arg-type]
     except (ValueError, TypeError):
         return ""
 
@@ -140,12 +159,13 @@ def _version(package: str, module: types.ModuleType) -> str:
 
 def _main(package: str) -> None:
     warnings.simplefilter("ignore")
-    said = io.StringIO()
-    # What a package prints while it is imported is none of the lines.
-    with contextlib.redirect_stdout(said):
-        found = list(_public(package))
-    for api in found:
-        print(json.dumps(dataclasses.asdict(api)))
+    # What a package prints is none of the lines, written by Python or by an extension.
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    with lines:
+        for api in list(_public(package)):
+            lines.write(json.dumps(dataclasses.asdict(api)) + "\n")
+        lines.write(_END)
 
 
 if __name__ == "__main__":
