@@ -53,6 +53,9 @@ _ALIASES = {
     for alias in aliases
 }
 _NO_CODE = "text"
+# As JSON and tables have them (1 is True); a NaN differs from itself.
+_NOTHING: tuple = (None, False, [], {})
+_YES = (True, "true", "True")
 
 
 class BadRowError(Exception):
@@ -197,6 +200,8 @@ def _turns(values: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         if question in values and answer in values:
             # Alpaca's: what the instruction is about.
             about = values.get("input") if question == "instruction" else None
+            if not isinstance(about, str) and about not in _NOTHING and about == about:
+                raise TurnsError(f"input is {type(about).__name__}, expected text")
             asked = values[question]
             if isinstance(asked, str) and isinstance(about, str) and about.strip():
                 asked = f"{asked}\n\n{about}" if asked.strip() else about
@@ -220,12 +225,12 @@ def _role(turn: Mapping[str, Any]) -> Any:
 
 
 def _is_toxic(values: Mapping[str, Any]) -> bool:
-    if values.get("toxic") is True:
+    if values.get("toxic") in _YES:
         return True
     turns: list = next(
         (values[name] for name in _CHAT_FIELDS if isinstance(values.get(name), list)), []
     )
-    return any(isinstance(turn, Mapping) and turn.get("toxic") is True for turn in turns)
+    return any(isinstance(turn, Mapping) and turn.get("toxic") in _YES for turn in turns)
 
 
 def _tests(values: Mapping[str, Any]) -> str:

@@ -75,16 +75,22 @@ def dialogue_of(turns: Sequence[tuple[Any, Any]]) -> Dialogue:
 
 
 def ends_in_code(text: str) -> bool:
-    """Whether a code block is still open at the end."""
+    """Whether a code block is still open at the end.
+
+    Many answers begin a block in the middle of a line, which markup does not count, so its end
+    looks like a beginning: a bare fence as the last line leaves nothing open.
+    """
     opened = ""
-    for line in text.split("\n"):
+    lines = text.rstrip().split("\n")
+    for number, line in enumerate(lines, start=1):
         match = _FENCE.match(line)
         if not match:
             continue
         fence, info = match[1], match[2]
         if not opened:
             # Backticks in it make it text (CommonMark 4.5).
-            opened = "" if fence[0] == "`" and "`" in info else fence
+            is_end = number == len(lines) and not info.strip()
+            opened = "" if is_end or (fence[0] == "`" and "`" in info) else fence
         elif fence.startswith(opened) and not info.strip():
             opened = ""
     return bool(opened)

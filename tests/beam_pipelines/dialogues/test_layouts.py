@@ -101,6 +101,26 @@ def test_the_same_words_are_the_same_but_for_case_and_blanks() -> None:
     assert key(input="") != key()
 
 
+@pytest.mark.parametrize("marked", [True, 1, "true", "True"])
+def test_a_mark_of_toxicity_counts_in_every_type(marked: Any) -> None:
+    with pytest.raises(BadRowError) as caught:
+        conversation(WILDCHAT, toxic=marked)
+    assert caught.value.reason == "toxic"
+
+
+@pytest.mark.parametrize("about", [[3, 1, 2], {"a": 1}, 7])
+def test_an_input_that_is_no_text_is_not_left_out(about: Any) -> None:
+    with pytest.raises(BadRowError) as caught:
+        conversation(ALPACA, input=about)
+    assert caught.value.detail == f"input is {type(about).__name__}, expected text"
+
+
+@pytest.mark.parametrize("about", [None, "", " ", [], float("nan")])
+def test_an_input_may_be_missing_in_many_ways(about: Any) -> None:
+    found = conversation(ALPACA, input=about)
+    assert found.conversation.messages[0] == ("user", ALPACA["instruction"])
+
+
 def test_a_toxic_turn_is_enough() -> None:
     turns = [{**turn, "toxic": number == 1} for number, turn in enumerate(WILDCHAT["conversation"])]
     with pytest.raises(BadRowError) as caught:

@@ -88,7 +88,9 @@ def test_the_text_of_messages_in_parts_is_joined() -> None:
         ("say ```x``` so", False),
         ("```x```\n", False),
         ("- a\n  ```c\n  x\n  ```", False),
+        ("Like so: ```python\nx = 1\n```\n\n", False),
+        ("Like so: ```python\nx = 1\n```\nAnd: ```\ny", True),
     ],
 )
-def test_an_open_code_block_is_told_as_commonmark_has_it(text: str, is_open: bool) -> None:
+def test_an_open_code_block_is_told(text: str, is_open: bool) -> None:
     assert ends_in_code(text) == is_open
