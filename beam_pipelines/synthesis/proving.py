@@ -46,8 +46,8 @@ class ProveByTests(beam.PTransform):
     """PCollection[Draft] with parts `code` and `tests` to a `Split`.
 
     Drafts kept are `executed` and name what tests call in the part `entry_point`. Reasons:
-    `not_parsable`, `tests_do_not_use_solution`, `tests_` and a verdict of the sandbox,
-    `depends_on_hash_seed`, `passes_without_solution`.
+    `not_parsable`, `tests_do_not_use_solution`, `tests_repeat_one_case`, `tests_` and a verdict
+    of the sandbox, `depends_on_hash_seed`, `passes_without_solution`.
     """
 
     def __init__(
@@ -214,4 +214,7 @@ def _used_names(draft: Draft) -> tuple[str, str, tuple[str, ...]]:
         )
     if not names:
         return "tests_do_not_use_solution", "", ()
+    calls = [line for line in map(str.strip, tests.splitlines()) if names[0] in line]
+    if len(calls) > 1 and len(set(calls)) == 1:
+        return "tests_repeat_one_case", f"{len(calls)} times {calls[0]}", ()
     return "", "", names

@@ -15,6 +15,7 @@ import json
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,8 @@ _CONNECT_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 0.2
 _LEAST_OF_A_WAIT = 0.5
 _SHOWN_OF_ERROR = 10_000
+# Between two words about attempts that fail.
+_WARNING_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -121,6 +124,7 @@ class Client:
         self._stopped: Exception | None = None
         self._failed_in_row = 0
         self._succeeded = 0
+        self._warn_next = 0.0
         self._files = concurrent.futures.ThreadPoolExecutor(
             min(32, teacher.parallel + 4), thread_name_prefix="teacher-files"
         )
@@ -273,6 +277,7 @@ class Client:
                 reply = await self._attempt(body, prompt)
             except _AttemptError as error:
                 failed += 1
+                self._warn(error, failed)
                 if failed % self.teacher.attempts == 0:
                     self._count_failure(error)
                     # Who is only busy will have time for this call too.
@@ -393,6 +398,19 @@ class Client:
                     return response.status_code < 500
         except (TimeoutError, httpx.HTTPError):
             return False
+
+    def _warn(self, error: _AttemptError, failed: int) -> None:
+        """Tells a person who waits why, now and then: attempts may go on for minutes."""
+        if time.monotonic() < self._warn_next:
+            return
+        self._warn_next = time.monotonic() + _WARNING_SECONDS
+        _LOG.warning(
+            "%s: %s (attempt %d of %d); asking again",
+            self._url or self.teacher.model,
+            error.detail,
+            failed,
+            self.teacher.attempts,
+        )
 
     def _count_failure(self, error: _CallError) -> None:
         """Raises: TeacherStoppedError: so many in a row are not these calls' fault."""

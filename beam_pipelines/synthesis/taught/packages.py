@@ -97,12 +97,14 @@ class Packages(TaughtSet):
       seeds: of a corpus' files; without one `count` and `seed` choose among all names.
       apis_a_seed: names of a file that a question is given, most.
       site_packages: the folder that answers may import from; None: this environment's.
+      without_program: whether an answer may have none; the names that it mentions are looked up.
     """
 
     source: InstalledApis
     seeds: SeedSettings
     apis_a_seed: int
     site_packages: str | None = None
+    without_program: bool = False
 
     name: ClassVar[str] = "packages"
     templates: ClassVar[tuple[str, ...]] = ("packages/question",)
@@ -122,9 +124,9 @@ class Packages(TaughtSet):
         )
         step = Step("written", always(self.templates[0]), _values, _parse, self.sampling)
         written = found.seeds | "Write" >> Write(step, self.teacher)
-        checked = written.kept | "UsesApi" >> beam.ParDo(_UsesApi()).with_outputs(
-            _DROPPED, main="kept"
-        )
+        checked = written.kept | "UsesApi" >> beam.ParDo(
+            _UsesApi(self.without_program)
+        ).with_outputs(_DROPPED, main="kept")
         packages = self.site_packages or sysconfig.get_path("purelib")
         proved: Split = checked.kept | "Run" >> ProveByRunning(
             making.sandbox_workers, making.allow_unisolated, packages
@@ -227,9 +229,16 @@ def _parse(draft: Draft, answer: str) -> Draft:
 class _UsesApi(beam.DoFn):
     """Keeps answers that use what they were asked about."""
 
+    def __init__(self, without_program: bool) -> None:
+        super().__init__()
+        self._without_program = without_program
+
     def process(self, draft: Draft) -> Iterator[Any]:
         wanted = set(draft.parts["apis"].split())
         code = draft.parts["code"]
+        if not code and not self._without_program:
+            yield TaggedOutput(_DROPPED, draft.drop("answer_without_code"))
+            return
         if not code:
             # It is imported instead: every name that the answer mentions.
             packages = {name.split(".")[0] for name in wanted}

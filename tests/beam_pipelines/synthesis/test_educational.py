@@ -44,6 +44,7 @@ PLANTED = {
         GOOD,
         "def triple(x):\n    return 3 * x\nassert triple(2) == 6",
     ),
+    "tests_repeat_one_case": (GOOD, "assert triple(2) == 6\nassert triple(2) == 6"),
     "tests_do_not_use_solution": (GOOD, "assert 3 * 2 == 6"),
     "depends_on_hash_seed": (
         "def first():\n    return hash('words') % 1000",
@@ -103,8 +104,8 @@ def test_the_funnel_and_the_account_agree(made: Path) -> None:
         ["candidates", total],
         ["scored", total - 2],
         ["written", total - 6],
-        ["proved", total - 14],
-        ["decontaminated", total - 15],
+        ["proved", total - 15],
+        ["decontaminated", total - 16],
         ["unique", 1],
     ]
     assert counts["accounting"]["input"] == total

@@ -1,5 +1,6 @@
 """Each set that a teacher writes: what it asks, what it keeps, and what becomes of the rest."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -154,10 +155,14 @@ def test_questions_about_packages_use_what_is_installed(tmp_path: Path) -> None:
         return f"### Question\nHow {name}?\n\n### Answer\n```python\n{answers[name]}\n```"
 
     with ScriptedTeacher(answer) as server:
-        what = Packages(source, server.settings(tmp_path / "cache"), SAMPLING, seeds(), 1)
+        teacher = server.settings(tmp_path / "cache")
+        what = Packages(source, teacher, SAMPLING, seeds(), 1, without_program=True)
         folder = make(what, tmp_path / "out")
+        strict = make(dataclasses.replace(what, without_program=False), tmp_path / "strict")
     made = {c.messages[0][1]: c for c in conversations(folder)}
     assert set(made) == {"How json.dumps?", "What encodes?"}
+    assert [c.messages[0][1] for c in conversations(strict)] == ["How json.dumps?"]
+    assert reasons(strict)["answer_without_code"] >= 1
     assert made["How json.dumps?"].known()["apis"] == "json.dumps"
     assert made["How json.dumps?"].known()["executed"] is True
     assert made["How json.dumps?"].repo.startswith("json-")

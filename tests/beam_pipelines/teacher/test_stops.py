@@ -68,12 +68,14 @@ def test_calls_that_are_all_refused_are_an_outage_too(server: OddServer, tmp_pat
     assert len(server.asked) <= 12
 
 
-def test_nobody_there_is_told(tmp_path) -> None:
+def test_nobody_there_is_told_at_once_and_in_the_end(tmp_path, caplog) -> None:
     teacher = teacher_at("http://127.0.0.1:9/v1", tmp_path)
     # No drop, even where there is only one call to fail.
     for prompts in (PROMPTS, PROMPTS[:1]):
         with pytest.raises(TeacherStoppedError, match=r"127.0.0.1:9.*ConnectError"):
             ask(teacher, prompts)
+    assert "127.0.0.1:9" in caplog.text
+    assert "(attempt 1 of 3); asking again" in caplog.text
 
 
 def test_an_endpoint_that_goes_in_the_middle_drops_nothing(tmp_path) -> None:
