@@ -24,13 +24,18 @@ from beam_pipelines.synthesis.stubs import NoStubError, stubs, with_parentheses
 from opencoder_jax.errors import require_at_least
 from opencoder_jax.evaluation.benchmark import Program as Joined
 from opencoder_jax.evaluation.benchmarks.multilingual_programs import program
-from opencoder_jax.evaluation.function_text import body_of
+from opencoder_jax.evaluation.function_text import body_of, without_inert
 from opencoder_jax.sandbox import Program, Result, Sandbox
 
 _DROPPED = "dropped"
 _DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _ADDRESS = re.compile(r"0x[0-9a-f]{4,}")
 _NAME = re.compile(r"(?<![\w$#])[A-Za-z_$][\w$]*+(?=\s*[(=<:])")
+_LEAVES = re.compile(
+    r"(?<![\w$])(?:_?exit|_Exit|quick_exit|abort|die|os\.Exit|System\.exit|Runtime\.halt|process\.exit"
+    r"|process::exit|Environment\.Exit)\s*\(|^[ \t]*exit\b(?=[ \t]*\d*[ \t]*(?:;|$))",
+    re.MULTILINE,
+)
 # No compiler tells a stub that is none, or a demonstration that needs results, from tests.
 _SCRIPTS = frozenset(("bash", "javascript", "typescript", "php"))
 # What stands before a parenthesis or a `<` and is no function: of any of the languages.
@@ -46,8 +51,8 @@ class ProveByTests(beam.PTransform):
     """PCollection[Draft] with parts `code` and `tests` to a `Split`.
 
     Drafts kept are `executed` and name what tests call in the part `entry_point`. Reasons:
-    `not_parsable`, `tests_do_not_use_solution`, `tests_repeat_one_case`, `tests_` and a verdict
-    of the sandbox, `depends_on_hash_seed`, `passes_without_solution`.
+    `not_parsable`, `tests_do_not_use_solution`, `tests_repeat_one_case`, `solution_ends_program`,
+    `tests_` and a verdict of the sandbox, `depends_on_hash_seed`, `passes_without_solution`.
     """
 
     def __init__(
@@ -112,7 +117,7 @@ class _Prove(InSandbox):
     def process(self, batch: list[Draft]) -> Iterator[Any]:
         judged: list[Draft] = []
         for draft in batch:
-            reason, detail, names = _used_names(draft)
+            reason, detail, names = used_names(draft)
             if reason:
                 yield TaggedOutput(_DROPPED, draft.drop(reason, detail))
             else:
@@ -188,7 +193,7 @@ def _told(result: Result) -> str:
     return _ADDRESS.sub("0x...", result.reason)
 
 
-def _used_names(draft: Draft) -> tuple[str, str, tuple[str, ...]]:
+def used_names(draft: Draft) -> tuple[str, str, tuple[str, ...]]:
     """(drop reason, detail, names that the solution defines and the tests use)."""
     code, tests = draft.parts["code"], draft.parts["tests"]
     if draft.language == "python":
@@ -202,6 +207,9 @@ def _used_names(draft: Draft) -> tuple[str, str, tuple[str, ...]]:
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         names = tuple(name for name in dict.fromkeys(defined) if name in used)
     else:
+        # Python that leaves before its end has not passed; elsewhere nobody would notice.
+        if left := _LEAVES.search(without_inert(code)):
+            return "solution_ends_program", left[0], ()
         if draft.language == "shell":
             code = with_parentheses(code)
         # A constructor gives nothing back that could be left out.
