@@ -4,10 +4,12 @@
 WARC file each page is a response in a gzip member of its own, as crawlers write them.
 """
 
+import argparse
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +33,27 @@ class CorpusPage(NamedTuple):
         """An address, the packages being hosts: `https://git-doc.debian.example/...`."""
         registry, _, name = self.repo.partition("/")
         return f"https://{name}.{registry}.example/{self.path}"
+
+
+def command(benchmark: Callable[[Path, int, str], None], doc: str | None, every: int) -> int:
+    """Runs a benchmark of one page in `--every`, beside peers of another environment.
+
+    Args:
+      benchmark: of the corpus' folder, `--every` and `--peers_python`.
+      doc: of its module.
+      every: by default.
+    """
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--corpus", required=True, type=Path)
+    parser.add_argument("--every", default=every, type=int)
+    parser.add_argument("--peers_python", default=sys.executable)
+    arguments = parser.parse_args()
+    try:
+        benchmark(arguments.corpus, arguments.every, arguments.peers_python)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def corpus_pages(corpus: Path) -> Iterator[CorpusPage]:

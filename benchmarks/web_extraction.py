@@ -15,7 +15,6 @@ rules over names have it easier than they would have elsewhere. --peers_python h
 of benchmarks/requirements.txt.
 """
 
-import argparse
 import collections
 import json
 import re
@@ -35,8 +34,7 @@ from rich.table import Table
 from beam_pipelines.web.code_blocks import is_plain_block
 from beam_pipelines.web.main_text import HostileError, main_text
 from benchmarks import web_peers
-from benchmarks.web_corpus import corpus_pages
-from opencoder_jax.errors import InputError
+from benchmarks.web_corpus import command, corpus_pages
 
 PEERS = (
     "resiliparse",
@@ -152,19 +150,5 @@ def web_extraction(corpus: Path, every: int, peers_python: str) -> None:
     Console(width=100).print(table)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--corpus", required=True, type=Path)
-    parser.add_argument("--every", default=5, type=int)
-    parser.add_argument("--peers_python", default=sys.executable)
-    arguments = parser.parse_args()
-    try:
-        web_extraction(arguments.corpus, arguments.every, arguments.peers_python)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(web_extraction, __doc__, every=5))

@@ -8,7 +8,6 @@ one after the other: ours with `WarcFormat` and `page_document`, without Beam; d
 CPU seconds count, of datatrove with its extractor's process. The rounds alternate.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -25,8 +24,7 @@ from beam_pipelines.web.page import RawPage
 from beam_pipelines.web.transform import PageSettings, page_document
 from beam_pipelines.web.warc import WarcFormat
 from benchmarks import web_peers
-from benchmarks.web_corpus import corpus_pages, write_warc
-from opencoder_jax.errors import InputError
+from benchmarks.web_corpus import command, corpus_pages, write_warc
 from opencoder_jax.formats.document import Document
 
 SETTINGS = PageSettings(max_page_bytes=8 << 20, min_characters=100)
@@ -95,19 +93,5 @@ def web_pages(corpus: Path, every: int, peers_python: str) -> None:
         print(f"ours is {ratios[len(ratios) // 2]:.1f} times as fast (median)")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--corpus", required=True, type=Path)
-    parser.add_argument("--every", default=10, type=int)
-    parser.add_argument("--peers_python", default=sys.executable)
-    arguments = parser.parse_args()
-    try:
-        web_pages(arguments.corpus, arguments.every, arguments.peers_python)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(web_pages, __doc__, every=10))

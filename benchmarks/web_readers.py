@@ -7,7 +7,6 @@ others and of the third a reader hands over (`3!`: the third, or another, with o
 has), and `error` where it then ends. Speed: `web.jsonl.zst` as `.warc.gz`, read to payloads.
 """
 
-import argparse
 import gzip
 import json
 import subprocess
@@ -24,8 +23,7 @@ from beam_pipelines.sources.containers import Container
 from beam_pipelines.web.page import RawPage
 from beam_pipelines.web.warc import WarcFormat
 from benchmarks import web_peers
-from benchmarks.web_corpus import corpus_pages, write_warc
-from opencoder_jax.errors import InputError
+from benchmarks.web_corpus import command, corpus_pages, write_warc
 
 PEERS = ("fastwarc", "warcio")
 _LONGEST = 1 << 30
@@ -128,19 +126,5 @@ def _peer(python: str, name: str, path: Path) -> dict:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--corpus", required=True, type=Path)
-    parser.add_argument("--every", default=1, type=int)
-    parser.add_argument("--peers_python", default=sys.executable)
-    arguments = parser.parse_args()
-    try:
-        web_readers(arguments.corpus, arguments.every, arguments.peers_python)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(web_readers, __doc__, every=1))
