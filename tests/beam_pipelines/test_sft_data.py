@@ -122,6 +122,7 @@ def test_the_same_command_changes_nothing(output: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_options_drop_near_questions_and_balance_only_where_they_are_on(tmp_path: Path) -> None:
     require_isolation()
     described = PLAIN.replace("gives.", "gives at the separator, ends of lines included{}.")

@@ -140,6 +140,7 @@ def test_every_capture_is_a_page_or_a_drop(crawl: Path, tmp_path: Path) -> None:
     assert statistics["languages"]["en"]["pages"] == 4
 
 
+@pytest.mark.slow
 def test_the_same_bytes_whatever_the_runner(crawl: Path, tmp_path: Path) -> None:
     expected = run(crawl, tmp_path / "a")
     for index, flags in enumerate(

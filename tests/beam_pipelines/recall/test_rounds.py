@@ -207,6 +207,7 @@ def test_pages_without_an_address_suggest_no_patterns(planted, tmp_path):
     assert suggested == "pattern\tlabel\tnote\n"
 
 
+@pytest.mark.slow
 def test_two_processes_leave_the_same_bytes(crawled, one_round, tmp_path):
     output = tmp_path / "recall"
     run(crawled, output, "ROUNDS = 1", flags=_TWO_PROCESSES)

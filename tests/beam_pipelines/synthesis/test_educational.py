@@ -124,6 +124,7 @@ def test_calls_are_counted_and_a_finished_set_asks_nothing_again(
     assert len(teacher.asked) == before
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_set_of_the_same_calls(
     made: Path, teacher: ScriptedTeacher
 ) -> None:
@@ -135,6 +136,7 @@ def test_two_processes_make_the_same_set_of_the_same_calls(
     assert read_manifest(again)["fingerprint"] == read_manifest(made)["fingerprint"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_what_is_in_the_cache_and_makes_nothing(
     made: Path, teacher: ScriptedTeacher, capsys
 ) -> None:

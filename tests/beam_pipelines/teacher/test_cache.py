@@ -62,6 +62,7 @@ def start(server: OddServer, folder: Path, flags: tuple[str, ...] = ()) -> subpr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [(), PROCESSES], ids=["here", "processes"])
 def test_a_job_that_is_killed_again_and_again_repeats_no_completed_call(
     server: OddServer, tmp_path: Path, flags
@@ -200,6 +201,7 @@ def test_a_cache_that_cannot_be_written_ends_the_job(server: OddServer, tmp_path
     assert len(server.asked) <= PARALLEL * 4
 
 
+@pytest.mark.slow
 def test_calls_are_kept_in_a_store(server: OddServer, tmp_path: Path, store: Store) -> None:
     teacher = teacher_at(server.url, tmp_path, cache_dir=f"{store.root}/calls/here")
     found = ask(teacher, PROMPTS, store.flags, folder=tmp_path)
@@ -216,6 +218,7 @@ def test_calls_are_kept_in_a_store(server: OddServer, tmp_path: Path, store: Sto
     assert CallCache(teacher.cache_dir).get(key, request).text == "61"
 
 
+@pytest.mark.slow
 def test_no_call_begins_faster_than_the_rates(server: OddServer, tmp_path: Path) -> None:
     ask(teacher_at(server.url, tmp_path, requests_per_minute=1200), PROMPTS[:50])
     # 20 a second, after those of the first: 1.4 s, less what the first took to arrive.
