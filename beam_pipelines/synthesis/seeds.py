@@ -102,10 +102,7 @@ class ChooseSeeds(beam.PTransform):
                 others.append(kept[_PASSED_OVER])
                 chosen = kept.seeds
         reasons = (
-            others
-            | "PassedOver" >> beam.Flatten()
-            | "Ones" >> beam.Map(_with_one).with_output_types(tuple[str, int])
-            | "Sum" >> beam.CombinePerKey(sum)
+            others | "PassedOver" >> beam.Flatten() | "Reasons" >> beam.combiners.Count.PerElement()
         )
         return Seeds(chosen, reasons)
 
@@ -234,7 +231,3 @@ def _language(draft: Draft) -> str:
 
 def _everything(_: Draft) -> str:
     return ""
-
-
-def _with_one(reason: str) -> tuple[str, int]:
-    return reason, 1

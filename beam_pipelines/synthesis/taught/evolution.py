@@ -69,11 +69,7 @@ class Evolution(TaughtSet):
         found = elements | "Seeds" >> beam.ParDo(_Seeds(self.max_characters)).with_outputs(
             _PASSED_OVER, main="seeds"
         )
-        passed_over = (
-            found[_PASSED_OVER]
-            | "Ones" >> beam.Map(_with_one).with_output_types(tuple[str, int])
-            | "Sum" >> beam.CombinePerKey(sum)
-        )
+        passed_over = found[_PASSED_OVER] | "Reasons" >> beam.combiners.Count.PerElement()
         drafts, evolved, candidates = found.seeds, [], []
         dropped: dict[str, Any] = {}
         for number in range(1, self.rounds + 1):
@@ -169,7 +165,3 @@ def overlap(old: str, new: str) -> float:
 
 def _answered(draft: Draft, answer: str) -> Draft:
     return draft.with_parts(solution=without_thoughts(answer).strip())
-
-
-def _with_one(reason: str) -> tuple[str, int]:
-    return reason, 1

@@ -117,11 +117,7 @@ class Packages(TaughtSet):
         found = elements | "FindApis" >> beam.ParDo(
             _FindApis(self.source.apis, self.seeds, self.apis_a_seed)
         ).with_outputs(_PASSED_OVER, main="seeds")
-        passed_over = (
-            found[_PASSED_OVER]
-            | "Ones" >> beam.Map(lambda reason: (reason, 1)).with_output_types(tuple[str, int])
-            | "Sum" >> beam.CombinePerKey(sum)
-        )
+        passed_over = found[_PASSED_OVER] | "Reasons" >> beam.combiners.Count.PerElement()
         step = Step("written", always(self.templates[0]), _values, _parse, self.sampling)
         written = found.seeds | "Write" >> Write(step, self.teacher)
         checked = written.kept | "UsesApi" >> beam.ParDo(

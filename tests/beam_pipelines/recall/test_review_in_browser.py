@@ -10,8 +10,8 @@ from beam_pipelines.recall.patterns import read_patterns
 from beam_pipelines.recall.review import render_review
 from beam_pipelines.recall.statistics import statistics_of
 from tests.beam_pipelines.recall.test_review import candidate
+from tests.opencoder_jax.report.test_corpus_report_in_browser import facts
 from tests.opencoder_jax.report.test_report_in_browser import BROWSER, LISTEN
-from tests.opencoder_jax.report.test_synthesis_report import facts
 
 HOSTILE = '<img src=x onerror="problems.push(1)">'
 TELL = """<script>

@@ -1,8 +1,6 @@
 """The page of made sets: safe, whole, quick enough, and it works in a real browser."""
 
 import json
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from opencoder_jax.synthesis_report import synthesis_report
 from tests import packed_example
 from tests.opencoder_jax.report.made_set_folder import conversation, write_made_set, write_sets
 from tests.opencoder_jax.report.run_folder import HOSTILE
+from tests.opencoder_jax.report.test_corpus_report_in_browser import facts
 from tests.opencoder_jax.report.test_report import Tags
 from tests.opencoder_jax.report.test_report_in_browser import BROWSER, LISTEN
 
@@ -173,28 +172,6 @@ def test_what_is_no_set_is_one_clear_error(tmp_path: Path) -> None:
         synthesis_report(10, 1, 10, 2, folders=["gs://bucket/set"])
     with pytest.raises(InputError, match="which sets"):
         synthesis_report(10, 1, 10, 2, folders=[])
-
-
-def facts(page: Path, tmp_path: Path, *flags: str, width: int = 1280) -> dict:
-    assert BROWSER is not None
-    done = subprocess.run(
-        [
-            BROWSER,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}"),
-            *(f"--window-size={width},900", "--virtual-time-budget=4000", *flags),
-            "--dump-dom",
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    title = re.search(r"<title>facts(.*?)</title>", done.stdout, re.DOTALL)
-    assert title is not None, done.stderr[-2000:]
-    return json.loads(title[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
 
 @pytest.fixture(scope="module")
