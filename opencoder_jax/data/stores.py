@@ -80,6 +80,19 @@ def read_object(url: str, start: int = 0, stop: int | None = None) -> bytes | No
     return found.value if found.state == "value" else None
 
 
+def write_object(url: str, content: bytes) -> None:
+    """Writes an object of a store, whole or not at all.
+
+    Raises:
+      InputError: the store cannot be written.
+    """
+    folder, name = url.rsplit("/", 1)
+    try:
+        _store(folder).write(name, content).result()
+    except Exception as error:  # Each store raises what its client raises.
+        raise InputError(f"{url} cannot be written: {error}") from error
+
+
 @functools.lru_cache(maxsize=256)
 def _store(folder: str) -> Any:
     # Half a second to import, and of no use for folders on this machine.
