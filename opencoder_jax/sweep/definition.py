@@ -7,9 +7,9 @@ Next: `expansion` makes arms of them, `planning` the plan.
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from opencoder_jax.errors import InputError, require_positive
+from opencoder_jax.errors import InputError, require_at_least, require_positive
 
 # Names become parts of folder names, of `ARM/SEED` and of `STAGE:MEASURE`.
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
@@ -133,7 +133,102 @@ class Chain:
     of: Sequence["ArmSource"]
 
 
-ArmSource = Arms | Axis | Product | Zip | Chain
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """A dimension of a search: a number from `low` to `high`, both included.
+
+    Attributes:
+      stage: whose binding it is.
+      binding: what is bound.
+      low, high: its ends.
+      log: equal ratios are equally likely, not equal differences.
+      integer: only whole numbers.
+      name: in the tables; None: the binding's last part, in lower case.
+    """
+
+    stage: str
+    binding: str
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise InputError(
+                f"Range of {self.binding!r} goes from {self.low} to {self.high}, expected a "
+                "smaller and a larger number, both positive where log = True"
+            )
+        if self.integer and not (float(self.low).is_integer() and float(self.high).is_integer()):
+            raise InputError(
+                f"Range of {self.binding!r} has integer = True, expected whole numbers as ends"
+            )
+
+    @property
+    def title(self) -> str:
+        return self.name or last_part(self.binding)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A dimension of a search: one of some values without an order.
+
+    Attributes:
+      stage: whose binding it is.
+      binding: what is bound.
+      values: the choices.
+      name: in the tables; None: the binding's last part, in lower case.
+    """
+
+    stage: str
+    binding: str
+    values: Sequence[Value]
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise InputError(f"Choice of {self.binding!r} has no values, expected one at least")
+
+    @property
+    def title(self) -> str:
+        return self.name or last_part(self.binding)
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """Arms that follow from the results of others: `trial-0001`, `trial-0002`, ...
+
+    The action `search` plans, runs and measures them, a batch at a time; `plan` shows those that
+    have been suggested so far.
+
+    Attributes:
+      space: what is varied.
+      trials: arms in all.
+      searcher: who suggests them; a `searchers.Searcher`.
+      batch: suggested at a time; as many as there are workers keep them busy.
+    """
+
+    space: Sequence[Range | Choice]
+    trials: int
+    searcher: Any
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.space:
+            raise InputError("Search has no space, expected one dimension at least")
+        require_at_least(1, trials=self.trials, batch=self.batch)
+        titles = [dimension.title for dimension in self.space]
+        if len(set(titles)) != len(titles):
+            raise InputError(f"dimensions {titles}: give each a name of its own")
+        if not hasattr(self.searcher, "suggest"):
+            raise InputError(
+                f"Search.searcher is {self.searcher!r}, expected one of sweep.searchers, e.g. "
+                "@searchers.OptunaSearcher()"
+            )
+
+
+ArmSource = Arms | Axis | Product | Zip | Chain | Search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,6 +324,11 @@ class Sweep:
             raise InputError(
                 f"seeds are {list(self.seeds)}, expected one or more different numbers"
             )
+
+
+def last_part(binding: str) -> str:
+    """`schedules.WarmupStable.peak` as `peak`, for the names of arms."""
+    return binding.rpartition(".")[2].lower()
 
 
 def check_name(of: str, name: str) -> None:
