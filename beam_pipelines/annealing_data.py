@@ -179,5 +179,6 @@ if __name__ == "__main__":
             annealing_data,
             default_gin_files=["annealing_data/demo.gin"],
             pass_through="pipeline_args",
+            incidental=("sandbox_workers", "allow_unisolated"),
         )
     )

@@ -363,5 +363,6 @@ if __name__ == "__main__":
             import_instructions,
             default_gin_files=["import_instructions/conversations.gin"],
             pass_through="pipeline_args",
+            incidental=("sandbox_workers", "allow_unisolated"),
         )
     )

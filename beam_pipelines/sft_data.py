@@ -311,6 +311,9 @@ def _drop(conversation: Conversation, reason: str, detail: str) -> Drop:
 if __name__ == "__main__":
     sys.exit(
         configuration.main(
-            sft_data, default_gin_files=["sft_data/demo.gin"], pass_through="pipeline_args"
+            sft_data,
+            default_gin_files=["sft_data/demo.gin"],
+            pass_through="pipeline_args",
+            incidental=("sandbox_workers", "allow_unisolated"),
         )
     )

@@ -166,5 +166,6 @@ if __name__ == "__main__":
             pass_through="pipeline_args",
             settings={"teacher_": Teacher},
             dry_run="dry_run",
+            incidental=("sandbox_workers", "allow_unisolated", *Teacher.incidental()),
         )
     )

@@ -260,5 +260,6 @@ if __name__ == "__main__":
             pass_through="pipeline_args",
             settings={"teacher_": Teacher},
             dry_run="dry_run",
+            incidental=Teacher.incidental(),
         )
     )

@@ -206,15 +206,23 @@ _PLAIN_FLAGS = {
     "training_data": "evaluate.training_data",
 }
 
+# How fast and by whom, not what.
+_INCIDENTAL = (
+    "BitsPerByte.batch_size",
+    *("ModelSettings.batch_size", "ModelSettings.parallel", "ModelSettings.api_key_variable"),
+    *("RunSettings.workers", "RunSettings.allow_unisolated"),
+)
+
 if __name__ == "__main__":
     prepare_process()
     sys.exit(
         configuration.main(
             evaluate,
-            gin_flags(sys.argv[1:]),
+            rewrite=gin_flags,
             default_gin_files=["evaluate/demo.gin"],
             flags=_PLAIN_FLAGS,
             settings=(RunSettings, ModelSettings),
             notes=TASKS_HELP,
+            incidental=_INCIDENTAL,
         )
     )

@@ -322,8 +322,18 @@ def _mirror(
         yield run_there.write
 
 
+# Where a run is, what it shows and how it is kept; `identity` has none of them.
+_INCIDENTAL = (
+    *("distributed", "save_checkpoint_cfg", "stats_period", "keep_compiled"),
+    *("num_prefetch_processes", "peak_flops_per_device", "wandb", "profile"),
+)
+
 if __name__ == "__main__":
     keep_heap()
     raise SystemExit(
-        run(lambda: configuration.main(train, default_gin_files=["pretrain/demo.gin"]))
+        run(
+            lambda: configuration.main(
+                train, default_gin_files=["pretrain/demo.gin"], incidental=_INCIDENTAL
+            )
+        )
     )

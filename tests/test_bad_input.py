@@ -8,6 +8,7 @@ import pytest
 from beam_pipelines import runner
 from beam_pipelines.pack import pack_set
 from opencoder_jax import configuration
+from opencoder_jax.configuration import checks
 from opencoder_jax.data.packed_set import PackedSet
 from opencoder_jax.data.packed_source import packed_dataset
 from opencoder_jax.data.records import Shard
@@ -86,8 +87,8 @@ def test_a_gin_file_that_leaves_parameters_out_is_told_which(tmp_path, capsys):
     ],
 )
 def test_literals_are_held_against_annotations(hint, good, bad):
-    assert configuration._fits(good, hint)
-    assert not configuration._fits(bad, hint)
+    assert checks._fits(good, hint)
+    assert not checks._fits(bad, hint)
 
 
 def write(path: str) -> None:

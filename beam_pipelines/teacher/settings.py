@@ -110,6 +110,13 @@ class Teacher:
         """What answers depend on, for manifests: not where, how fast or for how much."""
         return {"model": self.model, "api": API, "extra": dict(self.extra)}
 
+    @classmethod
+    def incidental(cls) -> list[str]:
+        """`Teacher.FIELD` of what answers do not depend on, for sweeps."""
+        of_identity = ("model", "extra")
+        fields = (field.name for field in dataclasses.fields(cls))
+        return [f"Teacher.{name}" for name in fields if name not in of_identity]
+
     def key(self) -> str:
         """The endpoint's key; empty: none. Never kept in an attribute, which would be pickled.
 

@@ -7,7 +7,6 @@ new benchmark is therefore a module and a gin file, and one of yours can lie in 
 """
 
 import difflib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +44,8 @@ def task_file(name: str, search_paths: Sequence[str] = ()) -> Path:
 def gin_flags(arguments: Sequence[str]) -> list[str]:
     """The command line with `--tasks=a,b` as the gin files and bindings that it stands for.
 
-    Ends the process with status 2 and a message where a name is unknown.
+    Raises:
+      InputError: a name is unknown.
     """
     names: list[str] = []
     rest: list[str] = []
@@ -58,8 +58,7 @@ def gin_flags(arguments: Sequence[str]) -> list[str]:
         text = value if separator else next(remaining, "")
         names += [name.strip() for name in text.split(",") if name.strip()]
         if not names:
-            print(f"error: {_FLAG} names no task; see --help", file=sys.stderr)
-            raise SystemExit(2)
+            raise InputError(f"{_FLAG} names no task; see --help")
     if not names:
         return rest
     known = task_names(_search_paths(rest))
@@ -67,8 +66,7 @@ def gin_flags(arguments: Sequence[str]) -> list[str]:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
             near = f"; did you mean {' or '.join(close)}?" if close else ""
-            print(f"error: no task {name!r}{near} Known: {', '.join(known)}", file=sys.stderr)
-            raise SystemExit(2)
+            raise InputError(f"no task {name!r}{near} Known: {', '.join(known)}")
     files = [f"--gin_file={_FOLDER}/{name}.gin" for name in dict.fromkeys(names)]
     macros = ", ".join(f"%{name.upper()}" for name in dict.fromkeys(names))
     # In front, so that the user's own files and bindings come over them.

@@ -102,15 +102,14 @@ def test_two_commands_do_not_do_the_same_work_at_once(tmp_path):
         pass
 
 
-def test_tasks_are_named_on_the_command_line(tmp_path, capsys):
+def test_tasks_are_named_on_the_command_line(tmp_path):
     flags = gin_flags(["--tasks=humaneval", "--model=x", "--tasks", "humaneval"])
     assert flags[:1] == ["--gin_file=evaluate/tasks/humaneval.gin"]
     assert flags[1:] == ["--gin_bindings=evaluate.tasks = [%HUMANEVAL]", "--model=x"]
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match="did you mean humaneval"):
         gin_flags(["--tasks=humanevil"])
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match="names no task"):
         gin_flags(["--tasks=", "--model=x"])
-    assert "did you mean humaneval" in capsys.readouterr().err
     own = tmp_path / "evaluate" / "tasks"
     own.mkdir(parents=True)
     (own / "mine.gin").write_text("# My own.\n")
