@@ -85,6 +85,12 @@ def register_mixture(name: str, rates: Mapping[str, float]) -> str:
     return name
 
 
+def forget_mixture(mixture_or_task_name: str | Mapping[str, float]) -> None:
+    """Makes room for a mixture of that name with other rates; of a task, or of rates, nothing."""
+    if isinstance(mixture_or_task_name, str):
+        seqio.MixtureRegistry.remove(mixture_or_task_name)
+
+
 def mixture_rates(mixture_or_task_name: str) -> dict[str, float]:
     """Task name to rate of a registered mixture, in order of name; a task alone has rate 1.
 
