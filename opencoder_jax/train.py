@@ -47,6 +47,7 @@ from opencoder_jax.training.checkpoints import (
     RestoreCheckpointConfig,
     SaveCheckpointConfig,
 )
+from opencoder_jax.training.facts import training_facts
 from opencoder_jax.training.heldout import heldout_metrics, open_heldout
 from opencoder_jax.training.metrics import MetricsWriter, Mirror, SilentMetrics, open_metrics
 from opencoder_jax.training.optimizers import Optimizer
@@ -333,7 +334,10 @@ if __name__ == "__main__":
     raise SystemExit(
         run(
             lambda: configuration.main(
-                train, default_gin_files=["pretrain/demo.gin"], incidental=_INCIDENTAL
+                train,
+                default_gin_files=["pretrain/demo.gin"],
+                incidental=_INCIDENTAL,
+                facts=training_facts,
             )
         )
     )

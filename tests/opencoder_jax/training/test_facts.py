@@ -1,12 +1,16 @@
 """Facts of a configuration: they are what training then does, and they need nothing but it."""
 
 import dataclasses
+import json
 import math
+import subprocess
+import sys
 
 import jax
 import pytest
 
 from opencoder_jax import configuration, sharding
+from opencoder_jax.configuration.command import ANSWERS_NAME, REQUESTS_NAME
 from opencoder_jax.data.batches import DatasetConfig, DatasetStage
 from opencoder_jax.errors import InputError
 from opencoder_jax.model.loading import load_model
@@ -184,12 +188,21 @@ def test_of_many_programs_the_sizes_are_checked_alone(monkeypatch):
 
 
 @pytest.mark.slow  # seqio: ten seconds.
-def test_one_process_resolves_a_mixture_by_one_name_at_several_rates():
-    for rate in (1.0, 2.0):
-        settings = settings_for(
-            training_facts,
-            ["anneal/demo.gin"],
-            [f"mixtures.register_mixture.rates = {{'refinecode': 9.0, 'more': {rate}}}"],
-            {"INITIAL_CHECKPOINT_PATH": "unset"},
-        )
-        assert training_facts(**settings)["steps"] == 100
+def test_the_command_tells_them_of_arms_that_give_one_mixture_several_rates(tmp_path):
+    rates = [{"refinecode": 9.0, "more": rate} for rate in (1.0, 2.0, -1.0, 3.0)]
+    places = ("MODEL_DIR", "TOKENIZER_DIR", "PACKED_DIR", "INITIAL_CHECKPOINT_PATH")
+    requests = [
+        [
+            "--gin_file=anneal/demo.gin",
+            *(f"--gin.{place}=unset" for place in places),
+            f"--gin.mixtures.register_mixture.rates={rate}",
+        ]
+        for rate in rates
+    ]
+    (tmp_path / REQUESTS_NAME).write_text(json.dumps(requests))
+    command = [sys.executable, "-m", "opencoder_jax.train", f"--resolve={tmp_path}"]
+    subprocess.run(command, check=True)
+    one, two, wrong, three = json.loads((tmp_path / ANSWERS_NAME).read_text())
+    assert one["facts"] == two["facts"] == three["facts"]
+    assert (one["facts"]["steps"], one["facts"]["tokens"]) == (100, 100 * 2 * 512)
+    assert "expected positive numbers" in wrong["error"]
