@@ -24,7 +24,8 @@ class Stage:
       name: within the sweep, and the beginning of its folder's name.
       command: the module that `python -m` runs, one that ends in `configuration.main`.
       gin_files: as the command's `--gin_file`.
-      bindings: as `--gin.` takes them: `TRAIN_STEPS=300`.
+      bindings: as `--gin.` takes them (`TRAIN_STEPS=300`), or name to value, so that a macro of
+        the sweep can be one: `{'SOURCE_FILES': %CORPUS_FILES}`.
       inputs: what is bound to another stage's folder: `{'PACKED_DIR': 'packed'}`, or to a folder
         in it: `{'INPUT_DIR': 'annealing_data/code_snippets'}`.
       output: what is bound to its own folder.
@@ -37,7 +38,7 @@ class Stage:
     name: str
     command: str
     gin_files: Sequence[str] = ()
-    bindings: Sequence[str] = ()
+    bindings: Sequence[str] | Mapping[str, Any] = ()
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     output: str = "OUTPUT_DIR"
     seed: str | None = None
@@ -47,6 +48,9 @@ class Stage:
     def __post_init__(self) -> None:
         check_name("stage", self.name)
         check_name("pool", self.pool)
+        if isinstance(self.bindings, Mapping):
+            lines = tuple(f"{name}={value!r}" for name, value in self.bindings.items())
+            object.__setattr__(self, "bindings", lines)
 
 
 @dataclasses.dataclass(frozen=True)
