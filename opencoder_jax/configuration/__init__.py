@@ -24,7 +24,7 @@ from opencoder_jax.configuration.checks import (
     unset_requirements,
 )
 from opencoder_jax.configuration.command import main
-from opencoder_jax.configuration.parsing import CONFIG_FOLDER, configure
+from opencoder_jax.configuration.parsing import CONFIG_FOLDER, configure, search_paths
 from opencoder_jax.configuration.reading import Reference, Written, read_gin
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "main",
     "mistyped_bindings",
     "read_gin",
+    "search_paths",
     "unset_requirements",
     "write_config_gin",
 ]

@@ -83,6 +83,11 @@ def configure(
     return configured
 
 
+def search_paths() -> list[str]:
+    """Those of the command that was configured last, beside the project's own folder."""
+    return [path for path in gin.config._LOCATION_PREFIXES if path not in ("", str(CONFIG_FOLDER))]
+
+
 def without_gin[E: Exception](error: E) -> E:
     """The error that was raised, where gin raised another in its place.
 

@@ -31,16 +31,25 @@ class Written(NamedTuple):
     bindings: dict[tuple[str, str], dict[str, Any]]
 
 
-def read_gin(path: str | os.PathLike, search_paths: Sequence[str | os.PathLike] = ()) -> Written:
+def read_gin(
+    path: str | os.PathLike,
+    search_paths: Sequence[str | os.PathLike] = (),
+    includes: bool = True,
+) -> Written:
     """A gin file and those that it includes, without configuring anything by them.
 
     So one command can look into the gin files of another.
+
+    Args:
+      path: of the file.
+      search_paths: where included files are looked for first.
+      includes: False: what stands in the file itself.
 
     Raises:
       ConfigurationError: it is missing, or no gin.
     """
     read = Written({}, {}, {})
-    folders = [*search_paths, CONFIG_FOLDER]
+    folders = [*search_paths, CONFIG_FOLDER] if includes else None
     _read_gin(Path(path), folders, read)
     for parameters in read.bindings.values():
         for name, value in parameters.items():
@@ -64,13 +73,15 @@ class _Names(gin.config_parser.ParserDelegate):
         return _Macro(macro_name)
 
 
-def _read_gin(path: Path, folders: Sequence[str | os.PathLike], read: Written) -> None:
+def _read_gin(path: Path, folders: Sequence[str | os.PathLike] | None, read: Written) -> None:
     try:
         statements = list(gin.config_parser.ConfigParser(path.read_text("utf-8"), _Names()))
     except (OSError, SyntaxError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
     for statement in statements:
         if isinstance(statement, gin.config_parser.IncludeStatement):
+            if folders is None:
+                continue
             included = [Path(folder, statement.filename) for folder in folders]
             _read_gin(next(filter(Path.is_file, included), included[-1]), folders, read)
         elif isinstance(statement, gin.config_parser.ImportStatement):
