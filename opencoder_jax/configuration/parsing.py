@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import gin
+import gin.resource_reader
 
 from opencoder_jax.command_flags import ConfigurationError
 from opencoder_jax.configuration.checks import (
@@ -50,6 +51,8 @@ def configure(
     gin.clear_config()
     prefixes = gin.config._LOCATION_PREFIXES
     prefixes[:] = ["", *(f"{os.fspath(p)}" for p in search_paths), str(CONFIG_FOLDER)]
+    package_files = gin.resource_reader.system_path_reader, _is_package_file
+    gin.config._FILE_READERS[:] = [(open, os.path.isfile), package_files]
     with as_main_module(module), gin.unlock_config():
         configured = _register(function)
         # gin logs every search path it tries; the one error below says it all.
@@ -81,6 +84,18 @@ def configure(
             if (name, "gin.macro") in gin.config._CONFIG:
                 gin.bind_parameter(f"{name}/gin.macro.value", "")
     return configured
+
+
+def _is_package_file(path: str) -> bool:
+    """Whether gin finds the file in an importable package.
+
+    gin 0.5 raises a TypeError where the "package" is a folder without `__init__.py`, e.g. results in
+    `./sft_data` where `sft_data/demo.gin` is looked for.
+    """
+    try:
+        return gin.resource_reader.system_path_file_exists(path)
+    except TypeError:
+        return False
 
 
 def search_paths() -> list[str]:

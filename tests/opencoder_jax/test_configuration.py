@@ -61,6 +61,17 @@ def run(folder, *arguments):
     )
 
 
+def test_a_folder_of_results_may_be_called_as_one_of_gin_files(gin_folder, tmp_path, monkeypatch):
+    nested = gin_folder / "results"
+    nested.mkdir()
+    (nested / "run.gin").write_text(RUN)
+    (tmp_path / "results").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    configured = configure(gin_folder, "OUTPUT = 'out'", file="results/run.gin")
+    assert configured.__name__ == "command"
+
+
 def test_files_includes_scopes_and_bindings_reach_the_function(gin_folder, capsys):
     configure(gin_folder, "OUTPUT = 'x'", "command.count = 5")()
     assert capsys.readouterr().out == "7 scoped x 5 []\n"
