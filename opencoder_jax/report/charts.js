@@ -21,6 +21,8 @@
     const style = getComputedStyle(document.documentElement);
     for (const [id, figure] of Object.entries(figures)) {
       const { data, layout } = withColours(figure, style);
+      // When the window changes Plotly lets go of the height, and what follows moves over it.
+      document.getElementById(id).style.minHeight = `${layout.height}px`;
       Plotly.react(id, data, layout, { displayModeBar: false, responsive: true });
     }
   }

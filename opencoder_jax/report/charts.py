@@ -16,7 +16,7 @@ from opencoder_jax.report.training_runs import Phase
 Figure = dict[str, Any]
 
 SERIES = tuple(f"var(--series-{i})" for i in range(1, 7))
-_AXIS: dict[str, Any] = {
+AXIS: dict[str, Any] = {
     "gridcolor": "var(--grid)",
     "linecolor": "var(--line)",
     "zeroline": False,
@@ -65,19 +65,19 @@ def training_curves(phases: Sequence[Phase]) -> Figure:
         shapes.append(_band(start, stop, index))
         labels.append(_band_label((start + stop) / 2, phase.title, colour, row=index % 2))
         start = stop
-    layout = _layout(
+    layout = base_layout(
         height=460,
         margin={"l": 8, "r": 28, "t": 44, "b": 8},
         xaxis={
-            **_AXIS,
+            **AXIS,
             "anchor": "y2",
             "range": [0, start],
             "title": {"text": "training step, all phases"},
             "showgrid": False,
         },
-        yaxis={**_AXIS, "domain": [0.34, 1], "title": {"text": "loss, nats a token"}},
+        yaxis={**AXIS, "domain": [0.34, 1], "title": {"text": "loss, nats a token"}},
         yaxis2={
-            **_AXIS,
+            **AXIS,
             "domain": [0, 0.24],
             "title": {"text": "learning rate"},
             "rangemode": "tozero",
@@ -98,20 +98,20 @@ def bits_per_byte_dots(scores: Mapping[str, Mapping[str, float]]) -> Figure:
         {
             "type": "scatter",
             "mode": "markers",
-            "name": _text(title),
+            "name": escaped(title),
             "x": [by_language.get(language) for language in languages],
-            "y": [_text(language) for language in languages],
-            "hovertemplate": f"%{{y}}, after {_text(title)}<br>%{{x:.3f}} bits a byte"
+            "y": [escaped(language) for language in languages],
+            "hovertemplate": f"%{{y}}, after {escaped(title)}<br>%{{x:.3f}} bits a byte"
             "<extra></extra>",
             "marker": {"size": 10, "color": SERIES[index % len(SERIES)], "opacity": 0.9},
         }
         for index, (title, by_language) in enumerate(scores.items())
     ]
-    layout = _layout(
+    layout = base_layout(
         height=90 + 24 * len(languages),
         margin={"l": 8, "r": 12, "t": 36, "b": 8},
-        xaxis={**_AXIS, "title": {"text": "bits per byte, less is better"}},
-        yaxis={**_AXIS, "type": "category", "autorange": "reversed", "showline": False},
+        xaxis={**AXIS, "title": {"text": "bits per byte, less is better"}},
+        yaxis={**AXIS, "type": "category", "autorange": "reversed", "showline": False},
         legend=_LEGEND_ABOVE,
     )
     return {"data": data, "layout": layout}
@@ -119,7 +119,7 @@ def bits_per_byte_dots(scores: Mapping[str, Mapping[str, float]]) -> Figure:
 
 def stage_times(stages: Sequence[tuple[str, float, float]]) -> Figure:
     """Horizontal bars, one a stage: (title, wall seconds, peak bytes)."""
-    titles = [_text(title) for title, _, _ in stages]
+    titles = [escaped(title) for title, _, _ in stages]
     seconds = [wall for _, wall, _ in stages]
     data = [
         {
@@ -135,12 +135,12 @@ def stage_times(stages: Sequence[tuple[str, float, float]]) -> Figure:
             "marker": {"color": SERIES[0]},
         }
     ]
-    layout = _layout(
+    layout = base_layout(
         height=60 + 27 * len(stages),
         margin={"l": 8, "r": 60, "t": 8, "b": 8},
         bargap=0.38,
-        xaxis={**_AXIS, "title": {"text": "seconds"}},
-        yaxis={**_AXIS, "type": "category", "autorange": "reversed"},
+        xaxis={**AXIS, "title": {"text": "seconds"}},
+        yaxis={**AXIS, "type": "category", "autorange": "reversed"},
     )
     return {"data": data, "layout": layout}
 
@@ -148,7 +148,7 @@ def stage_times(stages: Sequence[tuple[str, float, float]]) -> Figure:
 _LEGEND_ABOVE = {"orientation": "h", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"}
 
 
-def _layout(**parts: Any) -> dict[str, Any]:
+def base_layout(**parts: Any) -> dict[str, Any]:
     return {
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -226,7 +226,7 @@ def _band_label(x: float, title: str, colour: str, row: int) -> dict[str, Any]:
         "xref": "x",
         "yref": "paper",
         "yanchor": "bottom",
-        "text": f"<b>{_text(title)}</b>",
+        "text": f"<b>{escaped(title)}</b>",
         "font": {"color": colour},
         "showarrow": False,
     }
@@ -241,5 +241,5 @@ def _by_first_score(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     return sorted(first, key=lambda language: (first[language], language))
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
     return html.escape(text, quote=False)

@@ -97,8 +97,12 @@ class Browser:
             "windowsVirtualKeyCode": codes[name],
             "modifiers": 2 if control else 0,
         }
-        for kind in ("rawKeyDown", "keyUp"):
-            self._send("Input.dispatchKeyEvent", type=kind, **values)
+        if name == "Enter":
+            # With the character, or it presses no button.
+            self._send("Input.dispatchKeyEvent", type="keyDown", text="\r", **values)
+        else:
+            self._send("Input.dispatchKeyEvent", type="rawKeyDown", **values)
+        self._send("Input.dispatchKeyEvent", type="keyUp", **values)
 
     def write(self, text: str) -> None:
         """As if it were typed where the focus is."""

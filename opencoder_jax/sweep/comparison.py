@@ -1,0 +1,219 @@
+"""Arms side by side: the mean of each over its seeds, its difference to the baseline, a verdict.
+
+Seeds that share the stage a figure comes from gave it once, and count once. Verdicts of one
+metric are corrected over the arms (Holm). A rate over problems has to be told over seeds and
+over problems, the larger p counts; with one seed over problems alone, where there are any.
+Next: `report` writes what stands here.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from opencoder_jax.sweep import statistics
+from opencoder_jax.sweep.definition import Metric
+from opencoder_jax.sweep.measurements import TRAIN, Measured, RunFigures
+from opencoder_jax.sweep.statistics import Difference, Estimate
+
+BASELINE = "baseline"
+SAME = "the same"
+NO_RESULT = "no result"
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmResult:
+    """One arm by one metric.
+
+    Attributes:
+      arm: its name.
+      metric: by which.
+      by_seed: a value for each seed that has its own.
+      estimate: their mean; None without a value.
+      interval: 95 % over problems, of an only seed.
+      difference: to the baseline; None where one of them has no value.
+      adjusted_p: Holm's, over the arms.
+      verdict: `better`, `worse`, `cannot tell`, or `baseline`, `the same` (nothing differs from
+        the baseline), `no result`.
+      reason: why it cannot be told, and what the verdict leaves out; may be empty.
+      like: the arm that does the very same under another name.
+      order_shared: whether its batches are the baseline's, seed by seed; None: unknown.
+    """
+
+    arm: str
+    metric: Metric
+    by_seed: Mapping[int, float]
+    estimate: Estimate | None
+    interval: tuple[float, float] | None = None
+    difference: Difference | None = None
+    adjusted_p: float | None = None
+    verdict: str = NO_RESULT
+    reason: str = ""
+    like: str | None = None
+    order_shared: bool | None = None
+
+    @property
+    def words(self) -> str:
+        return f"{self.verdict} ({self.reason})" if self.reason else self.verdict
+
+
+def compare(measured: Measured, metric: Metric) -> list[ArmResult]:
+    """Every arm in the plan's order."""
+    plan = measured.plan
+    base_runs = _own(measured.of_arm(plan.baseline), metric)
+    found = {arm: _arm(measured, arm, base_runs, metric) for arm in plan.arms}
+    asked = [
+        arm
+        for arm, result in found.items()
+        if result.difference is not None and result.difference.p is not None and not result.like
+    ]
+    ps = [p for arm in asked if (d := found[arm].difference) and (p := d.p) is not None]
+    for arm, adjusted in zip(asked, statistics.holm(ps), strict=True):
+        found[arm] = _judged(found[arm], adjusted, len(asked))
+    for arm, result in found.items():
+        if result.like and result.like in found and result.verdict not in (BASELINE, SAME):
+            other = found[result.like]
+            found[arm] = dataclasses.replace(
+                other, arm=arm, like=result.like, by_seed=result.by_seed
+            )
+    return list(found.values())
+
+
+def figure_by_seed(runs: Sequence[RunFigures], stage: str, figure: str) -> dict[int, float]:
+    """Of one arm's runs: seed to a figure of a stage, once for each folder of that stage."""
+    return {
+        run.run.seed: run.stages[stage].values[figure]
+        for run in _distinct(runs, stage)
+        if figure in run.stages[stage].values
+    }
+
+
+def _distinct(runs: Sequence[RunFigures], stage: str) -> list[RunFigures]:
+    by_key: dict[str, RunFigures] = {}
+    for run in runs:
+        if stage in run.stages:
+            by_key.setdefault(run.stages[stage].key, run)
+    return list(by_key.values())
+
+
+def _own(runs: Sequence[RunFigures], metric: Metric) -> dict[int, RunFigures]:
+    """Seed to run, of those that have a value of their own."""
+    distinct = _distinct(runs, metric.stage)
+    return {run.run.seed: run for run in distinct if run.value(metric) is not None}
+
+
+def _arm(
+    measured: Measured, arm: str, base_runs: Mapping[int, RunFigures], metric: Metric
+) -> ArmResult:
+    plan = measured.plan
+    all_runs = measured.of_arm(arm)
+    runs = _own(all_runs, metric)
+    by_seed = {seed: _value(run, metric) for seed, run in runs.items()}
+    result = ArmResult(
+        arm,
+        metric,
+        by_seed,
+        statistics.estimate(list(by_seed.values())) if by_seed else None,
+        interval=_interval(runs, metric),
+        like=_like(all_runs),
+    )
+    if arm == plan.baseline:
+        return dataclasses.replace(result, verdict=BASELINE, like=None)
+    baseline = measured.of_arm(plan.baseline)
+    if _same_stage(all_runs, baseline, metric.stage):
+        reason = "" if result.like else f"does not change what {metric.stage} measures"
+        return dataclasses.replace(result, verdict=SAME, reason=reason)
+    result = dataclasses.replace(result, order_shared=_order_shared(all_runs, baseline))
+    if not by_seed or not base_runs:
+        reason = "" if base_runs else "no result of the baseline"
+        if any(run.state == "failed" for run in all_runs):
+            reason = "failed"
+        return dataclasses.replace(result, reason=reason)
+    base_by_seed = {seed: _value(run, metric) for seed, run in base_runs.items()}
+    difference = statistics.seed_difference(by_seed, base_by_seed)
+    reason = ""
+    over_problems = _over_problems(runs, base_runs, metric)
+    if over_problems is not None and difference.pairing == "none":
+        difference, reason = over_problems, "one seed: over its problems alone"
+    elif over_problems is not None and difference.p is not None:
+        p = max(difference.p, over_problems.p or 0.0)
+        difference = dataclasses.replace(difference, p=p)
+    elif difference.pairing == "none":
+        reason = "one seed"
+    return dataclasses.replace(result, difference=difference, verdict="cannot tell", reason=reason)
+
+
+def _judged(result: ArmResult, adjusted: float, arms: int) -> ArmResult:
+    difference = result.difference
+    assert difference is not None
+    verdict = statistics.verdict(difference, adjusted, result.metric.better)
+    reason = result.reason
+    alone = difference.p is not None and difference.p < statistics.LEVEL
+    if verdict == "cannot tell" and alone and difference.mean:
+        reason = f"p {difference.p:.2g} alone, {adjusted:.2g} among {arms} arms"
+    return dataclasses.replace(result, adjusted_p=adjusted, verdict=verdict, reason=reason)
+
+
+def _over_problems(
+    runs: Mapping[int, RunFigures], base_runs: Mapping[int, RunFigures], metric: Metric
+) -> Difference | None:
+    """Of the problems' rates, each the mean over seeds; None: the metric has no problems."""
+    common = [seed for seed in base_runs if seed in runs]
+    one = _problem_means([runs[s] for s in common] or list(runs.values()), metric)
+    other = _problem_means([base_runs[s] for s in common] or list(base_runs.values()), metric)
+    names = [name for name in other if name in one]
+    if not names:
+        return None
+    return statistics.problem_difference([one[n] for n in names], [other[n] for n in names])
+
+
+def _problem_means(runs: Sequence[RunFigures], metric: Metric) -> dict[str, float]:
+    found = []
+    for run in runs:
+        figure = run.figure(metric)
+        found.append(run.stages[metric.stage].problems.get(figure or "", {}))
+    names = [name for name in found[0] if all(name in rates for rates in found)] if found else []
+    return {name: math.fsum(rates[name] for rates in found) / len(found) for name in names}
+
+
+def _interval(runs: Mapping[int, RunFigures], metric: Metric) -> tuple[float, float] | None:
+    if len(runs) != 1:
+        return None
+    run = next(iter(runs.values()))
+    return run.stages[metric.stage].intervals.get(run.figure(metric) or "")
+
+
+def _value(run: RunFigures, metric: Metric) -> float:
+    value = run.value(metric)
+    assert value is not None
+    return value
+
+
+def _like(runs: Sequence[RunFigures]) -> str | None:
+    names = {run.run.same_as for run in runs}
+    return next(iter(names)) if len(names) == 1 else None
+
+
+def _same_stage(runs: Sequence[RunFigures], baseline: Sequence[RunFigures], stage: str) -> bool:
+    """Whether a stage is the baseline's with every seed."""
+    keys = {run.run.seed: run.run.stages.get(stage) for run in baseline}
+    return all(run.run.stages.get(stage) == keys.get(run.run.seed) for run in runs)
+
+
+def _order_shared(runs: Sequence[RunFigures], baseline: Sequence[RunFigures]) -> bool | None:
+    """Whether all training of an arm has the baseline's batches in their order."""
+    by_seed = {run.run.seed: run for run in baseline}
+    same: list[bool] = []
+    for run in runs:
+        base = by_seed.get(run.run.seed)
+        if base is None:
+            continue
+        mine, others = ([s.data for s in r.stages.values() if s.data] for r in (run, base))
+        if mine and others:
+            same.append(mine == others)
+    return all(same) if same else None
+
+
+def trains(measured: Measured) -> list[str]:
+    """Names of the stages that train, in order of need."""
+    stages = measured.plan.stages.values()
+    return list(dict.fromkeys(stage.stage for stage in stages if stage.command == TRAIN))

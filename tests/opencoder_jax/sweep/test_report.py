@@ -1,0 +1,270 @@
+"""The report of a sweep: its numbers against the raw files, what is unfinished, damaged, alike."""
+
+import csv
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from opencoder_jax.errors import InputError
+from opencoder_jax.sweep.comparison import compare
+from opencoder_jax.sweep.measurements import measure
+from opencoder_jax.sweep.plan_file import read_plan
+from opencoder_jax.sweep.report import write_report
+from tests.opencoder_jax.sweep.sweep_folder import (
+    BITS,
+    HELDOUT,
+    HOSTILE,
+    PASS,
+    STEPS,
+    SweepFolder,
+    usual,
+)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> SweepFolder:
+    made = usual(tmp_path_factory.mktemp("sweep"))
+    write_report(made.sweep_dir)
+    return made
+
+
+def rows(sweep: SweepFolder, name: str) -> list[dict[str, str]]:
+    with open(Path(sweep.sweep_dir) / name, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def verdict(sweep: SweepFolder, arm: str, metric: str = "bits_per_byte") -> dict[str, str]:
+    return next(
+        row for row in rows(sweep, "verdicts.csv") if row["arm"] == arm and metric in row["metric"]
+    )
+
+
+def results(sweep: SweepFolder, metric=BITS) -> dict[str, Any]:
+    return {r.arm: r for r in compare(measure(read_plan(sweep.sweep_dir)), metric)}
+
+
+def raw_bits(sweep: SweepFolder, arm: str) -> Iterator[float]:
+    """Straight from what the evaluations wrote."""
+    plan = json.loads((Path(sweep.sweep_dir) / "plan.json").read_text())
+    for run in plan["runs"]:
+        if run["arm"] == arm:
+            folder = sweep.root / "stages" / run["stages"]["evaluate"] / "bits_per_byte"
+            found = json.loads((folder / "results.json").read_text())
+            yield found["sets"]["refinecode"]["total"]["bits_per_byte"]
+
+
+def test_the_table_is_what_the_raw_results_give(sweep) -> None:
+    baseline = list(raw_bits(sweep, "file"))
+    ps = {}
+    for arm in ("chunk", "repo", "noisy"):
+        values = list(raw_bits(sweep, arm))
+        row = verdict(sweep, arm)
+        apart = [a - b for a, b in zip(values, baseline, strict=True)]
+        assert float(row["mean"]) == pytest.approx(statistics.mean(values))
+        assert float(row["standard_error"]) == pytest.approx(stats.sem(values))
+        assert float(row["difference"]) == pytest.approx(statistics.mean(apart))
+        assert float(row["difference_error"]) == pytest.approx(stats.sem(apart))
+        test = stats.ttest_rel(values, baseline)
+        low, high = test.confidence_interval()
+        assert float(row["difference_low"]) == pytest.approx(low)
+        assert float(row["difference_high"]) == pytest.approx(high)
+        assert float(row["p"]) == pytest.approx(test.pvalue)
+        ps[arm] = test.pvalue
+    in_order = sorted(ps.values())
+    # The copy of `chunk` is no comparison of its own.
+    holm = [3 * in_order[0], max(2 * in_order[1], 3 * in_order[0]), in_order[2]]
+    adjusted = dict(zip(sorted(ps, key=lambda arm: ps[arm]), holm, strict=True))
+    for arm, p in adjusted.items():
+        assert float(verdict(sweep, arm)["p_holm"]) == pytest.approx(p)
+    words = {arm: verdict(sweep, arm)["verdict"] for arm in ("chunk", "repo", "noisy", "copy")}
+    assert words == {
+        "chunk": "worse",
+        "repo": "better",
+        "noisy": "cannot tell",
+        "copy": "worse",
+    }
+
+
+def test_every_run_has_a_row_with_all_its_figures(sweep) -> None:
+    found = rows(sweep, "report.csv")
+    assert [(row["arm"], row["seed"]) for row in found[:4]] == [
+        ("file", "0"),
+        ("file", "1"),
+        ("file", "2"),
+        ("chunk", "0"),
+    ]
+    first = found[0]
+    assert first["state"] == "finished"
+    assert float(first["pretrain:steps"]) == STEPS
+    assert float(first["pretrain:tokens"]) == 512 * STEPS
+    assert float(first["pretrain:tokens_per_second"]) == 1000 + (STEPS + 1) / 2
+    assert float(first["pretrain:mfu"]) == 0.4
+    assert float(first["corpus:records kept"]) == 900
+    # A fiftieth of sixty lines is one.
+    line = (sweep.root / "stages" / "pretrain-file-0" / "train" / "metrics.jsonl").read_text()
+    last = json.loads(line.splitlines()[-1])["loss_per_nonpadding_target_token"]
+    assert float(first["pretrain:loss"]) == last
+    # All processes of a training, from its own account; the worker's clock of other stages.
+    assert float(first["pretrain:wall_seconds"]) == 100
+    assert float(first["evaluate:wall_seconds"]) == 30
+    assert float(first["evaluate:pass@1:humaneval"]) == pytest.approx(0.05)
+    assert float(first["evaluate:pass@1:humaneval:low"]) < 0.05
+    failed = found[-1]
+    assert (failed["arm"], failed["state"], failed["evaluate:pass@1:humaneval"]) == (
+        "broken",
+        "failed",
+        "",
+    )
+
+
+def test_the_sum_of_the_sweep_counts_shared_stages_once(sweep) -> None:
+    text = (Path(sweep.sweep_dir) / "report.md").read_text()
+    # 12 trainings of 100 s on 4 devices and 12 evaluations of 30 s on one; `copy` shares them.
+    assert "| pretrain | 15 | 12 | 20\u202fmin 00\u202fs | 5\u202fmin 00\u202fs | 1.33 |" in text
+    assert "| evaluate | 15 | 12 | 6\u202fmin 00\u202fs | 10\u202fmin 00\u202fs | 0.1 |" in text
+
+
+def test_what_came_out_stands_beside_what_was_expected(sweep) -> None:
+    text = (Path(sweep.sweep_dir) / "report.md").read_text()
+    assert "**Expected.** The paper found file best." in text
+    assert "- chunk: worse; +0.1024 (+0.0905 to +0.1144)" in text
+    assert "copy: worse, the same runs as chunk" in text
+    assert "could not have been told" in text
+    assert "- something odd" in text
+    assert "failed: 3 of 18 runs (broken/0, broken/1, broken/2)" in text
+    assert "| chunk | corpus | refinecode.level | 'file' | 'chunk' |" in text
+
+
+def test_text_of_a_plan_is_text_on_the_page_and_in_markdown(sweep) -> None:
+    page = (Path(sweep.sweep_dir) / "report.html").read_text()
+    assert HOSTILE not in page
+    assert "<img src=x" not in page
+    assert "<script>" not in (Path(sweep.sweep_dir) / "report.md").read_text()
+
+
+def test_pairs_are_told_by_what_they_share(sweep) -> None:
+    found = results(sweep)
+    assert found["repo"].order_shared is True
+    assert found["chunk"].order_shared is False
+
+
+def test_a_sweep_that_has_not_begun_has_a_report(tmp_path, capsys) -> None:
+    sweep = SweepFolder(tmp_path, ["file", "chunk"])
+    write_report(sweep.sweep_dir)
+    assert verdict(sweep, "chunk")["verdict"] == "no result"
+    assert {row["state"] for row in rows(sweep, "report.csv")} == {"unfinished"}
+    assert "no result of the baseline" in capsys.readouterr().out
+
+
+def test_training_that_goes_on_has_curves_and_no_result(tmp_path) -> None:
+    sweep = SweepFolder(tmp_path, ["file"], metrics=(HELDOUT,))
+    sweep.pretrain("file", 0, [3.0, 2.0, 1.0], 1.0, finished=False)
+    path = sweep.root / "stages" / "pretrain-file-0" / "train" / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 4, "lo')
+    figures = measure(read_plan(sweep.sweep_dir)).stages["pretrain-file-0"]
+    assert figures.state == "unfinished"
+    assert list(figures.curve) == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert "heldout_loss" not in figures.values
+    assert figures.values["steps"] == 3
+    # The last line of a training that is finished has been written whole.
+    sweep.done("pretrain-file-0", wall=1.0)
+    with pytest.raises(InputError, match=r"metrics.jsonl, line 4 is damaged"):
+        measure(read_plan(sweep.sweep_dir))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("stages/evaluate-file-0/bits_per_byte/results.json", '{"sets": {"refinecode": {}}}'),
+        ("stages/evaluate-file-0/bits_per_byte/results.json", "["),
+        ("stages/evaluate-file-0/humaneval/samples.jsonl", '{"verdict": "passed"}\n'),
+        ("stages/pretrain-file-0/train/metrics.jsonl", '{"a": 1\n{"step": 2}\n'),
+        ("stages/pretrain-file-0/timing.json", "{}"),
+        ("stages/corpus-file/manifest.json", '{"counts": {"documents": {"input": "x"}}}'),
+        ("work/evaluate-file-0/done.json", "{"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, file: str, content: str) -> None:
+    sweep = usual(tmp_path, seeds=(0, 1))
+    (tmp_path / file).write_text(content)
+    with pytest.raises(InputError, match=rf"{file}.* is damaged"):
+        write_report(sweep.sweep_dir)
+
+
+def test_one_seed_tells_of_problems_alone(tmp_path) -> None:
+    sweep = SweepFolder(tmp_path, ["file", "chunk"], seeds=(0,), metrics=(BITS, PASS))
+    sweep.evaluate("file", 0, {"python": 1.5}, [False] * 20)
+    sweep.evaluate("chunk", 0, {"python": 1.2}, [True] * 9 + [False] * 11)
+    bits = results(sweep)["chunk"]
+    assert bits.words == "cannot tell (one seed)"
+    assert bits.difference.p is None
+    passed = results(sweep, PASS)["chunk"]
+    assert passed.words == "better (one seed: over its problems alone)"
+    # McNemar's exact test of 9 to 0.
+    assert passed.difference.p == pytest.approx(2 / 2**9)
+    assert results(sweep, PASS)["file"].interval is not None
+
+
+def test_a_rate_has_to_be_told_over_seeds_and_problems(tmp_path) -> None:
+    """Two problems of forty, with every seed: no noise between seeds, and still only two."""
+    sweep = SweepFolder(tmp_path, ["file", "chunk"], metrics=(PASS,))
+    for seed in (0, 1, 2):
+        sweep.evaluate("file", seed, {"python": 1.5}, [False] * 40)
+        sweep.evaluate("chunk", seed, {"python": 1.5}, [True] * 2 + [False] * 38)
+    found = results(sweep, PASS)["chunk"]
+    assert found.verdict == "cannot tell"
+    assert found.difference.p == pytest.approx(0.5)
+
+
+def test_seeds_that_share_a_stage_are_one_value(tmp_path) -> None:
+    """A metric of a stage without a seed: three seeds, one measurement."""
+    sweep = SweepFolder(tmp_path, ["file", "chunk"], metrics=(BITS,))
+    plan = json.loads(Path(sweep.sweep_dir, "plan.json").read_text())
+    for run in plan["runs"]:
+        run["stages"]["evaluate"] = f"evaluate-{run['arm']}-0"
+    Path(sweep.sweep_dir, "plan.json").write_text(json.dumps(plan))
+    sweep.evaluate("file", 0, {"python": 1.5})
+    sweep.evaluate("chunk", 0, {"python": 1.2})
+    found = results(sweep)["chunk"]
+    assert found.estimate.n == 1
+    assert found.words == "cannot tell (one seed)"
+
+
+def test_an_arm_that_leaves_the_metric_alone_is_the_same(tmp_path) -> None:
+    sweep = SweepFolder(tmp_path, ["file", "twin"], metrics=(BITS,), same_as={"twin": "file"})
+    for seed in (0, 1, 2):
+        sweep.evaluate("file", seed, {"python": 1.5})
+    found = results(sweep)["twin"]
+    assert (found.verdict, found.like, found.difference) == ("the same", "file", None)
+
+
+def test_warnings_tell_what_a_table_does_not(tmp_path) -> None:
+    sweep = SweepFolder(tmp_path, ["file", "chunk"], seeds=(0,), metrics=(HELDOUT,))
+    for arm, steps in (("file", 40), ("chunk", 20)):
+        sweep.corpus(arm, 500)
+        sweep.pretrain(arm, 0, [2.0] * steps, 2.0)
+        sweep.evaluate(arm, 0, {"python": 1.0})
+    sweep.done("pretrain-chunk-0", wall=1.0, version="0.2.0")
+    (sweep.root / "stages" / "pretrain-file-0" / "heldout" / "metrics.jsonl").unlink()
+    write_report(sweep.sweep_dir)
+    text = (Path(sweep.sweep_dir) / "report.md").read_text()
+    assert "different versions of the code: 0.1.0, 0.2.0" in text
+    assert "other numbers of tokens than the baseline: chunk -50.0 %" in text
+    assert "one seed: what training varies by" in text
+    assert "pretrain heldout\\_loss: finished, and without this figure: file/0" in text
+
+
+def test_outputs_go_where_they_are_asked_for(sweep, tmp_path) -> None:
+    page = write_report(sweep.sweep_dir, output=str(tmp_path / "docs" / "dedup"))
+    assert page == tmp_path / "docs" / "dedup" / "report.html"
+    assert {path.name for path in page.parent.iterdir()} == {
+        "report.html",
+        "report.md",
+        "report.csv",
+        "verdicts.csv",
+    }
