@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import grain
 
 from opencoder_jax.data import stores
+from opencoder_jax.data.gathered_sets import set_folder
 from opencoder_jax.data.interleaving import Interleaving
 from opencoder_jax.data.packed_set import PACKED_TASKS, PackedSet, open_packed_set
 from opencoder_jax.data.packed_source import Arrays, packed_dataset
@@ -84,7 +85,8 @@ class Dataset:
         self.names = tuple(rates)
         self.sets = {packed_set.name: packed_set for packed_set in sets}
         self.sequence_length = sets[0].sequence_length
-        self.is_remote = stores.is_remote(config.packed_dir)
+        folders = (set_folder(config.packed_dir, name) for name in rates)
+        self.is_remote = any(map(stores.is_remote, folders))
         self.orders = {name: _order(self.sets[name], config.seed) for name in rates}
         first = [(taken or {}).get(self.orders[name], 0) for name in rates]
         self._interleaving = Interleaving(list(rates.values()), first)
@@ -145,7 +147,7 @@ def _check_sets(sets: list[PackedSet], config: DatasetConfig) -> None:
             '{"targets": S} with the sequence length S'
         )
     for packed_set in sets:
-        name = f"{config.packed_dir}/{packed_set.name}"
+        name = set_folder(config.packed_dir, packed_set.name)
         if packed_set.sequence_length != config.task_feature_lengths["targets"]:
             raise InputError(
                 f"{name} has sequences of {packed_set.sequence_length} tokens, "

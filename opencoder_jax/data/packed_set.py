@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from opencoder_jax.data import stores
+from opencoder_jax.data.gathered_sets import set_folder, set_folders
 from opencoder_jax.data.records import Shard, ShardRecords
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats import shards
@@ -56,7 +57,7 @@ class PackedSet:
 
 
 def open_packed_set(packed_dir: str | os.PathLike, name: str, split: str) -> PackedSet:
-    """The side `split` of the packed folder `packed_dir/name`.
+    """The side `split` of the packed folder `packed_dir/name`, or of what it stands for.
 
     Raises:
       InputError: no such set or split, not finished, or its shards are not those that its
@@ -65,9 +66,9 @@ def open_packed_set(packed_dir: str | os.PathLike, name: str, split: str) -> Pac
     if split not in SPLITS:
         raise InputError(f"split {split!r}, expected one of {SPLITS}")
     packed_dir = os.fspath(packed_dir).rstrip("/")
-    folder = f"{packed_dir}/{name}"
+    folder = set_folder(packed_dir, name)
     if not stores.is_remote(folder) and not os.path.isdir(folder):
-        there = ", ".join(stores.set_names(packed_dir)) or "none"
+        there = ", ".join(set_folders(packed_dir)) or "none"
         raise InputError(
             f"{folder}: no such packed set (in {packed_dir}: {there}); "
             "make it with `python -m beam_pipelines.pack`"

@@ -8,7 +8,6 @@ time. Next: `records` reads single records of the shards in such a folder.
 
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
 from opencoder_jax.errors import InputError
@@ -54,13 +53,6 @@ def file_sizes(folder: str) -> dict[str, int | None]:
         raise _unreadable(folder, error) from error
     names = (key.decode("utf-8") for key in keys)
     return {name: None for name in names if "/" not in name}
-
-
-def set_names(packed_dir: str) -> list[str]:
-    """Folders of `packed_dir` that hold a manifest, for messages; a store's are not looked for."""
-    if is_remote(packed_dir):
-        return []
-    return sorted(path.parent.name for path in Path(packed_dir).glob(f"*/{MANIFEST_NAME}"))
 
 
 def read_object(url: str, start: int = 0, stop: int | None = None) -> bytes | None:

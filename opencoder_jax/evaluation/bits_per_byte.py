@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from opencoder_jax.data.gathered_sets import set_folder
 from opencoder_jax.data.packed_set import PackedSet, heldout_sequences, open_packed_set
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.packed import PackedSequence
@@ -116,7 +117,7 @@ class BitsPerByte:
         return open_packed_set(self.packed_dir, name, "heldout")
 
     def _check_fits(self, heldout: PackedSet, model: LoadedModel) -> None:
-        folder = Path(self.packed_dir) / heldout.name
+        folder = set_folder(self.packed_dir, heldout.name)
         if heldout.tokenizer_fingerprint != model.tokenizer.fingerprint:
             raise InputError(
                 f"{folder} was packed with tokenizer {heldout.tokenizer_fingerprint}, the model "

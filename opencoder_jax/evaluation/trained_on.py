@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from opencoder_jax.data.gathered_sets import set_folders
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.packed_texts import recorded_path
-from opencoder_jax.formats.manifest import MANIFEST_NAME, RUN_NAME, ManifestError, read_manifest
+from opencoder_jax.formats.manifest import RUN_NAME, ManifestError, read_manifest
 from opencoder_jax.training import checkpoints
 
 
@@ -40,9 +41,9 @@ def sets_of_run(run: Path, others: Sequence[Path]) -> tuple[list[Path], list[str
             unknown.append(f"{run.name}: began with weights of elsewhere, whose data are unknown")
         wanted |= sets
     packed_dir = recorded_path(run, "PACKED_DIR", "packed_dir")
-    near = sorted(Path(packed_dir).glob(f"*/{MANIFEST_NAME}")) if packed_dir else []
+    near = set_folders(packed_dir).values() if packed_dir else ()
     known: dict[str, Path] = {}
-    for folder in [*others, *(path.parent for path in near)]:
+    for folder in [*others, *near]:
         try:
             known.setdefault(read_manifest(folder)["fingerprint"], folder)
         except ManifestError:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from opencoder_jax.data.gathered_sets import gathered
 from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.contamination import Problem, ProblemTexts, ngrams, own_ngrams
 from opencoder_jax.evaluation.packed_texts import PackedTexts
@@ -52,7 +53,7 @@ def check_training_data(
 
     Args:
       folders: finished folders of documents, of conversations, of packed sequences (`train-*`
-        is searched), or of training runs.
+        is searched; or that stand for such, see `gathered_sets`), or of training runs.
       tasks: what is looked for.
       kept_out: task to what the manifest of a set says that was kept clean of its problems, any
         one of them: an input's name to its fingerprint.
@@ -96,7 +97,9 @@ def _expanded(folders: Sequence[Path]) -> list[tuple[Path, str]]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of training data")
-    others = [folder for folder in folders if not is_run(folder)]
+    others: list[Path] = []
+    for folder in (folder for folder in folders if not is_run(folder)):
+        others += map(Path, gathered(folder).values()) if gathered(folder) else [folder]
     expanded = [(folder, "") for folder in others]
     for run in folders:
         if is_run(run):
