@@ -202,10 +202,7 @@ def _points(axis: Axis) -> Iterator[tuple[str, dict[str, list[str]]]]:
 
 
 def _short(value: Value) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    if isinstance(value, float) and float(text) != value:
-        text = repr(value)
-    return _NOT_IN_NAMES.sub("_", text).strip("_") or "empty"
+    return _NOT_IN_NAMES.sub("_", str(value)).strip("_") or "empty"
 
 
 def _together(

@@ -52,8 +52,9 @@ def test_stages_are_shared_where_arms_do_the_same_up_to_there(tmp_path, capsys):
     assert f"--gin.OUTPUT_DIR='{folder}'" in made.arguments(base["train"])
     shown = capsys.readouterr().out
     assert "3 arms × 2 seeds: 6 runs; 12 stages to do, where each run by itself" in shown
-    assert "= base" in shown
-    assert "new × 2" in shown
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["base", "corpus,", "train", "×", "2,", "evaluate", "×", "2"] in rows
+    assert ["late", "evaluate", "×", "2", "base:", "corpus,", "train"] in rows
 
 
 def test_what_a_plan_says_is_what_runs(tmp_path):
