@@ -26,7 +26,8 @@ from opencoder_jax.precompilation.chips import GIB, Chip, chips
 from opencoder_jax.sweep.plan_file import Plan
 
 TRAIN = "opencoder_jax.train"
-_DOES_NOT_FIT = 3
+# The status of `precompile` of such a step, and of `plan` of such a sweep.
+DOES_NOT_FIT = 3
 # Rooms whose code decides what is compiled, and how it is counted.
 _COMPILED_FROM = ("data", "model", "precompilation", "sharding", "training")
 
@@ -252,7 +253,7 @@ def _compiled(
             text=True,
         )
         reports = json.loads(report.read_text()) if report.exists() else []
-    if done.returncode not in (0, _DOES_NOT_FIT):
+    if done.returncode not in (0, DOES_NOT_FIT):
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         if done.returncode != 2 or "libtpu" in last:
             raise InputError(f"stage {key} was not compiled for {wanted.topology}: {last}")
