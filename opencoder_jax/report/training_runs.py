@@ -134,7 +134,7 @@ def _phase(
         if count > before.get(source, 0)
     }
     config, inputs = _identity(folder)
-    model = _model(config)
+    model = model_of(config)
     return Phase(
         name=folder.name,
         title=title,
@@ -193,7 +193,8 @@ def _asked_shares(inputs: Mapping[str, Any]) -> dict[str, float]:
     return {name: rate / sum(rates.values()) for name, rate in rates.items()}
 
 
-def _model(config: Mapping[str, Any]) -> TransformerConfig | None:
+def model_of(config: Mapping[str, Any]) -> TransformerConfig | None:
+    """The model in flat settings; None where they have none."""
     fields = _with_prefix(config, "model.")
     fields.pop("type", None)
     return TransformerConfig(**fields) if fields else None
