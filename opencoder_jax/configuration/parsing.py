@@ -89,8 +89,8 @@ def configure(
 def _is_package_file(path: str) -> bool:
     """Whether gin finds the file in an importable package.
 
-    gin 0.5 raises a TypeError where the "package" is a folder without `__init__.py`, e.g. results in
-    `./sft_data` where `sft_data/demo.gin` is looked for.
+    gin 0.5 raises a TypeError where the "package" is a folder without `__init__.py`, e.g. results
+    in `./sft_data` where `sft_data/demo.gin` is looked for.
     """
     try:
         return gin.resource_reader.system_path_file_exists(path)
