@@ -85,12 +85,33 @@ def write_object(url: str, content: bytes) -> None:
         raise InputError(f"{url} cannot be written: {error}") from error
 
 
-@functools.lru_cache(maxsize=256)
-def _store(folder: str) -> Any:
+def open_store(folder: str) -> Any:
+    """The tensorstore `KvStore` of a folder in a store.
+
+    An S3 that is not Amazon's is found as Amazon's clients find one: `AWS_ENDPOINT_URL` and
+    `AWS_REGION`. Conditional writes are what their condition says, or fail.
+
+    Raises:
+      Exception: whatever the store's client raises.
+    """
     # Half a second to import, and of no use for folders on this machine.
     import tensorstore
 
-    return tensorstore.KvStore.open(f"{folder}/").result()
+    store = tensorstore.KvStore.open(f"{folder}/").result()
+    specification = store.spec().to_json()
+    if specification["driver"] != "s3":
+        return store
+    # Else only Amazon's own are asked for it, others are read first and written to then.
+    specification["use_conditional_write"] = True
+    for name, variable in (("endpoint", "AWS_ENDPOINT_URL"), ("aws_region", "AWS_REGION")):
+        if variable in os.environ:
+            specification[name] = os.environ[variable]
+    return tensorstore.KvStore.open(specification).result()
+
+
+@functools.lru_cache(maxsize=256)
+def _store(folder: str) -> Any:
+    return open_store(folder)
 
 
 def _unreadable(place: str, error: Exception) -> InputError:

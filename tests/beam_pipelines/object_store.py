@@ -29,8 +29,40 @@ print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
 """
 _GOOGLE_PROGRAM = """
-import sys
-from gcp_storage_emulator.server import create_server
+import sys, urllib.parse
+from gcp_storage_emulator.server import RequestHandler, create_server
+from gcp_storage_emulator.storage import Storage
+
+# As Google does and the emulator does not: what was to be new and is not is refused, and a list
+# has the names of a range. The server answers one request at a time.
+asked, post, get = {}, RequestHandler.do_POST, RequestHandler.do_GET
+file_list = Storage.get_file_list
+
+def do_POST(self):
+    url = urllib.parse.urlsplit(self.path)
+    query = dict(urllib.parse.parse_qsl(url.query))
+    bucket = url.path.partition("/b/")[2].partition("/")[0]
+    there = query.get("name") in self.storage.objects.get(bucket, {})
+    if there and query.get("ifGenerationMatch") == "0":
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(412)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    else:
+        post(self)
+
+def do_GET(self):
+    asked.clear()
+    asked.update(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+    get(self)
+
+def get_file_list(self, *arguments, **more):
+    found, prefixes = file_list(self, *arguments, **more)
+    first, end = asked.get("startOffset", ""), asked.get("endOffset")
+    return [f for f in found if first <= f["name"] and (not end or f["name"] < end)], prefixes
+
+RequestHandler.do_POST, RequestHandler.do_GET = do_POST, do_GET
+Storage.get_file_list = get_file_list
 server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=sys.argv[1])
 server.start()
 print(server._api._httpd.server_address[1], flush=True)

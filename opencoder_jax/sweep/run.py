@@ -1,0 +1,190 @@
+"""Runs a planned sweep: `python -m opencoder_jax.sweep run SWEEP_DIR`, once or many times.
+
+Every process that is started so is a worker: one on each machine, several on one, joining and
+leaving as they like. `--backend` prints what starts workers elsewhere in place of working.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from opencoder_jax import configuration
+from opencoder_jax.errors import InputError, require_at_least, require_positive
+from opencoder_jax.sweep import board, leases
+from opencoder_jax.sweep.board import Board, StageState
+from opencoder_jax.sweep.plan_file import Plan, read_plan
+from opencoder_jax.sweep.worker import Settings, Worker, stopped_by_signals
+
+# 128 + SIGTERM.
+_STOPPED_EXIT_STATUS = 143
+_FAILED_EXIT_STATUS = 1
+_LINES_SHOWN = 12
+
+
+def run(
+    sweep_dir: Sequence[str] = (),
+    workers: int = 1,
+    pools: str | None = None,
+    arms: str | None = None,
+    seeds: str | None = None,
+    attempts: int = 3,
+    lost_attempts: int = 100,
+    retry_failed: bool = False,
+    lease_seconds: float = 90.0,
+    grace_seconds: float = 120.0,
+    poll_seconds: float | None = None,
+    cpus_per_worker: int | None = None,
+    pool_flags: str | None = None,
+) -> None:
+    """Works on a planned sweep until nothing is left to do.
+
+    Args:
+      sweep_dir: that `plan` wrote; a folder that all workers see, or a url.
+      workers: stages at a time in this process.
+      pools: kinds of stages to take, e.g. `data,train`; all by default.
+      arms: arms to run, `a,b`; all by default.
+      seeds: seeds to run, `0,1`; all by default.
+      attempts: at a stage that fails, before it counts as failed.
+      lost_attempts: at a stage whose workers vanish or whose process is told to stop, before it
+        does.
+      retry_failed: try again what counts as failed.
+      lease_seconds: a worker that shows no sign for so long is gone, and its stage another's.
+      grace_seconds: after SIGTERM, for stages to save and leave.
+      poll_seconds: between two looks for something to do; by default 2, or 10 in a store.
+      cpus_per_worker: CPUs that each stage may use; by default those of this process divided by
+        `workers`.
+      pool_flags: further words of all stages of a pool, `data:--runner=DataflowRunner --region=x`;
+        several pools are separated by `;`.
+
+    Raises:
+      InputError: no plan, or flags that do not fit it.
+      SystemExit: status 1 where stages failed, 143 after a signal.
+    """
+    if len(sweep_dir) != 1:
+        raise InputError("give one folder of a sweep: python -m opencoder_jax.sweep run SWEEP_DIR")
+    require_at_least(1, workers=workers, attempts=attempts, lost_attempts=lost_attempts)
+    require_positive(lease_seconds=lease_seconds)
+    require_at_least(0, grace_seconds=grace_seconds)
+    plan = read_plan(sweep_dir[0])
+    keys = board.chosen(plan, arms, seeds)
+    watched = Board(plan, keys)
+    if poll_seconds is None:
+        poll_seconds = 10.0 if "://" in plan.records_folder("") else 2.0
+    require_positive(poll_seconds=poll_seconds)
+    settings = Settings(
+        slots=workers,
+        pools=_pools(plan, pools),
+        attempts=attempts,
+        lost_attempts=lost_attempts,
+        lease_seconds=lease_seconds,
+        grace_seconds=grace_seconds,
+        poll_seconds=poll_seconds,
+        cpus=divided_cpus(workers, cpus_per_worker),
+        pool_words=_pool_words(plan, pool_flags),
+    )
+    if retry_failed:
+        for key in leases.retry(watched.records, watched.keys):
+            print(f"{key}: to be tried again", file=sys.stderr)
+    worker = Worker(watched, settings)
+    with stopped_by_signals(worker):
+        states = worker.run()
+    _end(plan, watched, states, worker.stopping.is_set())
+
+
+def divided_cpus(workers: int, each: int | None) -> list[list[int]]:
+    """CPUs for each of several stages at a time, no two with the same while there are enough.
+
+    Returns:
+      A list a worker; empty where one may use all.
+    """
+    available = sorted(os.sched_getaffinity(0))
+    if each is None:
+        if workers == 1:
+            return []
+        each = max(1, len(available) // workers)
+    require_at_least(1, cpus_per_worker=each)
+    if each > len(available):
+        raise InputError(f"cpus_per_worker is {each}, this process may use {len(available)}")
+    return [
+        [available[(start + i) % len(available)] for i in range(each)]
+        for start in range(0, workers * each, each)
+    ]
+
+
+def _pools(plan: Plan, text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    known = {stage.pool for stage in plan.stages.values()}
+    names = [name for name in text.split(",") if name]
+    _check_pools(names, known)
+    return names
+
+
+def _pool_words(plan: Plan, text: str | None) -> dict[str, list[str]]:
+    known = {stage.pool for stage in plan.stages.values()}
+    words = {}
+    for part in filter(str.strip, (text or "").split(";")):
+        pool, separator, flags = part.strip().partition(":")
+        if not separator:
+            raise InputError(f"pool_flags {part!r}: expected POOL:FLAGS, e.g. data:--num_workers=4")
+        words[pool] = shlex.split(flags)
+    _check_pools(words, known)
+    return words
+
+
+def _check_pools(names: Sequence[str] | dict[str, list[str]], known: set[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"no pool {', '.join(unknown)}; the plan has {', '.join(sorted(known))}")
+
+
+def _end(plan: Plan, watched: Board, states: dict[str, StageState], stopped: bool) -> None:
+    """Tells what failed; raises SystemExit where not everything is well."""
+    failed = [state for state in states.values() if state.status == "failed"]
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for state in failed:
+        key = state.stage.key
+        record = leases.read_json(watched.records, f"{key}/{leases.FAILED}") or {}
+        users = ", ".join(dict.fromkeys(run.arm for run in plan.users(key)))
+        console.print(
+            f"{key} failed: {record.get('reason')}, exit status {record.get('exit_status')}; "
+            f"needed by {users}",
+            markup=False,
+            style="bold red",
+        )
+        for line in record.get("log", "").splitlines()[-_LINES_SHOWN:]:
+            console.print(f"    {line}", markup=False)
+        log = leases.log_name(key, record.get("attempt", 0)).partition("/")[2]
+        console.print(f"    whole log: {plan.records_folder(key)}/{log}", markup=False)
+    blocked = sum(state.status == "blocked" for state in states.values())
+    done = sum(state.status == "done" for state in states.values())
+    console.print(
+        f"{done} of {len(states)} stages are done"
+        + (f", {len(failed)} failed, {blocked} cannot be run for that" if failed else ""),
+        markup=False,
+    )
+    if failed:
+        console.print("to try again: the same command with --retry_failed", markup=False)
+    if stopped:
+        raise SystemExit(_STOPPED_EXIT_STATUS)
+    if failed:
+        raise SystemExit(_FAILED_EXIT_STATUS)
+
+
+_FLAGS = (
+    "workers", "pools", "arms", "seeds", "attempts", "lost_attempts", "retry_failed",
+    "lease_seconds", "grace_seconds", "poll_seconds", "cpus_per_worker", "pool_flags",
+)  # fmt: skip
+
+
+def main(argv: Sequence[str]) -> int:
+    return configuration.main(
+        run, argv, words="sweep_dir", flags={name: f"run.{name}" for name in _FLAGS}
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
