@@ -13,7 +13,7 @@ import math
 import os
 import urllib.parse
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,20 +146,35 @@ def _name_in_sweep(run: RunFolder, several: bool) -> str:
 def figures_of(results: Sequence[Results]) -> dict[str, float]:
     """Measures of all tasks of a run; of a task that was done twice, with its folder's name."""
     figures: dict[str, float] = {}
-    for result in results:
-        for name, value in result.figures.items():
-            whole = f"{name}[{result.folder.parent.name}]" if name in figures else name
-            figures[whole] = value
+    for title, result in zip(_task_titles(results), results, strict=True):
+        end = title.removeprefix(result.task)
+        figures |= {f"{name}{end}": value for name, value in result.figures.items()}
     return figures
+
+
+def _task_titles(results: Sequence[Results]) -> list[str]:
+    """Names of the tasks; of one that was done twice, with the folder that it lies in."""
+    counts = _counted(result.task for result in results)
+    return [
+        f"{result.task}[{result.folder.parent.name}]" if counts[result.task] > 1 else result.task
+        for result in results
+    ]
 
 
 def shown_at_first(fields: Sequence[Field]) -> list[str]:
     """Columns that say what runs are and what came out: settings only if they differ."""
     # Settings that are the sweep's seed say nothing new.
     known = [f.values for f in fields if f.group == "sweep"]
-    settings = [f for f in fields if f.group == "setting" and f.differs and f.values not in known]
-    # Those that every run has come first: runs of another kind lack many.
-    settings.sort(key=lambda field: None in field.values)
+    # A setting that most runs lack is of runs of another kind.
+    settings = [
+        field
+        for field in fields
+        if field.group == "setting"
+        and field.differs
+        and field.values not in known
+        and 2 * field.values.count(None) <= len(field.values)
+    ]
+    settings.sort(key=lambda field: field.values.count(None))
     results = [f.name for f in fields if f.group == "result" and f.name.count("/") == 1]
     return [
         *(f.name for f in fields if f.name == "arm" or (f.name in _SWEEP and f.differs)),
@@ -193,7 +208,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str) or (type(value) in (int, float) and math.isfinite(value))
 
 
-def _counted(values: Any) -> dict[str, int]:
+def _counted(values: Iterable[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for value in values:
         counts[value] = counts.get(value, 0) + 1
@@ -229,8 +244,7 @@ def _details(runs: Sequence[RunFolder], page_folder: Path) -> dict[str, Any]:
                 "curves": run.curves,
                 "results": [
                     {
-                        "task": result.task,
-                        "folder": str(result.folder.parent.name),
+                        "task": task,
                         "step": result.step,
                         "figures": result.figures,
                         "intervals": result.intervals,
@@ -240,7 +254,7 @@ def _details(runs: Sequence[RunFolder], page_folder: Path) -> dict[str, Any]:
                         ],
                         "count": result.count,
                     }
-                    for result in run.results
+                    for task, result in zip(_task_titles(run.results), run.results, strict=True)
                 ],
                 "parent": starts.get(str(run.inputs.get("initial_checkpoint"))),
                 "initial": run.initial,

@@ -111,10 +111,12 @@ const evaluationTables = (shown) => {
   const rows = [...tasks].flatMap((task) => {
     const results = found.map((all) => all.find((result) => result.task === task));
     const names = new Set(results.flatMap((result) => Object.keys(result?.figures || {})));
-    return [...names].map((name) => {
-      const cells = results.map((result) => rate(result, name));
-      return { name, cells, differs: shown.length > 1 && cells[0] !== cells[1] };
-    });
+    const row = (name, cells) => ({ name, cells, differs: shown.length > 1 && cells[0] !== cells[1] });
+    const steps = results.map((result) => (result && result.step !== null ? number(result.step) : ""));
+    return [
+      ...(names.size && steps.some(Boolean) ? [row(`${task}: step`, steps)] : []),
+      ...[...names].map((name) => row(name, results.map((result) => rate(result, name)))),
+    ];
   });
   if (!rows.length) return [];
   const kept = only(rows);
@@ -124,7 +126,7 @@ const evaluationTables = (shown) => {
   ];
 };
 
-const answerBlock = (answer, title) => {
+const answerBlock = (answer, title, marks) => {
   const [, , completion, verdict, reason] = answer.map((text) => details.texts[text]);
   const box = make("div");
   if (title) box.append(make("h4", "", title));
@@ -132,7 +134,7 @@ const answerBlock = (answer, title) => {
     const kind = { passed: "passed", skipped: "quiet" }[verdict] || "other";
     box.append(make("p", `label verdict ${kind}`, [verdict, reason].filter(Boolean).join(": ")));
   }
-  box.append(block(completion));
+  box.append(block(completion, marks));
   return box;
 };
 
@@ -157,11 +159,13 @@ const answers = (shown) => {
         if (!item.open || item.children.length > 1) return;
         const box = make("div", "evidence");
         if (prompt) box.append(make("p", "label", "Prompt"), block(prompt));
-        const columns = make("div", "columns", answerBlock(answer, other ? runs[shown[0]].title : ""));
-        if (other) {
-          const same = partner?.answers.find((one) => one[0] === answer[0]);
-          columns.append(same ? answerBlock(same, runs[shown[1]].title)
-            : make("div", "", make("h4", "", runs[shown[1]].title), make("p", "quiet", "not on this page")));
+        // Texts are numbers, and the title is the first.
+        const same = partner?.answers.find((one) => one[0] === answer[0]);
+        const marks = same && differing(details.texts[answer[2]], details.texts[same[2]]);
+        const columns = make("div", "columns", answerBlock(answer, other ? runs[shown[0]].title : "", marks?.[0]));
+        if (same) columns.append(answerBlock(same, runs[shown[1]].title, marks?.[1]));
+        else if (other) {
+          columns.append(make("div", "", make("h4", "", runs[shown[1]].title), make("p", "quiet", "not on this page")));
         }
         box.append(columns);
         item.append(box);

@@ -145,9 +145,12 @@ def _continuations(results: Mapping[str, Any]) -> list[Answer]:
 
 def _answer(row: Any, title: str) -> Answer:
     row = as_object(row)
-    return Answer(
-        *(_cut(row.get(name)) for name in (title, "prompt", "completion", "verdict", "reason"))
-    )
+    parts = [_cut(row.get(name)) for name in (title, "prompt", "completion", "verdict", "reason")]
+    # Of several answers to one problem, which.
+    sample = row.get("sample")
+    if isinstance(sample, int) and sample > 0:
+        parts[0] += f" · {sample + 1}"
+    return Answer(*parts)
 
 
 def _cut(value: Any) -> str:

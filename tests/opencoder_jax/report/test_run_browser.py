@@ -138,6 +138,15 @@ def test_first_answers_are_shown_and_some_that_passed(tmp_path: Path) -> None:
     assert result.count == 40
 
 
+def test_a_task_that_was_done_twice_has_two_columns(tmp_path: Path) -> None:
+    run_folders.write_run(tmp_path / "a", arm="file", seed=0, lines=5)
+    for name, level in (("evaluation", 0), ("evaluation-hot", 1)):
+        run_folders.write_evaluation(tmp_path / "a" / name, params="", level=level)
+    fields = {field.name: field.values for field in fields_of(read(tmp_path).runs)}
+    assert fields["bits_per_byte/refinecode[evaluation]"] == [1.3]
+    assert fields["bits_per_byte/refinecode[evaluation-hot]"] == [1.35]
+
+
 def test_a_shared_stage_is_one_run_of_several_arms(tmp_path: Path) -> None:
     run = RunFolder("stages/x", tmp_path / "x", stages=["pretrain"], sweeps=["s"])
     run.arms, run.seeds = ["a", "b"], [0]

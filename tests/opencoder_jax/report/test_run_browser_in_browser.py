@@ -285,6 +285,7 @@ def test_a_run_is_opened_with_its_configuration_and_samples(page: Browser) -> No
     assert "def f0():" in samples
     assert "return 0  # </script>" in samples
     assert "pass@1/humaneval" in rows(page, "Measure")
+    assert rows(page, "Measure")["humaneval: step"] == ["", "100"]
     assert page.run("document.querySelector('#run-parts a').getAttribute('href')").startswith("./")
     assert page.run("document.querySelectorAll('img').length") == 0
     click(page, "#close")
@@ -314,6 +315,18 @@ def test_two_runs_stand_side_by_side_with_what_differs_marked(page: Browser) -> 
     ]
     page.run("document.querySelector('#run-parts .list details').open = true")
     page.wait("document.querySelectorAll('#run-parts .list .evidence h4').length === 2")
+    chunk = page.run(
+        "[...document.getElementById('beside').options]"
+        ".find((o) => o.textContent === 'pretrain chunk/0').value"
+    )
+    use(page, "beside", chunk)
+    page.run("document.querySelector('#run-parts .list details').open = true")
+    page.wait("document.querySelectorAll('#run-parts .list .evidence h4').length === 2")
+    marked = page.run(
+        "[...document.querySelectorAll('#run-parts .evidence .columns .differs')]"
+        ".map((line) => line.textContent.trim().slice(0, 8))"
+    )
+    assert marked == ["return 0", "return 2"]
 
 
 def test_a_phase_leads_to_the_one_that_it_started_from(page: Browser) -> None:
