@@ -9,8 +9,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from opencoder_jax.report.charts import AXIS, SERIES, Figure, base_layout, escaped
 from opencoder_jax.sweep.comparison import ArmResult
 from opencoder_jax.sweep.measurements import Curve, Measured, StageFigures
@@ -198,4 +196,4 @@ def _mean(series: Sequence[Curve]) -> Curve:
     """At the steps that all of them have."""
     losses = [dict(curve) for curve in series]
     steps = [step for step in losses[0] if all(step in by_step for by_step in losses)]
-    return [(step, float(np.mean([by_step[step] for by_step in losses]))) for step in steps]
+    return [(step, sum(by_step[step] for by_step in losses) / len(losses)) for step in steps]

@@ -32,6 +32,7 @@ class ArmResult:
       interval: 95 % over problems, of an only seed.
       difference: to the baseline; None where one of them has no value.
       adjusted_p: Holm's, over the arms.
+      pooled_p: Holm's too, were all arms equally noisy; a hint that decides nothing.
       verdict: `better`, `worse`, `cannot tell`, or `baseline`, `the same` (nothing differs from
         the baseline), `no result`.
       reason: why it cannot be told, and what the verdict leaves out; may be empty.
@@ -46,6 +47,7 @@ class ArmResult:
     interval: tuple[float, float] | None = None
     difference: Difference | None = None
     adjusted_p: float | None = None
+    pooled_p: float | None = None
     verdict: str = NO_RESULT
     reason: str = ""
     like: str | None = None
@@ -67,8 +69,14 @@ def compare(measured: Measured, metric: Metric) -> list[ArmResult]:
         if result.difference is not None and result.difference.p is not None and not result.like
     ]
     ps = [p for arm in asked if (d := found[arm].difference) and (p := d.p) is not None]
-    for arm, adjusted in zip(asked, statistics.holm(ps), strict=True):
-        found[arm] = _judged(found[arm], adjusted, len(asked))
+    pooled: list[float] = []
+    # Of rates over problems the noise is not of seeds alone.
+    if not metric.measure.startswith("pass@"):
+        by_seed = [found[arm].by_seed for arm in asked]
+        pooled = statistics.holm(statistics.pooled_ps(by_seed, found[plan.baseline].by_seed))
+    for number, (arm, adjusted) in enumerate(zip(asked, statistics.holm(ps), strict=True)):
+        pooled_p = pooled[number] if pooled else None
+        found[arm] = _judged(found[arm], adjusted, pooled_p, len(asked))
     for arm, result in found.items():
         if result.like and result.like in found and result.verdict not in (BASELINE, SAME):
             other = found[result.like]
@@ -142,15 +150,23 @@ def _arm(
     return dataclasses.replace(result, difference=difference, verdict="cannot tell", reason=reason)
 
 
-def _judged(result: ArmResult, adjusted: float, arms: int) -> ArmResult:
+def _judged(result: ArmResult, adjusted: float, pooled: float | None, arms: int) -> ArmResult:
     difference = result.difference
     assert difference is not None
     verdict = statistics.verdict(difference, adjusted, result.metric.better)
-    reason = result.reason
-    alone = difference.p is not None and difference.p < statistics.LEVEL
-    if verdict == "cannot tell" and alone and difference.mean:
-        reason = f"p {difference.p:.2g} alone, {adjusted:.2g} among {arms} arms"
-    return dataclasses.replace(result, adjusted_p=adjusted, verdict=verdict, reason=reason)
+    reasons = [result.reason] if result.reason else []
+    if verdict == "cannot tell" and difference.mean:
+        if difference.p is not None and difference.p < statistics.LEVEL:
+            reasons.append(f"p {difference.p:.2g} alone, {adjusted:.2g} among {arms} arms")
+        if pooled is not None and pooled < statistics.LEVEL:
+            reasons.append(f"p {pooled:.2g} if all arms are equally noisy")
+    return dataclasses.replace(
+        result,
+        adjusted_p=adjusted,
+        pooled_p=pooled,
+        verdict=verdict,
+        reason="; ".join(reasons),
+    )
 
 
 def _over_problems(

@@ -103,6 +103,7 @@ def _verdict_row(result: ArmResult, deciding: bool) -> dict[str, Any]:
         "pairs": difference.n if difference else 0,
         "p": difference and difference.p,
         "p_holm": result.adjusted_p,
+        "p_pooled": result.pooled_p,
         "verdict": result.verdict,
         "reason": result.reason,
     }

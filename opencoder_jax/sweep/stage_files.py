@@ -58,13 +58,13 @@ def read_lines(place: str, *, whole: bool) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             value = json.loads(line)
-            if not isinstance(value, Mapping):
+            if not isinstance(value, dict):
                 raise ValueError("no JSON object")
         except ValueError as error:
             if number == len(lines) and not whole:
                 break
             raise damaged(f"{place}, line {number}", error) from error
-        found.append(dict(value))
+        found.append(value)
     return found
 
 
@@ -76,7 +76,9 @@ def number(place: str, values: Mapping[str, Any], *names: str) -> float:
     """
     value: Any = values
     for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, float):
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise damaged(place, f"{'.'.join(names)} is {value!r}, expected a number")
     return float(value)

@@ -132,6 +132,27 @@ def welch_difference(arm: Sequence[float], baseline: Sequence[float]) -> Differe
     return Difference("unpaired", n, mean, error, mean - half, mean + half, p)
 
 
+def pooled_ps(arms: Sequence[Mapping[int, float]], baseline: Mapping[int, float]) -> list[float]:
+    """p of each arm's mean difference, were all of them and the baseline equally noisy.
+
+    The noise is then what arm and seed leave unexplained of all values (randomized blocks, Fisher
+    1935), with (arms - 1)(seeds - 1) degrees of freedom, the baseline counted as an arm: many
+    more than a pair of arms has. Where one arm is noisier than others it is too sure of that one.
+
+    Returns:
+      One for each arm; none where they do not all have the same seeds, two or more.
+    """
+    seeds = list(baseline)
+    if not arms or len(seeds) < 2 or any(set(arm) != set(seeds) for arm in arms):
+        return []
+    values = np.array([[arm[seed] for seed in seeds] for arm in (baseline, *arms)])
+    of_arms = values.mean(axis=1, keepdims=True)
+    left = values - of_arms - values.mean(axis=0, keepdims=True) + values.mean()
+    degrees = (values.shape[0] - 1) * (values.shape[1] - 1)
+    error = math.sqrt(float((left**2).sum()) / degrees * 2 / len(seeds))
+    return [_two_sided(float(mean - of_arms[0, 0]), error, degrees) for mean in of_arms[1:, 0]]
+
+
 def problem_difference(arm: Sequence[float], baseline: Sequence[float]) -> Difference:
     """Of rates of the same problems: its error and interval are over problems, not seeds.
 

@@ -221,6 +221,19 @@ def test_a_rate_has_to_be_told_over_seeds_and_problems(tmp_path) -> None:
     assert found.difference.p == pytest.approx(0.5)
 
 
+def test_what_pooled_noise_would_tell_is_a_hint_and_no_verdict(tmp_path) -> None:
+    arms = ["file", "a", "b", "c"]
+    sweep = SweepFolder(tmp_path, arms, metrics=(BITS,))
+    apart = {"file": (0, 0, 0), "a": (30, 12, 25), "b": (1, -3, 2), "c": (3, 0, -4)}
+    for arm, per_mille in apart.items():
+        for seed, value in enumerate(per_mille):
+            sweep.evaluate(arm, seed, {"python": 1.5 + 0.1 * seed + value / 1000})
+    found = results(sweep)["a"]
+    assert found.verdict == "cannot tell"
+    assert found.adjusted_p > 0.05 > found.pooled_p
+    assert "if all arms are equally noisy" in found.reason
+
+
 def test_seeds_that_share_a_stage_are_one_value(tmp_path) -> None:
     """A metric of a stage without a seed: three seeds, one measurement."""
     sweep = SweepFolder(tmp_path, ["file", "chunk"], metrics=(BITS,))

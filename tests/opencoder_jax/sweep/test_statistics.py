@@ -110,6 +110,26 @@ def test_holms_correction_by_hand() -> None:
     assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
+def test_pooled_noise_is_the_residual_of_arms_and_seeds() -> None:
+    generator = np.random.default_rng(8)
+    values = generator.normal(0, 1, (4, 3)) + 5 * generator.normal(0, 1, 3)
+    arms = [by_seed(row) for row in values[1:]]
+    # Least squares: a mean, three arms, two seeds.
+    rows = np.array([(a, s) for a in range(4) for s in range(3)])
+    columns = [np.ones(12), *((rows[:, 0] == a) for a in (1, 2, 3))]
+    design = np.array([*columns, *((rows[:, 1] == s) for s in (1, 2))], float).T
+    fitted, residual, *_ = np.linalg.lstsq(design, values.ravel(), rcond=None)
+    error = np.sqrt(residual[0] / 6 * np.linalg.inv(design.T @ design)[1, 1])
+    expected = [2 * stats.t.sf(abs(fitted[a]) / error, 6) for a in (1, 2, 3)]
+    assert statistics.pooled_ps(arms, by_seed(values[0])) == pytest.approx(expected)
+
+
+def test_noise_is_pooled_only_where_all_have_the_same_seeds() -> None:
+    assert statistics.pooled_ps([{0: 1.0, 1: 2.0}, {0: 1.0}], {0: 1.0, 1: 1.5}) == []
+    assert statistics.pooled_ps([{0: 1.0}], {0: 2.0}) == []
+    assert statistics.pooled_ps([], {0: 2.0, 1: 3.0}) == []
+
+
 @pytest.mark.parametrize(
     ("mean", "better", "word"),
     [(-0.1, "lower", "better"), (0.1, "lower", "worse"), (0.1, "higher", "better")],
