@@ -21,7 +21,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import fingerprint
 from opencoder_jax.sweep import budgets
 from opencoder_jax.sweep.definition import GatheredSets, Stage, Sweep
-from opencoder_jax.sweep.expansion import Arm, ArmStage, expand, some
+from opencoder_jax.sweep.expansion import FILE, Arm, ArmStage, expand, parse_line, some
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
 from opencoder_jax.sweep.resolution import Answer, Request, resolve
 
@@ -308,9 +308,11 @@ def _idle_files(
     """What gin files of the arm set in vain, since bindings are read after files."""
     if isinstance(arm_stage.stage, GatheredSets):
         return []
+    own = [parse_line(line) for line in lines]
     bound = {*arm_stage.bindings, *arm_stage.inputs, arm_stage.stage.output, arm_stage.stage.seed}
+    bound -= {line.name for line in own if line.kind != FILE}
     found = []
-    for file in (line.strip() for line in lines if line.strip().endswith(".gin")):
+    for file in (line.name for line in own if line.kind == FILE):
         try:
             written = read_gin(find_gin(file, search_paths), includes=False)
         except ConfigurationError:

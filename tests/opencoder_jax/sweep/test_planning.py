@@ -124,15 +124,17 @@ def test_every_mistake_of_every_arm_is_told(tmp_path, capsys):
         'type': {'train': ["RATE='high'"]},
         'idle': {'train': ['idle.gin'], 'corpus': ['nowhere.gin']},
         'facts': {'evaluate': ['tiny.steps=0']},
-        'shadowed': {'train': ['shadowed.gin', 'RATE=0.1']},
+        'shadowed': {'evaluate': ['shadowed.gin']},
+        'default': {'train': ['shadowed.gin', 'RATE=0.1']},
         'not_run': {'reference': ['RATE=0.1']},
     }"""
-    words = write_sweep(tmp_path, arms, idle=IDLE, shadowed="RATE = 0.9\n")
-    assert plan.main(words) == 2
+    files = {"idle": IDLE, "shadowed": "RATE = 0.9\n"}
+    more = "evaluate/definition.Stage.bindings = ['RATE=0.3']"
+    assert plan.main(write_sweep(tmp_path, arms, more, **files)) == 2
     said = capsys.readouterr().err
     assert "arm not_run: changes stage 'reference', which it does not run" in said
     arms = arms.replace("'not_run': {'reference': ['RATE=0.1']},", "")
-    assert plan.main(write_sweep(tmp_path, arms, idle=IDLE, shadowed="RATE = 0.9\n")) == 2
+    assert plan.main(write_sweep(tmp_path, arms, more, **files)) == 2
     said = capsys.readouterr().err
     for line in (
         "arm typo, stage 'train': these gin bindings never take effect on tiny",
@@ -141,7 +143,7 @@ def test_every_mistake_of_every_arm_is_told(tmp_path, capsys):
         "arm idle, stage 'train': these gin bindings never take effect on tiny",
         "arm idle, stage 'corpus': Unable to open file: nowhere.gin",
         "arm facts, stage 'evaluate': steps is 0, expected at least 1",
-        "arm shadowed, stage 'train': shadowed.gin sets RATE, which a binding of the stage sets",
+        "arm shadowed, stage 'evaluate': shadowed.gin sets RATE, which a binding of the stage sets",
     ):
         assert line in said
     assert len(said.splitlines()) == 7
