@@ -127,6 +127,9 @@ const compared = (name, descending) => (a, b) => {
   return (descending ? -order : order) || a - b;
 };
 
+// More rows than these take a browser's layout too long while somebody types.
+const ROWS = 300;
+let limit = ROWS;
 let visible = runs.map((_, run) => run);
 const rowElements = [];
 
@@ -198,15 +201,18 @@ const order = () => {
   filter();
 };
 
-// Which rows are shown: in the order of the table.
+// Which runs the filter leaves, in the order of the table; the first `limit` have rows.
 const filter = () => {
   const [tests, wrong] = parsed(state.filter);
   element("filter-wrong").textContent = wrong.join("; ");
   const order = [...element("table").tBodies[0].rows];
   const places = new Map(rowElements.map((line, run) => [line, run]));
   visible = order.map((line) => places.get(line)).filter((run) => tests.every((test) => test(run)));
-  const kept = new Set(visible);
+  const kept = new Set(visible.slice(0, limit));
   rowElements.forEach((line, run) => { line.hidden = !kept.has(run); });
+  const left = visible.length - kept.size;
+  element("more").hidden = !left;
+  element("more").textContent = `Show ${number(Math.min(left, ROWS))} more of ${number(left)}`;
   element("shown").textContent = visible.length === runs.length
     ? `${runs.length} runs` : `${visible.length} of ${runs.length} runs`;
 };

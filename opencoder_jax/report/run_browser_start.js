@@ -45,6 +45,10 @@ element("filter").addEventListener("input", (event) => {
   state.filter = event.target.value;
   changed(filter, drawChartsSoon);
 });
+element("more").addEventListener("click", () => {
+  limit += ROWS;
+  filter();
+});
 element("select-shown").addEventListener("click", () => select(visible.map((run) => runs[run].id), true));
 element("clear").addEventListener("click", () => select([...state.selected], false));
 element("all-fields").addEventListener("change", drawChooser);

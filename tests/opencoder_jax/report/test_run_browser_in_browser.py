@@ -200,6 +200,22 @@ def test_rows_are_sorted_by_keys_and_what_is_missing_comes_last(page: Browser) -
     assert names(page)[:2] == ["damaged/finish", "damaged/metrics"]
 
 
+def test_of_many_runs_the_first_rows_are_drawn_and_all_are_searched(
+    browser: Browser, tmp_path: Path
+) -> None:
+    browser.problems.clear()
+    run_folders.write_runs(tmp_path, runs=310, lines=3)
+    visit(browser, browse([str(tmp_path)], str(tmp_path / "runs.html")).as_uri())
+    assert len(names(browser)) == 300
+    assert browser.run("document.getElementById('more').textContent") == "Show 10 more of 10"
+    assert find(browser, "seed:77 arm:repository") == ["pretrain repository/77"]
+    assert browser.run("document.getElementById('more').hidden")
+    find(browser, "")
+    click(browser, "#more")
+    assert len(names(browser)) == 310
+    assert browser.problems == []
+
+
 def test_columns_are_chosen_and_equal_settings_are_folded_away(page: Browser) -> None:
     heads = "[...document.querySelectorAll('#table thead button')].map((e) => e.textContent)"
     before = page.run(heads)
