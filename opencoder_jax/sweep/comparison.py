@@ -211,8 +211,8 @@ def _like(runs: Sequence[RunFigures]) -> str | None:
 
 def _same_stage(runs: Sequence[RunFigures], baseline: Sequence[RunFigures], stage: str) -> bool:
     """Whether a stage is the baseline's with every seed."""
-    keys = {run.run.seed: run.run.stages.get(stage) for run in baseline}
-    return all(run.run.stages.get(stage) == keys.get(run.run.seed) for run in runs)
+    keys = {(run.run.seed, run.run.stages.get(stage)) for run in baseline if stage in run.stages}
+    return all((run.run.seed, run.run.stages.get(stage)) in keys for run in runs)
 
 
 def _order_shared(runs: Sequence[RunFigures], baseline: Sequence[RunFigures]) -> bool | None:

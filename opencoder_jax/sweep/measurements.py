@@ -19,10 +19,9 @@ from opencoder_jax.evaluation.scores import PASSED, SKIPPED, pass_at_k
 from opencoder_jax.formats.manifest import MANIFEST_NAME, RUN_NAME
 from opencoder_jax.report.training_runs import METRICS_NAME
 from opencoder_jax.sweep.definition import Metric
+from opencoder_jax.sweep.leases import DONE, FAILED
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
 from opencoder_jax.sweep.stage_files import (
-    DONE_NAME,
-    FAILED_NAME,
     damaged,
     folders_of,
     number,
@@ -62,7 +61,7 @@ class StageFigures:
       wall_seconds: of its processes, one after the other.
       cpu_seconds: processor time, where it was measured.
       devices: accelerators that it held; 0 where it needs none.
-      code_version: of what made it, where known.
+      code_version: of what made it, as its worker wrote down.
       failure: why it failed, the last lines of its log.
     """
 
@@ -157,8 +156,8 @@ def measure(plan: Plan) -> Measured:
 def read_stage(plan: Plan, stage: PlannedStage) -> StageFigures:
     """Raises: InputError: a file is damaged."""
     folder, records = plan.stage_folder(stage.key), plan.records_folder(stage.key)
-    done = read_json(f"{records}/{DONE_NAME}")
-    failed = None if done else read_json(f"{records}/{FAILED_NAME}")
+    done = read_json(f"{records}/{DONE}")
+    failed = None if done else read_json(f"{records}/{FAILED}")
     manifest = read_json(f"{folder}/{MANIFEST_NAME}")
     finished = done is not None or manifest is not None
     figures: dict[str, Any] = {}
@@ -175,7 +174,7 @@ def read_stage(plan: Plan, stage: PlannedStage) -> StageFigures:
     if stage.command == TRAIN:
         wall = goodput.read_account(folder).alive or wall
     elif done and "wall_seconds" in done:
-        wall = number(f"{records}/{DONE_NAME}", done, "wall_seconds")
+        wall = number(f"{records}/{DONE}", done, "wall_seconds")
     failure = "" if failed is None else _failure(failed)
     return StageFigures(
         key=stage.key,
@@ -184,9 +183,7 @@ def read_stage(plan: Plan, stage: PlannedStage) -> StageFigures:
         wall_seconds=wall,
         cpu_seconds=cpu,
         devices=_devices(folder, stage),
-        code_version=str(
-            (done or {}).get("code_version") or (manifest or {}).get("code_version", "")
-        ),
+        code_version=str((done or {}).get("code_version", "")),
         failure=failure,
         **figures,
     )

@@ -13,9 +13,6 @@ from typing import Any
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
 
-DONE_NAME = "done.json"
-FAILED_NAME = "failed.json"
-
 
 def read_text(place: str) -> str | None:
     """None where there is no such file."""
