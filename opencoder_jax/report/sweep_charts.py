@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opencoder_jax.report.charts import AXIS, SERIES, Figure, base_layout, escaped
+from opencoder_jax.sweep import power_law
 from opencoder_jax.sweep.comparison import ArmResult
 from opencoder_jax.sweep.measurements import Curve, Measured, StageFigures
 
@@ -95,6 +96,55 @@ def differences(results: Sequence[ArmResult], baseline: ArmResult) -> Figure | N
             },
             yaxis={**AXIS, "type": "category", "autorange": "reversed", "showline": False},
             shapes=lines,
+            hovermode="closest",
+        ),
+    }
+
+
+def scaling(measured: Measured, results: Sequence[ArmResult]) -> Figure | None:
+    """Every run's value over the FLOPs of its training, with a fitted curve; None: one size."""
+    points = power_law.by_compute(measured, results)
+    if not points:
+        return None
+    look = colours(measured.plan.arms)
+    metric = results[0].metric
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [compute for name, compute, _ in points if name == arm],
+            "y": [value for name, _, value in points if name == arm],
+            "hovertemplate": f"{escaped(arm)}<br>%{{x:.3g}} FLOPs, %{{y:.4f}}<extra></extra>",
+            "marker": {"size": 8, "color": look[arm][0], "opacity": 0.8},
+        }
+        for arm in dict.fromkeys(name for name, *_ in points)
+    ]
+    sizes = [compute for _, compute, _ in points]
+    law = power_law.fit(sizes, [v for *_, v in points]) if metric.better == "lower" else None
+    if law is not None:
+        steps = [min(sizes) * (max(sizes) / min(sizes)) ** (k / 60) for k in range(61)]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": steps,
+                "y": [law.at(compute) for compute in steps],
+                "hoverinfo": "skip",
+                "line": {"color": "var(--soft)", "dash": "dash", "width": 1.5},
+            }
+        )
+    return {
+        "data": data,
+        "layout": base_layout(
+            height=340,
+            margin={"l": 8, "r": 16, "t": 8, "b": 8},
+            xaxis={
+                **AXIS,
+                "type": "log",
+                "exponentformat": "power",
+                "title": {"text": "FLOPs of training"},
+            },
+            yaxis={**AXIS, "title": {"text": escaped(metric.title)}},
             hovermode="closest",
         ),
     }

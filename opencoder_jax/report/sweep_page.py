@@ -23,6 +23,7 @@ _FOLDER = Path(__file__).parent
 # In the page's order: id, title, tables whose ids begin so.
 _SECTIONS = (
     ("verdicts", "Verdicts", ("metric-",)),
+    ("scaling", "Compute", ()),
     ("curves", "Curves", ()),
     ("runs", "Runs", ("seeds",)),
     ("languages", "Languages", ("languages-",)),
@@ -30,6 +31,8 @@ _SECTIONS = (
     ("cost", "Cost", ("costs", "stage-costs")),
     ("made", "Data", ("data",)),
 )
+# Those that stand before a section's tables: what their ids begin with.
+_CHARTS = {"scaling": "scaling-", "curves": "curve-"}
 
 
 def render_sweep(
@@ -52,10 +55,12 @@ def render_sweep(
     sections = []
     for id_, title, beginnings in _SECTIONS:
         own = [table for table in tables if table.id.startswith(beginnings)] if beginnings else []
-        if own or (id_ == "curves" and any(name.startswith("curve-") for name in figures)):
-            sections.append({"id": id_, "title": title, "tables": own})
+        charts = [n for n in figures if n.startswith(_CHARTS[id_])] if id_ in _CHARTS else []
+        if own or charts:
+            sections.append({"id": id_, "title": title, "tables": own, "charts": charts})
     look = sweep_charts.colours(measured.plan.arms)
-    drawn = {line.get("meta") for figure in figures.values() for line in figure["data"]}
+    curves = [figure for name, figure in figures.items() if name.startswith("curve-")]
+    drawn = {line["meta"] for figure in curves for line in figure["data"]}
     return template("sweep_page.html.j2").render(
         plan=measured.plan,
         cards=list(_cards(measured)),
@@ -110,6 +115,12 @@ def _figures(
         figures[name] = sweep_charts.differences(results, baseline)
         captions[name] = (
             "Mean difference to the baseline with its 95\u202f% interval; small dots: single seeds."
+        )
+        name = f"scaling-{number}"
+        figures[name] = sweep_charts.scaling(measured, results)
+        captions[name] = (
+            f"{results[0].metric.title}: a dot each run; dashed: floor and power law, where "
+            "there are sizes enough."
         )
     for stage in trains(measured):
         for heldout in (False, True):

@@ -121,6 +121,12 @@ class RunFigures:
         found = [value for value in found if value is not None]
         return math.fsum(found) if found else None
 
+    @property
+    def training_flops(self) -> float | None:
+        """Of all its training, as the plan counted them."""
+        found = [s.values["flops"] for s in self.stages.values() if "flops" in s.values]
+        return math.fsum(found) if found else None
+
     def last(self, figure: str) -> float | None:
         """A figure of the last stage that has it, e.g. `tokens`, which are of all phases so far."""
         found = [s.values[figure] for s in self.stages.values() if figure in s.values]
@@ -242,8 +248,9 @@ def _training(folder: str, stage: PlannedStage, finished: bool) -> dict[str, Any
             values["tokens"] = number(place, lines[-1], "tokens_seen")
         if "skipped_steps" in lines[-1]:
             values["skipped_steps"] = number(place, lines[-1], "skipped_steps")
-    if "parameters" in stage.facts:
-        values["parameters"] = float(stage.facts["parameters"])
+    for name in ("parameters", "flops"):
+        if name in stage.facts:
+            values[name] = float(stage.facts[name])
     if finished and curve:
         last = curve[-max(1, round(LAST_SHARE * len(curve))) :]
         values["loss"] = math.fsum(loss for _, loss in last) / len(last)
@@ -273,18 +280,30 @@ def _evaluation(folder: str) -> dict[str, Any]:
         path = f"{place}/results.json"
         for name, scores in _mapping(path, results.get("sets", {})).items():
             values |= _bits_per_byte(path, results, name, scores)
-        if "verdicts" not in results:
-            continue
-        ks = [int(k) for k in (n.removeprefix("pass_at_") for n in results) if k.isdecimal()]
-        for k in ks:
-            title = f"pass@{k}:{task}"
-            values[title] = number(path, results, f"pass_at_{k}")
-            interval = results.get(f"pass_at_{k}_interval")
-            if isinstance(interval, list) and len(interval) == 2:
-                intervals[title] = (float(interval[0]), float(interval[1]))
-        rates = _problem_rates(f"{place}/samples.jsonl", ks)
-        problems |= {f"pass@{k}:{task}": by_task for k, by_task in rates.items()}
+        if "verdicts" in results:
+            by_language = _mapping(path, results.get("languages", {}))
+            summaries = {task: results} | {f"{task}/{n}": s for n, s in by_language.items()}
+            rows = read_lines(f"{place}/samples.jsonl", whole=True)
+            for name, summary in summaries.items():
+                language = name.partition("/")[2]
+                counts = _judged(f"{place}/samples.jsonl", rows, language)
+                for k in _ks(_mapping(path, summary)):
+                    figure = f"pass@{k}:{name}"
+                    values[figure] = number(path, summary, f"pass_at_{k}")
+                    interval = summary.get(f"pass_at_{k}_interval")
+                    if isinstance(interval, list) and len(interval) == 2:
+                        intervals[figure] = (float(interval[0]), float(interval[1]))
+                    problems[figure] = {
+                        n: pass_at_k(all_, right, k)
+                        for n, (all_, right) in counts.items()
+                        if all_ >= k
+                    }
     return {"values": values, "intervals": intervals, "problems": problems}
+
+
+def _ks(summary: Mapping[str, Any]) -> list[int]:
+    """Of pass@k."""
+    return [int(k) for k in (name.removeprefix("pass_at_") for name in summary) if k.isdecimal()]
 
 
 def _bits_per_byte(
@@ -300,20 +319,20 @@ def _bits_per_byte(
     return values
 
 
-def _problem_rates(place: str, ks: Sequence[int]) -> dict[int, dict[str, float]]:
-    """k to the pass@k of each problem that has k judged answers."""
-    judged: dict[str, int] = {}
-    passed: dict[str, int] = {}
-    for line, row in enumerate(read_lines(place, whole=True), start=1):
+def _judged(
+    place: str, rows: Sequence[Mapping[str, Any]], language: str
+) -> dict[str, tuple[int, int]]:
+    """Problem to (answers that were judged, those that passed), of one language or, empty, all."""
+    counts: dict[str, tuple[int, int]] = {}
+    for line, row in enumerate(rows, start=1):
         try:
             name, verdict = row["task_id"], row["verdict"]
         except KeyError as error:
             raise damaged(f"{place}, line {line}", f"no {error}") from error
-        judged[name] = judged.get(name, 0) + (verdict != SKIPPED)
-        passed[name] = passed.get(name, 0) + (verdict == PASSED)
-    return {
-        k: {name: pass_at_k(n, passed[name], k) for name, n in judged.items() if n >= k} for k in ks
-    }
+        if not language or row.get("language") == language:
+            judged, passed = counts.get(name, (0, 0))
+            counts[name] = judged + (verdict != SKIPPED), passed + (verdict == PASSED)
+    return counts
 
 
 def _counts(folder: str, manifest: Mapping[str, Any] | None) -> dict[str, float]:

@@ -20,7 +20,7 @@ from opencoder_jax import configuration
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
 from opencoder_jax.report.sweep_page import render_sweep
-from opencoder_jax.sweep import tables
+from opencoder_jax.sweep import power_law, tables
 from opencoder_jax.sweep.comparison import ArmResult, compare
 from opencoder_jax.sweep.measurements import Measured, measure
 from opencoder_jax.sweep.plan_file import read_plan
@@ -76,7 +76,7 @@ def write_report(sweep_dir: str, output: str | None = None) -> Path:
     measured = measure(read_plan(sweep_dir))
     by_metric = [compare(measured, metric) for metric in measured.plan.metrics]
     shown = all_tables(measured, by_metric)
-    outcome = tables.outcomes(by_metric[0])
+    outcome = [*tables.outcomes(by_metric[0]), *_scaling(measured, by_metric[0])]
     warnings = list(warnings_of(measured, by_metric))
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "report.csv", runs_csv(measured))
@@ -87,6 +87,15 @@ def write_report(sweep_dir: str, output: str | None = None) -> Path:
     _print(measured, shown[0], warnings)
     print(f"report: {page}")
     return page
+
+
+def _scaling(measured: Measured, results: Sequence[ArmResult]) -> list[str]:
+    """What the metric does with compute, where arms are of several sizes."""
+    points = power_law.by_compute(measured, results)
+    law = power_law.fit([c for _, c, _ in points], [v for *_, v in points]) if points else None
+    if law is None or results[0].metric.better != "lower":
+        return []
+    return [f"{results[0].metric.title} by the FLOPs of training: {law}"]
 
 
 def all_tables(measured: Measured, by_metric: Sequence[Sequence[ArmResult]]) -> list[tables.Table]:

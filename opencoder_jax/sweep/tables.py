@@ -122,12 +122,12 @@ def seeds_table(measured: Measured, metrics: Sequence[Metric]) -> Table:
 
 
 def language_tables(measured: Measured) -> Iterator[Table]:
-    """Bits per byte of each language, a table for each set that a stage was scored on."""
-    arms = measured.plan.arms
+    """What stages measured of each language: a table for each set or benchmark of several."""
     base = measured.of_arm(measured.plan.baseline)
-    for stage, name in _sets(measured):
-        metric = Metric(stage, "bits_per_byte", name)
-        begins = f"bits_per_byte:{name}"
+    others = [arm for arm in measured.plan.arms if arm != measured.plan.baseline]
+    for stage, begins in _by_language(measured):
+        measure, _, name = begins.partition(":")
+        metric = Metric(stage, measure, name)
         figures = sorted(
             {
                 figure
@@ -145,18 +145,16 @@ def language_tables(measured: Measured) -> Iterator[Table]:
                 Cell(title),
                 estimate_cell(_estimate(by_base), metric),
             ]
-            for arm in arms:
-                if arm != measured.plan.baseline:
-                    values = figure_by_seed(measured.of_arm(arm), stage, figure)
-                    cells.append(_language_cell(values, by_base, metric))
+            for arm in others:
+                values = figure_by_seed(measured.of_arm(arm), stage, figure)
+                cells.append(_language_cell(values, by_base, metric))
             rows.append(cells)
-        others = [arm for arm in arms if arm != measured.plan.baseline]
         yield Table(
-            f"languages-{stage}-{name}",
-            f"Languages of {name}, {stage}",
-            "Bits per byte: the baseline's mean ± standard error, and what other arms differ from "
-            "it by. Single languages are not corrected for their number: of twenty, one lies two "
-            "errors away by chance.",
+            f"languages-{stage}-{begins}",
+            f"Languages: {stage} {' of '.join(filter(None, (measure, name)))}",
+            "The baseline's mean ± standard error, and by how much other arms differ from it. "
+            "Single languages are not corrected for their number: of twenty, one lies two errors "
+            "away by chance.",
             ("Language", measured.plan.baseline, *others),
             frozenset(range(1, 2 + len(others))),
             rows,
@@ -172,6 +170,7 @@ def cost_tables(measured: Measured) -> Iterator[Table]:
             [
                 Cell(arm),
                 *(_mean_cell(runs, name, formatting.short_count) for name in _RUN_FIGURES),
+                _mean([run.training_flops for run in runs], _operations),
                 _mean_cell(runs, "mfu", formatting.percent),
                 *(_sum_cell(runs, name, shown) for name, shown in _TIMES),
             ]
@@ -186,12 +185,13 @@ def cost_tables(measured: Measured) -> Iterator[Table]:
             "Parameters",
             "Tokens",
             "Tokens/s",
+            "FLOPs",
             "MFU",
             "Wall time",
             "Processor time",
             "Device-hours",
         ),
-        frozenset(range(1, 8)),
+        frozenset(range(1, 9)),
         rows,
     )
     yield _stages_table(measured)
@@ -290,8 +290,13 @@ def _outcome(result: ArmResult) -> str:
     return text
 
 
+_OF_LANGUAGES = ("bits_per_byte:", "heldout_bits_per_byte/", "pass@")
 _RUN_FIGURES = ("parameters", "tokens", "tokens_per_second")
 _HOURS = 3600.0
+
+
+def _operations(flops: float) -> str:
+    return f"{flops:.3g}"
 
 
 def _hours(seconds: float) -> str:
@@ -370,14 +375,19 @@ def _estimate(values: Mapping[int, float]) -> Estimate | None:
     return statistics.estimate(list(values.values())) if values else None
 
 
-def _sets(measured: Measured) -> list[tuple[str, str]]:
-    """(stage, set) of all bits per byte."""
-    found: dict[tuple[str, str], None] = {}
-    for stage in measured.stages.values():
-        for figure in stage.values:
-            if figure.startswith("bits_per_byte:") and "/" not in figure:
-                found[stage.stage, figure.partition(":")[2]] = None
-    return list(found)
+def _by_language(measured: Measured) -> list[tuple[str, str]]:
+    """(stage, figure) of all that was measured of languages too.
+
+    Bits per byte of a training's held-out side only where no stage evaluated them.
+    """
+    found = dict.fromkeys(
+        (stage.stage, figure.partition("/")[0])
+        for stage in measured.stages.values()
+        for figure in stage.values
+        if "/" in figure and figure.startswith(_OF_LANGUAGES)
+    )
+    evaluated = any(figure.startswith("bits_per_byte") for _, figure in found)
+    return [pair for pair in found if not (evaluated and pair[1].startswith("heldout_"))]
 
 
 def _difference(result: ArmResult) -> Cell:

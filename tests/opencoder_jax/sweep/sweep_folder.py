@@ -36,6 +36,7 @@ class SweepFolder:
         metrics: Sequence[Metric] = (BITS, PASS, HELDOUT),
         same_as: Mapping[str, str] | None = None,
         chips: int = 4,
+        flops: Mapping[str, float] | None = None,
     ) -> None:
         self.root = root
         self.arms = arms
@@ -64,7 +65,11 @@ class SweepFolder:
                     "opencoder_jax.train",
                     inputs=(keys["corpus"],),
                     bindings={"train.random_seed": str(seed)},
-                    facts={"devices": chips, "parameters": 1_200_000},
+                    facts={
+                        "devices": chips,
+                        "parameters": 1_200_000,
+                        "flops": (flops or {}).get(arm, 1e15),
+                    },
                 )
                 stages[keys["evaluate"]] = PlannedStage(
                     keys["evaluate"],
@@ -103,6 +108,7 @@ class SweepFolder:
         order: str = "one",
         mfu: float | None = 0.4,
         finished: bool = True,
+        languages: Mapping[str, float] | None = None,
     ) -> None:
         key = f"pretrain-{arm}-{seed}"
         folder = self.folder(key)
@@ -125,6 +131,7 @@ class SweepFolder:
             }
             for step, apart in ((len(losses) // 2, 0.3), (len(losses), 0.0))
         ]
+        held[-1] |= {f"bits_per_byte/{name}": value for name, value in (languages or {}).items()}
         for name, rows in (("train", lines), ("heldout", held)):
             (folder / name).mkdir()
             text = "".join(json.dumps(row) + "\n" for row in rows)

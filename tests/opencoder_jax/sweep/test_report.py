@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from scipy import stats
 
 from opencoder_jax.errors import InputError
+from opencoder_jax.evaluation.kept_rows import row_text
+from opencoder_jax.evaluation.scores import scores
+from opencoder_jax.formats.manifest import write_json
 from opencoder_jax.sweep.comparison import compare
 from opencoder_jax.sweep.measurements import measure
 from opencoder_jax.sweep.plan_file import read_plan
@@ -145,6 +149,53 @@ def test_text_of_a_plan_is_text_on_the_page_and_in_markdown(sweep) -> None:
     assert HOSTILE not in page
     assert "<img src=x" not in page
     assert "<script>" not in (Path(sweep.sweep_dir) / "report.md").read_text()
+
+
+def test_languages_stand_beside_the_total(sweep) -> None:
+    text = (Path(sweep.sweep_dir) / "report.md").read_text()
+    table = text.split("## Languages: evaluate bits\\_per\\_byte of refinecode")[1].split("##")[0]
+    assert "| c | 1.7490 ± 0.0277 | +0.1024 ± 0.0028 |" in table
+    assert "| all | 1.5490 ± 0.0277 | +0.1024 ± 0.0028 |" in table
+
+
+def test_languages_of_a_benchmark_and_of_held_out_text_are_measured_too(tmp_path) -> None:
+    sweep = SweepFolder(tmp_path, ["file", "chunk"], seeds=(0, 1), metrics=(HELDOUT,))
+    task = sweep.folder("evaluate-file-0") / "multipl_e"
+    task.mkdir()
+    problems = [
+        {"task_id": f"{language}/{n}", "language": language, "subset": "", "verdict": verdict}
+        for language, verdicts in (("cpp", "pp"), ("rust", "pf"))
+        for n, verdict in enumerate({"p": "passed", "f": "failed"}[v] for v in verdicts)
+    ]
+    (task / "samples.jsonl").write_text("".join(map(row_text, problems)))
+    write_json(task / "results.json", scores(problems, [1]))
+    write_json(task / "manifest.json", {})
+    sweep.pretrain("file", 0, [2.0], 2.0, languages={"python": 1.2})
+    stages = measure(read_plan(sweep.sweep_dir)).stages
+    evaluated = stages["evaluate-file-0"]
+    assert evaluated.values["pass@1:multipl_e"] == 0.75
+    assert evaluated.values["pass@1:multipl_e/rust"] == 0.5
+    assert evaluated.problems["pass@1:multipl_e/rust"] == {"rust/0": 1.0, "rust/1": 0.0}
+    assert stages["pretrain-file-0"].values["heldout_bits_per_byte/python"] == 1.2
+    write_report(sweep.sweep_dir)
+    text = (Path(sweep.sweep_dir) / "report.md").read_text()
+    assert "| rust | 50.0 % | – |" in text
+    assert "| python | 1.2000 | – |" in text
+
+
+def test_models_of_several_sizes_get_a_curve_over_their_compute(tmp_path) -> None:
+    flops = {f"size={n}": 1e15 * 5**n for n in range(4)}
+    sweep = SweepFolder(tmp_path, list(flops), seeds=(0, 1), metrics=(HELDOUT,), flops=flops)
+    for number, arm in enumerate(flops):
+        for seed in (0, 1):
+            sweep.pretrain(arm, seed, [2.0], 1.5 + 5 ** (-0.25 * number) + seed / 1000)
+    page = write_report(sweep.sweep_dir).read_text()
+    text = (Path(sweep.sweep_dir) / "report.md").read_text()
+    found = re.search(r"FLOPs of training: floor ([\d.]+) ± [\d.]+, exponent ([\d.]+) ±", text)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(1.5, abs=0.02)
+    assert float(found[2]) == pytest.approx(0.25, abs=0.02)
+    assert 'id="scaling-0"' in page
 
 
 def test_pairs_are_told_by_what_they_share(sweep) -> None:
