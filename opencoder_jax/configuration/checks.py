@@ -13,23 +13,28 @@ from opencoder_jax.configuration import reached
 
 
 def bindings_without_effect(function: Callable[..., Any]) -> list[str]:
-    """Bindings that no call reachable from `function` reads, as `scope/name.parameter`."""
-    read: set[tuple[str, str]] = set()
+    """Bindings that no call reachable from `function` reads, as `scope/name.parameter`.
+
+    One that a binding of an inner scope covers wherever it would count is one of them.
+    """
+    read: set[tuple[str, str, str]] = set()
     for scope, selector, _ in reached.reachable(function):
-        read.update(
-            (partial, selector)
-            for partial in reached.partial_scopes(scope)
-            if (partial, selector) in gin.config._CONFIG
-        )
+        winners: dict[str, str] = {}
+        for partial in reached.partial_scopes(scope):
+            bound = gin.config._CONFIG.get((partial, selector), {})
+            winners.update(dict.fromkeys(bound, partial))
+        read.update((partial, selector, parameter) for parameter, partial in winners.items())
     idle = []
     for (scope, selector), parameters in gin.config._CONFIG.items():
-        if (scope, selector) in read:
-            continue
-        if selector == "gin.macro":
-            idle.append(scope)
-        else:
-            name = f"{scope}/{selector}" if scope else selector
-            idle.extend(f"{name}.{parameter}" for parameter in parameters)
+        for parameter in parameters:
+            if (scope, selector, parameter) in read:
+                continue
+            if selector == "gin.macro":
+                idle.append(scope)
+            else:
+                idle.append(
+                    f"{scope}/{selector}.{parameter}" if scope else f"{selector}.{parameter}"
+                )
     return sorted(idle)
 
 

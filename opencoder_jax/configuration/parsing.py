@@ -70,8 +70,8 @@ def configure(
         idle = bindings_without_effect(configured)
         if idle:
             raise ConfigurationError(
-                "these gin bindings never take effect on "
-                f"{function.__name__} (nothing that it uses reads them): {', '.join(idle)}"
+                f"these gin bindings never take effect on {function.__name__} "
+                "(nothing that it uses reads them, or scoped ones cover them): " + ", ".join(idle)
             )
         unset = [name for name in unset_requirements(configured) if name not in unread_macros]
         if unset:

@@ -7,17 +7,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage, read_plan
 
 # The folder of an input in a binding.
 _PLACE = re.compile(r"<([\w.+-]+)>")
+# Longer values stand below each other.
+_WIDTH = 100
 
 
 class Difference(NamedTuple):
@@ -52,23 +49,27 @@ def diff(words: Sequence[str] = (), seed: int | None = None) -> list[Difference]
     plan = read_plan(words[0])
     runs = [find_run(plan, word, seed) for word in words[1:]]
     found = list(differences(plan, *runs))
-    console = Console()
-    if not found:
-        console.print(f"{runs[0].name} and {runs[1].name} are the same")
-        return found
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("stage", "setting", *(run.name for run in runs)):
-        table.add_column(escape(title), overflow="fold")
+    print("\n".join(_lines(runs, found)))
+    return found
+
+
+def _lines(runs: Sequence[PlannedRun], found: Sequence[Difference]) -> Iterator[str]:
+    one, other = (run.name for run in runs)
+    yield f"{one} and {other} are the same" if not found else f"- {one}\n+ {other}"
     stage = ""
     for row in found:
+        if row.stage != stage:
+            yield f"\n{row.stage}"
+            stage = row.stage
         note = " (changes no result)" if row.incidental else ""
-        values = (escape(value) if value is not None else "–" for value in (row.one, row.other))
-        table.add_row(
-            escape(row.stage if row.stage != stage else ""), escape(row.setting) + note, *values
-        )
-        stage = row.stage
-    console.print(table)
-    return found
+        if not row.setting:
+            yield f"  only {one if row.one else other} has this stage"
+            continue
+        before, after = ("(unset)" if v is None else v for v in (row.one, row.other))
+        if len(line := f"  {row.setting}{note}: {before} -> {after}") <= _WIDTH:
+            yield line
+        else:
+            yield f"  {row.setting}{note}\n  - {before}\n  + {after}"
 
 
 def find_run(plan: Plan, word: str, seed: int | None) -> PlannedRun:
@@ -79,10 +80,9 @@ def find_run(plan: Plan, word: str, seed: int | None) -> PlannedRun:
     """
     arm, slash, number = word.rpartition("/")
     if slash and arm in plan.arms:
-        try:
-            return plan.run(arm, int(number))
-        except ValueError as error:
-            raise InputError(f"{word}: expected ARM/SEED with a number as seed") from error
+        if not number.lstrip("-").isdigit():
+            raise InputError(f"{word}: expected ARM/SEED with a number as seed")
+        return plan.run(arm, int(number))
     return plan.run(word, plan.seeds[0] if seed is None else seed)
 
 

@@ -257,6 +257,7 @@ def _changed(stage: Stage | GatheredSets, lines: Sequence[str]) -> tuple[ArmStag
         own, files, inputs = list(stage.bindings), list(stage.gin_files), dict(stage.inputs)
         set_by_sweep = {stage.output: "output", stage.seed: "seed"}
     bindings: dict[str, str] = {}
+    changed: set[str] = set()
     mistakes = []
     for position, text in enumerate([*own, *lines]):
         try:
@@ -264,7 +265,9 @@ def _changed(stage: Stage | GatheredSets, lines: Sequence[str]) -> tuple[ArmStag
         except InputError as error:
             mistakes.append(str(error))
             continue
-        if isinstance(stage, GatheredSets) and kind != INPUT:
+        if position >= len(own) and name in changed:
+            mistakes.append(f"{text!r}: another line changes {name}, too")
+        elif isinstance(stage, GatheredSets) and kind != INPUT:
             mistakes.append(f"{text!r}: it gathers sets, expected lines SET <- stage")
         elif name in set_by_sweep:
             of = set_by_sweep[name]
@@ -283,6 +286,8 @@ def _changed(stage: Stage | GatheredSets, lines: Sequence[str]) -> tuple[ArmStag
             inputs[name] = value
         elif inputs.pop(name, None) is None:
             mistakes.append(f"{text!r}: the stage has no input {name}")
+        if position >= len(own):
+            changed.add(name)
     return ArmStage(stage, tuple(files), bindings, inputs), mistakes
 
 

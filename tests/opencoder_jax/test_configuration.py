@@ -127,6 +127,7 @@ def test_the_written_configuration_gives_the_same_run_again(gin_folder, tmp_path
         ("nothing.size = 5", "nothing"),
         ("SIZE = 5", "never take effect on command .*SIZE"),
         ("other/command_under_test.Settings.size = 5", "other/.*Settings.size"),
+        ("command_under_test.Settings.name = 'x'", "never take effect on command .*Settings.name"),
         ("command.count = 5 +", r"5 \+: Expected"),
     ],
 )

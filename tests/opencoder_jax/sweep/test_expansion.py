@@ -105,6 +105,7 @@ def test_an_arm_has_the_stages_that_its_metrics_need_inputs_first():
         (Arms({"a": {"sets": ["X=1"]}}), "it gathers sets, expected lines SET <- stage"),
         (Arms({"a": {"packed": ["INPUT_DIR <- corpis"]}}), "has input 'corpis', which is no stage"),
         (Arms({"a": {"packed": ["OTHER <-"]}}), "the stage has no input OTHER"),
+        (Arms({"a": {"corpus": ["X=1", "X=2"]}}), "'X=2': another line changes X, too"),
         (
             Arms({"a": {"corpus": ["FROM <- packed"]}}),
             "inputs go in a circle: packed <- corpus <- packed",

@@ -201,16 +201,30 @@ def test_diff_prints_what_differs_and_nothing_else(tmp_path, capsys):
     made = planned(tmp_path, arms)
     capsys.readouterr()
     assert diff.main([made.folder, "base", "b/1"]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert rows[2:] == [
-        ["corpus", "tiny.recipe.rate", "0.5", "0.7"],
-        ["train", "tiny.seed", "0", "1"],
-        ["evaluate", "tiny.verbose", "(changes", "no", "result)", "False", "True"],
-    ]
+    assert (
+        capsys.readouterr().out
+        == """\
+- base/0
++ b/1
+
+corpus
+  tiny.recipe.rate: 0.5 -> 0.7
+
+train
+  tiny.seed: 0 -> 1
+
+evaluate
+  tiny.verbose (changes no result): False -> True
+"""
+    )
     assert diff.main([made.folder, "base", "base"]) == 0
     assert "base/0 and base/0 are the same" in capsys.readouterr().out
     assert diff.main([made.folder, "base", "c"]) == 2
     assert "no run c/0; arms: base, b; seeds: 0, 1" in capsys.readouterr().err
+    assert diff.main([made.folder, "base", "b/7"]) == 2
+    assert "no run b/7" in capsys.readouterr().err
+    assert diff.main([made.folder, "base", "b/x"]) == 2
+    assert "with a number as seed" in capsys.readouterr().err
     assert diff.main([made.folder, "base"]) == 2
 
 
