@@ -13,6 +13,8 @@ import pytest
 from opencoder_jax import configuration, sharding
 from opencoder_jax.data.batches import plan_shapes
 from opencoder_jax.formats.packed import BATCH_KEYS
+from opencoder_jax.sweep import planning
+from opencoder_jax.sweep.plan import plan
 from opencoder_jax.train import train
 from opencoder_jax.training import step
 
@@ -35,7 +37,8 @@ def _source_of(module: str) -> tuple[str, str]:
 
 def _own_command(name: str) -> str | None:
     """The module in the file's header that runs this very file, by flag or by default."""
-    for module in re.findall(r"python -m ([\w.]+)", TEXTS[name]):
+    for module in re.findall(r"python -m ([\w.]+(?: plan)?)", TEXTS[name]):
+        module = module.replace(" ", ".")
         if f"--gin_file={name}" in TEXTS[name] or f'"{name}"' in _source_of(module)[1]:
             return module
     return None
@@ -47,6 +50,7 @@ OWN_COMMAND = {
     name: module for name in TEXTS if name not in FOREIGN and (module := _own_command(name))
 }
 TRAINING = [name for name, module in OWN_COMMAND.items() if module == "opencoder_jax.train"]
+SWEEPS = [name for name, module in OWN_COMMAND.items() if module == "opencoder_jax.sweep.plan"]
 
 
 def _gin_files(name: str) -> list[str]:
@@ -101,6 +105,21 @@ def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
                 step.abstract_state(config, where), dict.fromkeys(BATCH_KEYS, rows)
             )
             traced.lower(lowering_platforms=("tpu",))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWEEPS)
+def test_sweep_plans_with_arms_that_all_differ_and_share_what_they_are_compared_on(name, tmp_path):
+    _configured(plan, name)
+    sweep = gin.get_bindings(plan)["sweep"]
+    planned = planning.make_plan(
+        sweep, str(tmp_path), outputs="../stages", records="../work", search_paths=[]
+    )
+    assert len(planned.arms) > 1
+    assert [run for run in planned.runs if run.same_as] == []
+    for shared in ("reference", "tokenizer", "heldout"):
+        keys = {run.stages[shared] for run in planned.runs if shared in run.stages}
+        assert len(keys) <= 1
 
 
 @pytest.mark.parametrize(
