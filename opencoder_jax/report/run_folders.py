@@ -28,6 +28,7 @@ from opencoder_jax.report.run_results import (
 )
 from opencoder_jax.report.training_runs import METRICS_NAME, model_of
 from opencoder_jax.sweep.plan_file import PLAN_NAME, Plan, read_plan
+from opencoder_jax.training import goodput
 
 # Of a model directory; nothing below is a run.
 _PARTS = ("train", "heldout", "tokenizer", "compilation_cache")
@@ -214,6 +215,13 @@ def read_run(title: str, folder: Path, buckets: int) -> RunFolder:
     run.files = _top(folder, run.problems)
     run.checkpoints = dict(_checkpoints(folder))
     run.figures = _figures(train, heldout, as_object(manifest.get("counts")), timing)
+    try:
+        account = goodput.read_account(folder)
+        if account.alive:
+            # Of all processes; the timing is of the last one.
+            run.figures |= {"wall_seconds": account.alive, "goodput": account.goodput or 0.0}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        run.problems.append(f"{goodput.FILE_NAME} is damaged: {error!r}")
     with contextlib.suppress(InputError, TypeError, ValueError):
         if model := model_of(run.settings):
             run.figures["parameters"] = float(model.parameter_count())

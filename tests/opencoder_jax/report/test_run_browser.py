@@ -127,6 +127,24 @@ def test_without_a_plan_results_belong_to_whose_parameters_they_name(tmp_path: P
     assert all("a model that is not on this page" in note for note in found.notes)
 
 
+def test_wall_time_is_that_of_all_processes(tmp_path: Path) -> None:
+    folder = run_folders.write_run(tmp_path / "a", arm="file", seed=0, lines=5)
+    records = [
+        {"started": 1.0, "resume_step": 0, "host": "x", "pid": 1},
+        {"step": 4, "training": 30.0, "lost": {"startup": 6.0}},
+        {"started": 2.0, "resume_step": 4, "host": "x", "pid": 2},
+        {"step": 5, "training": 10.0, "lost": {"startup": 4.0}},
+    ]
+    path = folder / "goodput.jsonl"
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    figures = one_run(tmp_path).figures
+    assert (figures["wall_seconds"], figures["goodput"]) == (50.0, 0.8)
+    path.write_text('{"step": 4}\n')
+    run = one_run(tmp_path)
+    assert run.figures["wall_seconds"] == 31.5
+    assert "goodput.jsonl is damaged" in run.problems[0]
+
+
 def test_first_answers_are_shown_and_some_that_passed(tmp_path: Path) -> None:
     run_folders.write_run(tmp_path / "a", arm="file", seed=0, lines=5)
     run_folders.write_evaluation(tmp_path / "a" / "evaluation", params="", level=0)
