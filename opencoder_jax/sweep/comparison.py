@@ -1,8 +1,8 @@
 """Arms side by side: the mean of each over its seeds, its difference to the baseline, a verdict.
 
 Seeds that share the stage a figure comes from gave it once, and count once. Verdicts of one
-metric are corrected over the arms (Holm). A rate over problems has to be told over seeds and
-over problems, the larger p counts; with one seed over problems alone, where there are any.
+metric are corrected over the arms (Holm). A rate over problems is as unsure as the less sure of
+seeds and problems has it; with one seed problems alone are asked, where there are any.
 Next: `report` writes what stands here.
 """
 
@@ -142,9 +142,8 @@ def _arm(
     over_problems = _over_problems(runs, base_runs, metric)
     if over_problems is not None and difference.pairing == "none":
         difference, reason = over_problems, "one seed: over its problems alone"
-    elif over_problems is not None and difference.p is not None:
-        p = max(difference.p, over_problems.p or 0.0)
-        difference = dataclasses.replace(difference, p=p)
+    elif over_problems is not None:
+        difference = _surer_of_neither(difference, over_problems)
     elif difference.pairing == "none":
         reason = "one seed"
     return dataclasses.replace(result, difference=difference, verdict="cannot tell", reason=reason)
@@ -180,6 +179,22 @@ def _over_problems(
     if not names:
         return None
     return statistics.problem_difference([one[n] for n in names], [other[n] for n in names])
+
+
+def _surer_of_neither(seeds: Difference, problems: Difference) -> Difference:
+    """The difference over seeds, as unsure as the less sure of both: few problems of few seeds
+    may well differ by the same in each."""
+    assert problems.low is not None
+    assert problems.high is not None
+    assert seeds.low is not None
+    assert seeds.high is not None
+    return dataclasses.replace(
+        seeds,
+        error=max(seeds.error or 0.0, problems.error or 0.0),
+        low=min(seeds.low, problems.low),
+        high=max(seeds.high, problems.high),
+        p=max(seeds.p or 0.0, problems.p or 0.0),
+    )
 
 
 def _problem_means(runs: Sequence[RunFigures], metric: Metric) -> dict[str, float]:

@@ -45,8 +45,8 @@ class PowerLaw:
 
     def __str__(self) -> str:
         return (
-            f"floor {self.floor:.3g} ± {self.floor_error:.2g}, exponent {self.exponent:.3g} ± "
-            f"{self.exponent_error:.2g}, over {self.points} runs"
+            f"floor {self.floor:.4f} ± {self.floor_error:.4f}, exponent {self.exponent:.3f} ± "
+            f"{self.exponent_error:.3f}, over {self.points} runs"
         )
 
 

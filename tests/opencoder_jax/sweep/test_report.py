@@ -270,6 +270,8 @@ def test_a_rate_has_to_be_told_over_seeds_and_problems(tmp_path) -> None:
     found = results(sweep, PASS)["chunk"]
     assert found.verdict == "cannot tell"
     assert found.difference.p == pytest.approx(0.5)
+    assert found.difference.low == 0
+    assert found.difference.high > 0.05
 
 
 def test_what_pooled_noise_would_tell_is_a_hint_and_no_verdict(tmp_path) -> None:
