@@ -1,22 +1,20 @@
 """Every gin file is what its header says: it runs with its own command, and training lowers."""
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import gin
-import jax
-import jax.numpy as jnp
 import pytest
 
-from opencoder_jax import configuration, sharding
+from opencoder_jax import configuration
 from opencoder_jax.data.batches import plan_shapes
-from opencoder_jax.formats.packed import BATCH_KEYS
 from opencoder_jax.sweep import planning
 from opencoder_jax.sweep.plan import plan
 from opencoder_jax.train import train
-from opencoder_jax.training import step
+from opencoder_jax.training import facts
 
 FOLDER = configuration.CONFIG_FOLDER
 TEXTS = {str(p.relative_to(FOLDER)): p.read_text() for p in sorted(FOLDER.rglob("*.gin"))}
@@ -93,18 +91,12 @@ def test_gin_file_parses_with_its_own_command(name):
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_train_step_lowers_for_tpu_on_the_mesh_of_its_gin_file(name):
-    settings = _training_settings(name)
-    where = step.Placement(sharding.make_abstract_mesh(settings.mesh))
-    config = step.StepConfig.of_training(vars(settings))
-    for shape in sorted(set(plan_shapes(settings.train_dataset_cfg))):
-        step.check_sizes(config, where, *shape)
-        rows = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding.batch_sharding(*where))
-        with where.activate():
-            traced = step.make_train_step(config, where).trace(
-                step.abstract_state(config, where), dict.fromkeys(BATCH_KEYS, rows)
-            )
-            traced.lower(lowering_platforms=("tpu",))
+def test_train_step_lowers_for_the_devices_and_the_mesh_of_its_gin_file(name, monkeypatch):
+    monkeypatch.setattr(facts, "_lowered", {})
+    settings = vars(_training_settings(name))
+    parameters = inspect.signature(facts.training_facts).parameters
+    told = facts.training_facts(**{n: settings[n] for n in parameters if n in settings})
+    assert told["lowered"]
 
 
 @pytest.mark.slow

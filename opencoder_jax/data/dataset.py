@@ -19,7 +19,7 @@ from opencoder_jax.data.gathered_sets import set_folder
 from opencoder_jax.data.interleaving import Interleaving
 from opencoder_jax.data.packed_set import PACKED_TASKS, PackedSet, open_packed_set
 from opencoder_jax.data.packed_source import Arrays, packed_dataset
-from opencoder_jax.errors import InputError
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.split import hash_fraction
 
 
@@ -76,8 +76,7 @@ class Dataset:
           InputError: an unknown task, a set that is missing, empty or of another length or
             tokenizer than the others, an impossible batch size.
         """
-        if config.batch_size < 1:
-            raise InputError(f"batch_size is {config.batch_size}, expected at least 1")
+        check_shape(config)
         rates = _rates(config.mixture_or_task_name)
         sets = [open_packed_set(config.packed_dir, name, config.split) for name in rates]
         _check_sets(sets, config)
@@ -140,12 +139,18 @@ def _shuffled(packed_set: PackedSet, seed: int) -> grain.MapDataset:
     return packed_dataset(packed_set).shuffle(seed=own_seed).repeat()
 
 
-def _check_sets(sets: list[PackedSet], config: DatasetConfig) -> None:
+def check_shape(config: DatasetConfig) -> None:
+    """Raises: InputError: it has no batch size or no sequence length."""
+    require_at_least(1, batch_size=config.batch_size)
     if set(config.task_feature_lengths) != {"targets"}:
         raise InputError(
             f"task_feature_lengths is {dict(config.task_feature_lengths)}, expected "
             '{"targets": S} with the sequence length S'
         )
+    require_at_least(1, sequence_length=config.task_feature_lengths["targets"])
+
+
+def _check_sets(sets: list[PackedSet], config: DatasetConfig) -> None:
     for packed_set in sets:
         name = set_folder(config.packed_dir, packed_set.name)
         if packed_set.sequence_length != config.task_feature_lengths["targets"]:

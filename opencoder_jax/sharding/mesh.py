@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AbstractMesh, AxisType, Mesh
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, Mesh
 
 from opencoder_jax.errors import InputError
 
@@ -154,13 +154,18 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(grid, MESH_AXES, axis_types=_AUTO)
 
 
-def make_abstract_mesh(config: MeshConfig) -> AbstractMesh:
-    """A mesh without devices, to lower programs for and to compute shardings with."""
+def make_abstract_mesh(config: MeshConfig, device: AbstractDevice | None = None) -> AbstractMesh:
+    """A mesh without devices, to lower programs for and to compute shardings with.
+
+    Args:
+      config: its sizes; -1 is none.
+      device: what it would be made of, for programs that choose by it; None leaves it open.
+    """
     sizes = [getattr(config, axis) for axis in MESH_AXES]
     if -1 in sizes:
         raise ShardingError(f"an abstract mesh has no devices to count: give all of {MESH_AXES}")
     shape = config.shape(math.prod(sizes) * config.num_slices)
-    return AbstractMesh(shape, MESH_AXES, axis_types=_AUTO)
+    return AbstractMesh(shape, MESH_AXES, axis_types=_AUTO, abstract_device=device)
 
 
 def sides_of_axes(mesh: AnyMesh) -> dict[str, tuple[int, ...]]:

@@ -15,10 +15,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AbstractDevice
 
 from opencoder_jax import configuration, sharding
 from opencoder_jax.data.batches import DatasetConfig, DatasetPlan, plan_shapes
-from opencoder_jax.errors import InputError
+from opencoder_jax.data.dataset import check_shape
+from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats import manifest
 from opencoder_jax.formats.packed import BATCH_KEYS
 from opencoder_jax.model.config import TransformerConfig
@@ -68,6 +70,9 @@ def training_facts(
       InputError: the mesh, the batch, the model or the stages do not fit together.
     """
     try:
+        require_at_least(1, train_steps=train_steps)
+        for dataset in _datasets(train_dataset_cfg):
+            check_shape(dataset)
         config = step.StepConfig(
             model=model,
             optimizer=optimizer,
@@ -80,14 +85,16 @@ def training_facts(
         )
         restored = bool(restore_checkpoint_cfg and restore_checkpoint_cfg.restore_optimizer)
         batches = list(_batches(train_dataset_cfg, train_steps, restored))
-        placement = step.Placement(sharding.make_abstract_mesh(_closed(mesh)))
+        device = _device(model, mesh)
+        placement = step.Placement(sharding.make_abstract_mesh(_closed(mesh), device))
         shapes = list(dict.fromkeys((size, length) for _, size, length in batches))
         for shape in shapes:
             step.check_sizes(config, placement, *shape)
         program = _program(config, mesh, shapes)
-        if program not in _lowered and len(_lowered) < MAX_LOWERED:
-            platform = "cpu" if mesh.virtual_cpu_devices else "tpu"
-            faults = (_fault(config, placement, shape, platform) for shape in shapes)
+        # Even to trace NVIDIA's kernel takes its library.
+        lowers = device.platform != "gpu"
+        if lowers and program not in _lowered and len(_lowered) < MAX_LOWERED:
+            faults = (_fault(config, placement, shape, device.platform) for shape in shapes)
             _lowered[program] = next(filter(None, faults), "")
         if fault := _lowered.get(program):
             raise InputError(fault)
@@ -111,6 +118,10 @@ def training_facts(
         "program": program,
         "lowered": program in _lowered,
     }
+
+
+def _datasets(plan: DatasetPlan) -> list[DatasetConfig]:
+    return [plan] if isinstance(plan, DatasetConfig) else [stage.dataset for stage in plan]
 
 
 def _batches(plan: DatasetPlan, steps: int, restored: bool) -> Iterator[tuple[int, int, int]]:
@@ -147,6 +158,15 @@ def _closed(mesh: sharding.MeshConfig) -> sharding.MeshConfig:
     return dataclasses.replace(
         mesh, data=data // mesh.dcn_data, fsdp=fsdp // mesh.dcn_fsdp, tensor=tensor
     )
+
+
+def _device(model: TransformerConfig, mesh: sharding.MeshConfig) -> AbstractDevice:
+    """What the step is checked for: what the settings name, else a TPU."""
+    if mesh.virtual_cpu_devices:
+        return AbstractDevice("cpu", None, "cpu")
+    if model.attention == "cudnn":
+        return AbstractDevice("NVIDIA H100 80GB HBM3", None, "gpu")
+    return AbstractDevice("TPU v5 lite", 1, "tpu")
 
 
 def _fault(
@@ -219,6 +239,5 @@ def _form(value: Any, integers: bool) -> Any:
 def _forget_mixtures(plan: DatasetPlan) -> None:
     # Never imported for this: without the module no mixture can have been registered.
     if mixtures := sys.modules.get("opencoder_jax.data.mixtures"):
-        configs = [plan] if isinstance(plan, DatasetConfig) else [part.dataset for part in plan]
-        for config in configs:
+        for config in _datasets(plan):
             mixtures.forget_mixture(config.mixture_or_task_name)

@@ -157,6 +157,12 @@ def test_what_is_compiled_differently_is_another_program(changes):
         ({"train_dataset_cfg": dataset(length=128)}, "the model's max_length is 64"),
         ({"num_microbatches": 3}, "num_microbatches 3 does not divide the batch size 8"),
         ({"loss_chunk_length": 0}, "loss_chunk_length is 0"),
+        ({"train_steps": 0}, "train_steps is 0"),
+        ({"train_dataset_cfg": dataset(batch_size=0)}, "batch_size is 0"),
+        (
+            {"train_dataset_cfg": dataclasses.replace(dataset(), task_feature_lengths={"x": 1})},
+            "with the sequence length S",
+        ),
         (
             {"train_dataset_cfg": [DatasetStage(9, dataset())]},
             "have 9 steps, train_steps is 10",
@@ -175,6 +181,19 @@ def test_what_does_not_fit_together_is_told(changes, says):
 def test_a_mesh_that_takes_all_devices_is_counted_on_one(monkeypatch):
     told = facts(mesh=sharding.MeshConfig(data=1, fsdp=-1, tensor=2))
     assert (told["devices"], told["mesh"]) == (None, {"data": 1, "fsdp": 1, "tensor": 2})
+
+
+@pytest.mark.parametrize("attention", ["splash", "cudnn", "blocked", "auto"])
+def test_a_kernel_is_checked_for_the_devices_that_have_it(attention):
+    model = small.MODEL.replace(attention=attention, dtype="bfloat16")
+    # To trace cuDNN's takes cuDNN: there the sizes are checked alone.
+    assert facts(model=model)["lowered"] == (attention != "cudnn")
+
+
+def test_a_kernel_that_the_cpu_lacks_is_told_where_the_run_is_for_the_cpu():
+    mesh = sharding.MeshConfig(data=1, fsdp=2, virtual_cpu_devices=2)
+    with pytest.raises(InputError, match="attention='splash' runs on TPUs, this program is for"):
+        facts(model=small.MODEL.replace(attention="splash"), mesh=mesh)
 
 
 def test_of_many_programs_the_sizes_are_checked_alone(monkeypatch):
