@@ -22,6 +22,7 @@ from opencoder_jax.formats.manifest import fingerprint
 from opencoder_jax.sweep import budgets
 from opencoder_jax.sweep.definition import GatheredSets, Stage, Sweep
 from opencoder_jax.sweep.expansion import FILE, Arm, ArmStage, expand, parse_line, some
+from opencoder_jax.sweep.oddities import odd
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
 from opencoder_jax.sweep.resolution import Answer, Request, resolve
 
@@ -29,8 +30,6 @@ GATHER_COMMAND = "opencoder_jax.gather_sets"
 DONE_NAME = "done.json"
 _KEY_DIGITS = 12
 _OWN = "<output>"
-# Arms whose tokens differ by a larger share are told.
-_SAME_TOKENS = 0.02
 # A run of a plan: arm, seed, stage.
 Place = tuple[str, int, str]
 
@@ -106,7 +105,7 @@ def make_plan(
         outputs=outputs,
         records=records,
     )
-    return dataclasses.replace(plan, warnings=(*warnings, *_odd(plan)))
+    return dataclasses.replace(plan, warnings=(*warnings, *odd(plan)))
 
 
 def finished(plan: Plan) -> set[str]:
@@ -337,29 +336,3 @@ def find_gin(file: str, search_paths: Sequence[str]) -> str:
     folders: list[str] = ["", *search_paths, str(CONFIG_FOLDER)]
     places = (Path(folder, file) for folder in folders)
     return str(next((path for path in places if path.is_file()), file))
-
-
-def _odd(plan: Plan) -> list[str]:
-    """What is allowed and probably not meant."""
-    found = []
-    if len(plan.seeds) < 2:
-        found.append("one seed: the report cannot tell a difference from chance; give three")
-    for arm in plan.arms:
-        runs = [run for run in plan.runs if run.arm == arm]
-        if len(runs) > 1 and all(run.stages == runs[0].stages for run in runs):
-            found.append(f"arm {arm}: no stage that it runs has a seed, so all seeds are one run")
-    totals = {
-        run.arm: sum(plan.stages[key].facts.get("tokens", 0) for key in set(run.stages.values()))
-        for run in plan.runs
-        if run.seed == plan.seeds[0]
-    }
-    if max(totals.values()) > (1 + _SAME_TOKENS) * min(totals.values()):
-        arms_of: dict[str, list[str]] = collections.defaultdict(list)
-        for arm, total in totals.items():
-            arms_of[f"{total:.3g}"].append(arm)
-        amounts = "; ".join(f"{some(arms)}: {total}" for total, arms in arms_of.items())
-        found.append(f"arms train on different numbers of tokens ({amounts})")
-    for run in plan.runs:
-        if run.same_as and run.seed == plan.seeds[0]:
-            found.append(f"arm {run.arm} is the same as {run.same_as}: it is run once")
-    return found
