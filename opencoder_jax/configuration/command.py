@@ -215,4 +215,7 @@ def _answer(
             about = facts(**{name: value_of(call.function, name) for name in names})
     except InputError as error:
         return {"error": str(without_gin(error))}
+    except Exception as error:  # A defect, which should not hide what the other requests are.
+        raised = without_gin(error)
+        return {"error": f"{type(raised).__name__}: {raised}"}
     return {"bindings": found.bindings, "incidental": found.incidental, "facts": dict(about)}

@@ -88,12 +88,13 @@ class Arm:
     stages: Mapping[str, ArmStage]
 
 
-def expand(sweep: Sweep) -> list[Arm]:
-    """The arms of a sweep, the baseline first.
+def sound_arms(sweep: Sweep) -> tuple[list[Arm], list[str]]:
+    """The arms without mistakes, the baseline first; and lines on the others.
+
+    Mistakes of an arm are changes of stages that it does not run, inputs in a circle and the like.
 
     Raises:
-      InputError: with all mistakes: names that are twice or missing, sources that do not fit
-        together, changes of stages that an arm does not run, inputs in a circle.
+      InputError: names are twice or missing, or sources do not fit together.
     """
     changes = _changes(sweep.arms)
     names = [name for name, _ in changes]
@@ -118,10 +119,9 @@ def expand(sweep: Sweep) -> list[Arm]:
         arm, wrong = _arm(name, change, stages, goals)
         for line in wrong:
             of_arms[line].append(name)
-        arms.append(arm)
-    if of_arms:
-        raise InputError("\n".join(f"{some(names)}: {text}" for text, names in of_arms.items()))
-    return arms
+        if not wrong:
+            arms.append(arm)
+    return arms, [f"{some(names)}: {text}" for text, names in of_arms.items()]
 
 
 def some(arms: Sequence[str], number: int = 4) -> str:

@@ -36,9 +36,12 @@ def odd(plan: Plan) -> list[str]:
             arms_of[f"{total:.3g}"].append(arm)
         amounts = "; ".join(f"{some(arms)}: {total}" for total, arms in arms_of.items())
         found.append(f"arms train on different numbers of tokens ({amounts})")
+    same: dict[str, list[str]] = collections.defaultdict(list)
     for run in plan.runs:
         if run.same_as and run.seed == plan.seeds[0]:
-            found.append(f"arm {run.arm} is the same as {run.same_as}: it is run once")
+            same[run.same_as].append(run.arm)
+    for other, arms in same.items():
+        found.append(f"the same as arm {other}, and run once with it: {some(arms)}")
     return found
 
 

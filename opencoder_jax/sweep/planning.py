@@ -21,7 +21,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import fingerprint
 from opencoder_jax.sweep import budgets
 from opencoder_jax.sweep.definition import GatheredSets, Stage, Sweep
-from opencoder_jax.sweep.expansion import FILE, Arm, ArmStage, expand, parse_line, some
+from opencoder_jax.sweep.expansion import FILE, Arm, ArmStage, parse_line, some, sound_arms
 from opencoder_jax.sweep.oddities import odd
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
 from opencoder_jax.sweep.resolution import Answer, Request, resolve
@@ -54,8 +54,8 @@ def make_plan(
     Raises:
       InputError: with every mistake of every arm.
     """
-    arms = expand(sweep)
-    mistakes = _Mistakes()
+    arms, told = sound_arms(sweep)
+    mistakes = _Mistakes(told)
     for arm in arms:
         for name, stage in arm.stages.items():
             for text in _idle_files(stage, arm.changes.get(name, ()), search_paths):
@@ -125,7 +125,8 @@ def finished(plan: Plan) -> set[str]:
 class _Mistakes:
     """What is wrong, once for all arms that have it."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Sequence[str]) -> None:
+        self.lines = list(told)
         self._arms: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
 
     def add(self, arm: str, stage: str, text: str) -> None:
@@ -134,9 +135,9 @@ class _Mistakes:
             of_it.append(arm)
 
     def raise_any(self) -> None:
-        if self._arms:
-            lines = (f"{some(a)}, stage {s!r}: {text}" for (s, text), a in self._arms.items())
-            raise InputError("\n".join(lines))
+        lines = [f"{some(a)}, stage {s!r}: {text}" for (s, text), a in self._arms.items()]
+        if self.lines or lines:
+            raise InputError("\n".join([*self.lines, *lines]))
 
 
 class _Resolved(NamedTuple):
@@ -180,7 +181,12 @@ def _resolve(
             mistakes.add(arm, name, answer.error)
     facts = {place: answers[place].facts for place in probed if not answers[place].error}
     changes = {arm.name: arm.changes for arm in arms}
-    budgeted, notes = budgets.budget_bindings(sweep, facts, changes)
+    budgeted: dict[Place, str] = {}
+    notes: list[str] = []
+    try:
+        budgeted, notes = budgets.budget_bindings(sweep, facts, changes)
+    except InputError as raised:
+        mistakes.lines += str(raised).splitlines()
     for place in budgeted:
         del answers[place]
     if budgeted:

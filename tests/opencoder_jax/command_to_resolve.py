@@ -42,7 +42,7 @@ def command(
 
 
 def facts(part: Part, count: int) -> dict[str, float]:
-    return {"cost": part.rate * count}
+    return {"cost": part.rate * count, "share": 1 / count}
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ command_to_resolve.Part.workers = 4
         "command.reporter",
         "command.reporter.period",
     ]
-    assert answer["facts"] == {"cost": 3.0}
+    assert answer["facts"] == {"cost": 3.0, "share": 1 / 3}
 
 
 def test_equal_settings_written_differently_are_equal(resolve):
@@ -116,6 +116,7 @@ def test_mistakes_are_answers_and_later_requests_are_not_touched(resolve):
         (f"{PARTS}command_to_resolve.Part.rate = -1.0\n", []),
         ("", ["--gin.Settings.size=3"]),
         ("", ["--gin_file=nowhere.gin"]),
+        ("", ["--gin.command.count=0"]),
         ("", []),
     )
     errors = [answer.get("error") for answer in answers]
@@ -128,4 +129,5 @@ def test_mistakes_are_answers_and_later_requests_are_not_touched(resolve):
     # The first request's gin file imported `Settings`, this one's does not.
     assert "No configurable matching 'Settings'" in errors[5]
     assert "nowhere.gin" in errors[6]
-    assert errors[7] is None
+    assert errors[7] == "ZeroDivisionError: division by zero"
+    assert errors[8] is None

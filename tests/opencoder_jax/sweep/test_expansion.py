@@ -14,7 +14,7 @@ from opencoder_jax.sweep.definition import (
     Sweep,
     Zip,
 )
-from opencoder_jax.sweep.expansion import expand, parse_line
+from opencoder_jax.sweep.expansion import Arm, parse_line, sound_arms
 
 
 def sweep(arms, **changes) -> Sweep:
@@ -30,6 +30,13 @@ def sweep(arms, **changes) -> Sweep:
     ]
     settings = {"stages": stages, "metrics": [Metric("evaluate", "bits_per_byte", "code")]}
     return Sweep("test", "?", arms=arms, **settings | changes)
+
+
+def expand(sweep: Sweep) -> list[Arm]:
+    arms, mistakes = sound_arms(sweep)
+    if mistakes:
+        raise InputError("\n".join(mistakes))
+    return arms
 
 
 def names(arms, **changes) -> list[str]:
