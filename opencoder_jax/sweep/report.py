@@ -21,7 +21,7 @@ from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
 from opencoder_jax.report.sweep_page import render_sweep
 from opencoder_jax.sweep import power_law, tables
-from opencoder_jax.sweep.comparison import ArmResult, compare
+from opencoder_jax.sweep.comparison import ArmResult, compare, trains
 from opencoder_jax.sweep.measurements import Measured, measure
 from opencoder_jax.sweep.plan_file import read_plan
 from opencoder_jax.sweep.report_files import markdown, runs_csv, verdicts_csv
@@ -137,6 +137,10 @@ def warnings_of(measured: Measured, by_metric: Sequence[Sequence[ArmResult]]) ->
     elif any(r.estimate and r.estimate.n < len(plan.seeds) for r in by_metric[0]):
         names = [r.arm for r in by_metric[0] if r.estimate and r.estimate.n < len(plan.seeds)]
         yield f"fewer than {len(plan.seeds)} values of their own: {_some(names)}"
+    for name in trains(measured):
+        keys = {run.run.stages.get(name) for run in measured.of_arm(plan.baseline)}
+        if len(plan.seeds) > 1 and len(keys) == 1 and None not in keys:
+            yield f"all seeds share {name}: their spread is that of later stages alone"
     versions = sorted({s.code_version for s in measured.stages.values() if s.code_version})
     if len(versions) > 1:
         yield f"stages were made by different versions of the code: {', '.join(versions)}"

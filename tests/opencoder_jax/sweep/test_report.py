@@ -325,6 +325,17 @@ def test_warnings_tell_what_a_table_does_not(tmp_path) -> None:
     assert "pretrain heldout\\_loss: finished, and without this figure: file/0" in text
 
 
+def test_a_training_that_all_seeds_share_is_told(tmp_path) -> None:
+    sweep = SweepFolder(tmp_path, ["file", "chunk"], metrics=(BITS,))
+    plan = json.loads(Path(sweep.sweep_dir, "plan.json").read_text())
+    for run in plan["runs"]:
+        run["stages"]["pretrain"] = "pretrain-file-0"
+    Path(sweep.sweep_dir, "plan.json").write_text(json.dumps(plan))
+    write_report(sweep.sweep_dir)
+    text = (Path(sweep.sweep_dir) / "report.md").read_text()
+    assert "all seeds share pretrain: their spread is that of later stages alone" in text
+
+
 def test_outputs_go_where_they_are_asked_for(sweep, tmp_path) -> None:
     page = write_report(sweep.sweep_dir, output=str(tmp_path / "docs" / "dedup"))
     assert page == tmp_path / "docs" / "dedup" / "report.html"
