@@ -129,6 +129,8 @@ def _sum(stages: Mapping[str, StagePrice], times: Mapping[str, int], figure: str
 def _notes(priced: Priced) -> Iterator[str]:
     wanted, plan = priced.wanted, priced.plan
     facts = [plan.stages[key].facts for key in priced.stages]
+    if len(plan.seeds) > 1:
+        yield f"a line is of seed {plan.seeds[0]}; sums are of all {len(plan.seeds)} seeds"
     if wanted.kind is None:
         yield "no memory, chip-hours or cost: give --topology=v5e-256 or --chip=v5e"
     elif not wanted.topology:

@@ -70,6 +70,7 @@ def test_a_budget_of_operations_and_an_arm_that_cannot_fit(tmp_path, capsys):
     assert bound["deeper"]["train.train_steps"] == str(facts["deeper"]["steps"])
     assert "pretrain: 1e+13 flops are" in shown
     assert "8 training stage(s) of 8 run(s), each once: " in shown
+    assert "a line is of seed 0; sums are of all 2 seeds" in shown
     (line,) = (line for line in shown.splitlines() if "DOES NOT FIT" in line)
     assert line.startswith("DOES NOT FIT arm huge, stage pretrain: does not fit v5e: parameters, ")
     assert line.endswith(" too much")
