@@ -137,15 +137,17 @@ def read_runs(roots: Sequence[tuple[str, Path]], answers: int) -> Found:
     for title, root in roots:
         walk(title, root)
     for plan in plans:
-        for title, stage in _stage_folders(plan, found.notes):
-            if stage.is_dir():
-                walk(title, stage)
+        with _damage_told(plan, found.notes):
+            for title, stage in _stage_folders(plan, found.notes):
+                if stage.is_dir():
+                    walk(title, stage)
     few, many = _BUCKETS
     buckets = max(few, min(many, _ALL_BUCKETS // max(len(places), 1)))
     by_path = {path: read_run(*place, buckets) for path, place in places.items()}
     owners: dict[Path, Path] = {}
     for plan in plans:
-        _take_plan(plan, by_path, owners)
+        with _damage_told(plan, found.notes):
+            _take_plan(plan, by_path, owners)
     found.runs = list(by_path.values())
     _give_results(results, by_path, owners, found.notes)
     return found
@@ -282,6 +284,17 @@ def _checkpoints(folder: Path) -> Iterator[tuple[int, str]]:
             yield metadata["step"], fingerprint(named)
 
 
+@contextlib.contextmanager
+def _damage_told(plan: Plan, notes: list[str]) -> Iterator[None]:
+    """A plan whose values are of other kinds than a plan's is a note, not an end."""
+    try:
+        yield
+    except (OSError, TypeError, ValueError, AttributeError, KeyError) as error:
+        note = f"{plan.folder}/{PLAN_NAME} is damaged ({error!r})"
+        if note not in notes:
+            notes.append(note)
+
+
 def _stage_folders(plan: Plan, notes: list[str]) -> Iterator[tuple[str, Path]]:
     """(key, path) of the folder of each stage of a plan."""
     for key in plan.stages:
@@ -302,10 +315,10 @@ def _take_plan(plan: Plan, by_path: Mapping[Path, RunFolder], owners: dict[Path,
         run = by_path.get(places[key])
         if run is None:
             continue
-        _add(run.sweeps, plan.name)
-        _add(run.stages, stage.stage)
+        _add(run.sweeps, str(plan.name))
+        _add(run.stages, str(stage.stage))
         for user in plan.users(key):
-            _add(run.arms, user.arm)
+            _add(run.arms, str(user.arm))
             _add(run.seeds, user.seed)
             for name, lines in user.changes.items():
                 _add(run.changes, f"{user.arm}: {name}: {', '.join(lines)}")

@@ -238,6 +238,18 @@ def test_damaged_runs_are_told_and_the_page_is_written(tmp_path: Path) -> None:
     assert "plan.json is damaged" in page
 
 
+@pytest.mark.parametrize(
+    "change", [{"outputs": None}, {"outputs": "a\0b"}, {"runs": []}, {"records": {}}]
+)
+def test_a_plan_of_odd_values_ends_nothing(tmp_path: Path, change: dict[str, object]) -> None:
+    run_folders.write_runs(tmp_path, runs=2, lines=3)
+    path = tmp_path / "sweep" / "plan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    found = read(tmp_path)
+    assert len(found.runs) == 2
+    assert bool(found.notes) == ("runs" not in change)
+
+
 def test_a_stage_that_failed_says_so(tmp_path: Path) -> None:
     run_folders.write_runs(tmp_path, runs=1, lines=9)
     key = run_folders.key("file", 0)
