@@ -24,6 +24,7 @@ from opencoder_jax.sweep import leases
 from opencoder_jax.sweep.keeper import LAPSED_EXIT_STATUS
 from opencoder_jax.sweep.leases import Lease
 from opencoder_jax.sweep.records import Records
+from opencoder_jax.sweep.slices import Followed
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 BAD_INPUT_EXIT_STATUS = 2
@@ -58,7 +59,7 @@ class Ended:
 
 
 def run(
-    lease: Lease,
+    lease: Lease | Followed,
     records: Records,
     records_place: str,
     command: Sequence[str],
@@ -67,6 +68,7 @@ def run(
     at_once: threading.Event,
     grace_seconds: float,
     cpus: Sequence[int] = (),
+    host: int = 0,
 ) -> Ended:
     """Runs a stage until it ends, renewing the lease.
 
@@ -79,13 +81,15 @@ def run(
       at_once: when set, it is killed.
       grace_seconds: how long it may take to leave.
       cpus: that it may use; none: all of this process.
+      host: number of this one, of several that run the stage.
     """
-    with _log_file(lease, records, records_place) as log:
+    with _log_file(lease, records, records_place, host) as log:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-S", str(_KEEPER)),
                 str(lease.holder["lease_seconds"] * _HELD),
-                _lock_path(f"{records_place}/{lease.key}"),
+                # Hosts of a test may be of one machine.
+                _lock_path(f"{records_place}/{lease.key}/{host}"),
                 ",".join(map(str, cpus)),
                 *(sys.executable, *command),
             ],
@@ -105,7 +109,7 @@ def run(
 
 def _attend(
     process: subprocess.Popen,
-    lease: Lease,
+    lease: Lease | Followed,
     log: "_Log",
     stopping: threading.Event,
     at_once: threading.Event,
@@ -133,7 +137,7 @@ def _attend(
             log.upload_now_and_then()
 
 
-def _renewed(process: subprocess.Popen, lease: Lease, period: float) -> bool:
+def _renewed(process: subprocess.Popen, lease: Lease | Followed, period: float) -> bool:
     """False where the lease is another's. A failure of the storage may pass before it lapses."""
     begun = time.monotonic()
     try:
@@ -197,8 +201,10 @@ class _Log:
 
 
 @contextlib.contextmanager
-def _log_file(lease: Lease, records: Records, records_place: str) -> Iterator[_Log]:
-    name = leases.log_name(lease.key, lease.number)
+def _log_file(
+    lease: Lease | Followed, records: Records, records_place: str, host: int
+) -> Iterator[_Log]:
+    name = leases.log_name(lease.key, lease.number, host)
     with contextlib.ExitStack() as stack:
         if stores.is_remote(records_place):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sweep-log-")))

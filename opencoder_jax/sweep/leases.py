@@ -62,8 +62,9 @@ def lease_name(key: str, number: int) -> str:
     return f"{key}/lease-{number:06d}"
 
 
-def log_name(key: str, number: int) -> str:
-    return f"{key}/log-{number:06d}.txt"
+def log_name(key: str, number: int, host: int = 0) -> str:
+    """Of attempt `number`; of several hosts all but the first have logs of their own."""
+    return f"{key}/log-{number:06d}" + (f"-host-{host}" if host else "") + ".txt"
 
 
 class Observer:

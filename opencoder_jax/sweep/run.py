@@ -4,19 +4,24 @@ Every process that is started so is a worker: one on each machine, several on on
 leaving as they like. `--backend` prints what starts workers elsewhere in place of working.
 """
 
+import inspect
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.console import Console
 
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError, require_at_least, require_positive
-from opencoder_jax.sweep import board, leases
+from opencoder_jax.sweep import backends, board, leases
+from opencoder_jax.sweep.backends import Cluster
 from opencoder_jax.sweep.board import Board, StageState
 from opencoder_jax.sweep.plan_file import Plan, read_plan
-from opencoder_jax.sweep.worker import Settings, Worker, stopped_by_signals
+from opencoder_jax.sweep.slices import Follower, Slice
+from opencoder_jax.sweep.worker import Settings, Worker, follow, stopped_by_signals
 
 # 128 + SIGTERM.
 _STOPPED_EXIT_STATUS = 143
@@ -38,6 +43,19 @@ def run(
     poll_seconds: float | None = None,
     cpus_per_worker: int | None = None,
     pool_flags: str | None = None,
+    slice_name: str | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    host_flags: str = "",
+    backend: Literal["local", "script", "slurm", "kubernetes"] = "local",
+    replicas: int = 1,
+    nodes: int = 1,
+    topology: str | None = None,
+    image: str | None = None,
+    volume: str | None = None,
+    queue: str | None = None,
+    resources: str | None = None,
+    time_limit: str | None = None,
 ) -> None:
     """Works on a planned sweep until nothing is left to do.
 
@@ -58,6 +76,21 @@ def run(
         `workers`.
       pool_flags: further words of all stages of a pool, `data:--runner=DataflowRunner --region=x`;
         several pools are separated by `;`.
+      slice_name: of a group of hosts that run each training together, e.g. those of a TPU slice;
+        each is started with the same flags but `process_index`.
+      process_index: number of this host, from 0.
+      process_count: hosts of the group.
+      host_flags: further words of a training on each host, with `{index}` and `{count}`.
+      backend: `local` works here; the others print: `script` the commands, `slurm` and `kubernetes`
+        files that start workers.
+      replicas: printed workers; each is a host, a TPU slice, or a group of nodes.
+      nodes: of each printed Slurm worker.
+      topology: TPU slice of each printed Kubernetes worker, e.g. `v5e-16`.
+      image: container of printed Kubernetes workers.
+      volume: persistent volume that they mount, `CLAIM:/path`.
+      queue: of Kueue, or Slurm's partition.
+      resources: what a printed Kubernetes worker asks for, `cpu=8,memory=32Gi`.
+      time_limit: of a printed Slurm job.
 
     Raises:
       InputError: no plan, or flags that do not fit it.
@@ -68,30 +101,56 @@ def run(
     require_at_least(1, workers=workers, attempts=attempts, lost_attempts=lost_attempts)
     require_positive(lease_seconds=lease_seconds)
     require_at_least(0, grace_seconds=grace_seconds)
+    given = {name: value for name, value in locals().items() if value != _DEFAULTS.get(name)}
     plan = read_plan(sweep_dir[0])
     keys = board.chosen(plan, arms, seeds)
+    pool_words = _pool_words(plan, pool_flags)
+    taken = _pools(plan, pools)
+    if backend != "local":
+        cluster = Cluster(replicas, nodes, topology, image, volume, queue, resources, time_limit)
+        words = [f"--{name}={given[name]}" for name in _WORKER_FLAGS if name in given]
+        if backend == "script":
+            wanted = [key for key in keys if taken is None or plan.stages[key].pool in taken]
+            text = backends.script(plan, wanted, pool_words)
+        else:
+            printed = backends.slurm if backend == "slurm" else backends.kubernetes
+            text = printed(plan, words, cluster, grace_seconds)
+        print(text, end="")
+        return
     watched = Board(plan, keys)
     if poll_seconds is None:
         poll_seconds = 10.0 if "://" in plan.records_folder("") else 2.0
     require_positive(poll_seconds=poll_seconds)
     settings = Settings(
         slots=workers,
-        pools=_pools(plan, pools),
+        pools=taken,
         attempts=attempts,
         lost_attempts=lost_attempts,
         lease_seconds=lease_seconds,
         grace_seconds=grace_seconds,
         poll_seconds=poll_seconds,
         cpus=divided_cpus(workers, cpus_per_worker),
-        pool_words=_pool_words(plan, pool_flags),
+        pool_words=pool_words,
+        group=_group(slice_name, process_index, process_count, host_flags, workers),
     )
+    if process_index > 0:
+        follower = Follower(watched.records, settings.group) if settings.group else None
+        assert follower
+        with stopped_by_signals(follower):
+            status = follow(plan, watched.records, follower, settings)
+        raise SystemExit(_STOPPED_EXIT_STATUS if status is None else status)
     if retry_failed:
         for key in leases.retry(watched.records, watched.keys):
             print(f"{key}: to be tried again", file=sys.stderr)
     worker = Worker(watched, settings)
     with stopped_by_signals(worker):
         states = worker.run()
-    _end(plan, watched, states, worker.stopping.is_set())
+    status = _tell(plan, watched, states)
+    if worker.stopping.is_set():
+        raise SystemExit(_STOPPED_EXIT_STATUS)
+    worker.dismiss(status)
+    if status:
+        raise SystemExit(status)
 
 
 def divided_cpus(workers: int, each: int | None) -> list[list[int]]:
@@ -135,14 +194,26 @@ def _pool_words(plan: Plan, text: str | None) -> dict[str, list[str]]:
     return words
 
 
+def _group(name: str | None, index: int, count: int, flags: str, workers: int) -> Slice | None:
+    if name is None:
+        if (index, count) != (0, 1) or flags:
+            raise InputError("process_index, process_count and host_flags need a slice_name")
+        return None
+    if workers != 1:
+        raise InputError(f"workers is {workers}: hosts of a slice run one stage at a time")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+        raise InputError(f"slice_name {name!r}: expected letters, digits, '.', '_', '+' or '-'")
+    return Slice(name, index, count, shlex.split(flags))
+
+
 def _check_pools(names: Sequence[str] | dict[str, list[str]], known: set[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(f"no pool {', '.join(unknown)}; the plan has {', '.join(sorted(known))}")
 
 
-def _end(plan: Plan, watched: Board, states: dict[str, StageState], stopped: bool) -> None:
-    """Tells what failed; raises SystemExit where not everything is well."""
+def _tell(plan: Plan, watched: Board, states: dict[str, StageState]) -> int:
+    """Prints what failed, and how many are done; returns the exit status."""
     failed = [state for state in states.values() if state.status == "failed"]
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for state in failed:
@@ -168,21 +239,23 @@ def _end(plan: Plan, watched: Board, states: dict[str, StageState], stopped: boo
     )
     if failed:
         console.print("to try again: the same command with --retry_failed", markup=False)
-    if stopped:
-        raise SystemExit(_STOPPED_EXIT_STATUS)
-    if failed:
-        raise SystemExit(_FAILED_EXIT_STATUS)
+    return _FAILED_EXIT_STATUS if failed else 0
 
 
-_FLAGS = (
-    "workers", "pools", "arms", "seeds", "attempts", "lost_attempts", "retry_failed",
-    "lease_seconds", "grace_seconds", "poll_seconds", "cpus_per_worker", "pool_flags",
+# What a printed file hands on to its workers.
+_WORKER_FLAGS = (
+    "workers", "pools", "arms", "seeds", "attempts", "lost_attempts", "lease_seconds",
+    "grace_seconds", "poll_seconds", "cpus_per_worker", "pool_flags",
 )  # fmt: skip
+_DEFAULTS = {name: p.default for name, p in inspect.signature(run).parameters.items()}
 
 
 def main(argv: Sequence[str]) -> int:
     return configuration.main(
-        run, argv, words="sweep_dir", flags={name: f"run.{name}" for name in _FLAGS}
+        run,
+        argv,
+        words="sweep_dir",
+        flags={name: f"run.{name}" for name in _DEFAULTS if name != "sweep_dir"},
     )
 
 

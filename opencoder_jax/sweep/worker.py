@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import os
+import re
 import secrets
 import signal
 import socket
@@ -26,6 +27,9 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.sweep import attempt, leases
 from opencoder_jax.sweep.board import Board, StageState
 from opencoder_jax.sweep.leases import Lease
+from opencoder_jax.sweep.plan_file import Plan
+from opencoder_jax.sweep.records import Records
+from opencoder_jax.sweep.slices import COMMANDS, Followed, Follower, Leader, Slice
 
 # Storage that does not answer for so long is not waited for any longer.
 _PATIENCE_SECONDS = 600.0
@@ -45,6 +49,7 @@ class Settings:
       poll_seconds: between two looks for something to do.
       cpus: of a slot; none: all that the process may use.
       pool_words: further words of all stages of a pool.
+      group: the hosts that this one is the first of; None: it works alone.
     """
 
     slots: int = 1
@@ -56,6 +61,7 @@ class Settings:
     poll_seconds: float = 2.0
     cpus: Sequence[Sequence[int]] = ()
     pool_words: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    group: Slice | None = None
 
 
 class Worker:
@@ -75,6 +81,8 @@ class Worker:
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._told: set[str] = set()
+        group = settings.group
+        self._leader = Leader(board.records, group) if group and group.count > 1 else None
 
     def run(self) -> dict[str, StageState]:
         """Returns the states in the end.
@@ -96,6 +104,11 @@ class Worker:
         if self._failure is not None:
             raise self._failure
         return self._board.look()
+
+    def dismiss(self, exit_status: int) -> None:
+        """Lets the other hosts of its group end, where it has one."""
+        if self._leader:
+            self._leader.dismiss(exit_status)
 
     def stop(self) -> None:
         """Lets stages save and leave; called again, they are killed."""
@@ -185,17 +198,23 @@ class Worker:
             self._patiently(lambda: lease.fail(1, "", reason))
             return
         again = f", attempt {lease.number}" if lease.number > 1 else ""
+        together = self._leader and self._plan.stages[lease.key].command in COMMANDS
+        if self._leader and together and not self._leader.assign(lease, self.stopping):
+            lease.end("interrupted", None)
+            return
         self._say(f"{lease.key}: started{again}")
         ended = attempt.run(
             lease,
             self._board.records,
             self._records_place,
-            self._command(lease.key),
+            command(self._plan, lease.key, self._settings.pool_words, self._settings.group),
             stopping=self.stopping,
             at_once=self.at_once,
             grace_seconds=self._settings.grace_seconds,
             cpus=self._settings.cpus[slot] if self._settings.cpus else (),
         )
+        if self._leader and together:
+            self._patiently(self._leader.end)
         if ended.verdict == "lost":
             self._say(f"{lease.key}: given up, the lease was lost")
             with contextlib.suppress(OSError):
@@ -237,11 +256,6 @@ class Worker:
             return f"{failed} attempts failed"
         return f"{lost} attempts were lost" if lost >= self._settings.lost_attempts else ""
 
-    def _command(self, key: str) -> list[str]:
-        stage = self._plan.stages[key]
-        more = self._settings.pool_words.get(stage.pool, ())
-        return ["-m", stage.command, *self._plan.arguments(key), *more]
-
     def _patiently[T](self, function: Callable[[], T]) -> T:
         """What `function` returns, tried again while the storage does not answer.
 
@@ -262,8 +276,53 @@ class Worker:
         print(f"{leases.now_text()} {text}", file=sys.stderr, flush=True)
 
 
+def command(
+    plan: Plan,
+    key: str,
+    pool_words: Mapping[str, Sequence[str]] | None = None,
+    group: Slice | None = None,
+) -> list[str]:
+    """What follows `python`, with the words of the stage's pool and, in a group, of the host.
+
+    `{key}` in a pool's words is the stage's key in lower-case letters, digits and hyphens, which
+    is what most services want a job's name to be made of.
+    """
+    stage = plan.stages[key]
+    name = re.sub(r"[^a-z0-9]+", "-", key.lower())
+    more = (pool_words or {}).get(stage.pool, ())
+    words = [*plan.arguments(key), *(word.replace("{key}", name) for word in more)]
+    if group and stage.command in COMMANDS:
+        words += group.host_words()
+    return ["-m", stage.command, *words]
+
+
+def follow(plan: Plan, records: Records, follower: Follower, settings: Settings) -> int | None:
+    """Runs, on another host than the first of a group, what the first one takes.
+
+    Returns:
+      As `Follower.run`.
+    """
+    group = settings.group
+    assert group
+
+    def start(followed: Followed) -> None:
+        print(f"{leases.now_text()} {followed.key}: started on host {group.index}", file=sys.stderr)
+        attempt.run(
+            followed,
+            records,
+            plan.records_folder("").rstrip("/"),
+            command(plan, followed.key, settings.pool_words, group),
+            stopping=follower.stopping,
+            at_once=follower.at_once,
+            grace_seconds=settings.grace_seconds,
+            host=group.index,
+        )
+
+    return follower.run(start)
+
+
 @contextlib.contextmanager
-def stopped_by_signals(worker: Worker) -> Iterator[None]:
+def stopped_by_signals(worker: Worker | Follower) -> Iterator[None]:
     """SIGTERM and SIGINT call `worker.stop` until the block ends."""
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {n: signal.signal(n, lambda number, frame: worker.stop()) for n in numbers}

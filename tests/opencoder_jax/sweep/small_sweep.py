@@ -72,7 +72,9 @@ def start_worker(plan: Plan, *flags: str, cwd: Path | None = None) -> subprocess
 def work(plan: Plan, *flags: str, cwd: Path | None = None) -> tuple[int, str]:
     """Exit status and stderr of one worker that works until it ends."""
     worker = start_worker(plan, *flags, cwd=cwd)
-    _, errors = worker.communicate(timeout=120)
+    _, errors = worker.communicate(timeout=240)
+    # For the report of a test that fails.
+    print(worker.returncode, errors)
     return worker.returncode, errors
 
 
@@ -86,7 +88,7 @@ def record(plan: Plan, key: str, name: str) -> dict:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
