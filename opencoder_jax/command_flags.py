@@ -40,9 +40,13 @@ def argument_parser(
     dry_run: str | None = None,
 ) -> argparse.ArgumentParser:
     module = function.__module__
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    package, _, action = module.rpartition(".")
     if module == "__main__":
-        spec = getattr(sys.modules["__main__"], "__spec__", None)
         module = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
+    elif spec and spec.name == f"{package}.__main__":
+        # One of a package's actions (`python -m opencoder_jax.sweep plan`).
+        module = f"{package} {action}"
     parameters = "\n".join(
         f"  {function.__name__}.{p}"
         for p in inspect.signature(function).parameters.values()

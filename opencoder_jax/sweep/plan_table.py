@@ -59,6 +59,11 @@ def _table(plan: Plan, done: set[str]) -> Table:
                 own.append(shown)
             for key in keys:
                 first.setdefault(key, arm)
+        if len(shared) == 1 and arm != plan.baseline:
+            # A change late in a long pipeline: the list would be the same for most arms.
+            [other] = shared
+            if set(runs[0].stages) <= set(plan.run(other, plan.seeds[0]).stages):
+                shared[other] = ["all else"]
         told = "; ".join(f"{escape(other)}: {', '.join(n)}" for other, n in shared.items())
         table.add_row(escape(arm), ", ".join(own), told)
     return table

@@ -54,7 +54,7 @@ def test_stages_are_shared_where_arms_do_the_same_up_to_there(tmp_path, capsys):
     assert "3 arms × 2 seeds: 6 runs; 12 stages to do, where each run by itself" in shown
     rows = [line.split() for line in shown.splitlines()]
     assert ["base", "corpus,", "train", "×", "2,", "evaluate", "×", "2"] in rows
-    assert ["late", "evaluate", "×", "2", "base:", "corpus,", "train"] in rows
+    assert ["late", "evaluate", "×", "2", "base:", "all", "else"] in rows
 
 
 def test_what_a_plan_says_is_what_runs(tmp_path):
@@ -229,6 +229,12 @@ evaluate
     assert diff.main([made.folder, "base", "b/x"]) == 2
     assert "with a number as seed" in capsys.readouterr().err
     assert diff.main([made.folder, "base"]) == 2
+
+
+def test_help_names_the_action():
+    command = [sys.executable, "-m", "opencoder_jax.sweep", "diff", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: python -m opencoder_jax.sweep diff ")
 
 
 @pytest.mark.parametrize("words", [[], ["paln"]])
