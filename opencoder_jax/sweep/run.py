@@ -17,6 +17,7 @@ from rich.console import Console
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError, require_at_least, require_positive
 from opencoder_jax.sweep import backends, board, leases
+from opencoder_jax.sweep.attempt import BAD_INPUT_EXIT_STATUS
 from opencoder_jax.sweep.backends import Cluster
 from opencoder_jax.sweep.board import Board, StageState
 from opencoder_jax.sweep.plan_file import Plan, read_plan
@@ -144,7 +145,11 @@ def run(
             print(f"{key}: to be tried again", file=sys.stderr)
     worker = Worker(watched, settings)
     with stopped_by_signals(worker):
-        states = worker.run()
+        try:
+            states = worker.run()
+        except InputError:
+            worker.dismiss(BAD_INPUT_EXIT_STATUS)
+            raise
     status = _tell(plan, watched, states)
     if worker.stopping.is_set():
         raise SystemExit(_STOPPED_EXIT_STATUS)

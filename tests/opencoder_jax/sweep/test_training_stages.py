@@ -90,6 +90,16 @@ class Hosts:
     def _start(self, index):
         return start_worker(self._plan, *self._flags, f"--process_index={index}")
 
+    def wait_until(self, condition):
+        """Returns when it holds; all workers have to be alive until then."""
+
+        def holds():
+            for worker in self.workers:
+                assert worker.poll() is None, (worker.returncode, worker.communicate()[1])
+            return condition()
+
+        wait_until(holds)
+
     def again(self, index):
         kill(self.workers[index])
         self.workers[index] = self._start(index)
@@ -125,7 +135,7 @@ def test_a_host_that_is_killed_and_comes_back_carries_on(tmp_path, index):
     plan = two_trainings(tmp_path)
     hosts = Hosts(plan)
     first = Path(plan.stage_folder("pretrain-0"), "checkpoint_15")
-    wait_until(first.exists)
+    hosts.wait_until(first.exists)
     hosts.again(index)
     statuses, told = hosts.ended()
 
@@ -139,7 +149,7 @@ def test_a_host_that_is_killed_and_comes_back_carries_on(tmp_path, index):
 def test_one_host_that_is_told_to_stop_stops_the_training_on_all(tmp_path):
     plan = two_trainings(tmp_path, steps=5000)
     hosts = Hosts(plan)
-    wait_until(Path(plan.stage_folder("pretrain-0"), "checkpoint_15").exists)
+    hosts.wait_until(Path(plan.stage_folder("pretrain-0"), "checkpoint_15").exists)
     for worker in hosts.workers:
         worker.send_signal(signal.SIGTERM)
     statuses, _ = hosts.ended()
