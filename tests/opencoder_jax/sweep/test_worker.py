@@ -32,7 +32,8 @@ def names(plan, key):
 
 def kill(worker):
     worker.kill()
-    worker.communicate()
+    worker.wait()
+    worker.stderr.close()
 
 
 def test_two_workers_run_each_stage_once(tmp_path):
