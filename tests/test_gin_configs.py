@@ -11,8 +11,8 @@ import pytest
 
 from opencoder_jax import configuration
 from opencoder_jax.data.batches import plan_shapes
-from opencoder_jax.sweep import planning
 from opencoder_jax.sweep.plan import plan
+from opencoder_jax.sweep.planning import planner
 from opencoder_jax.train import train
 from opencoder_jax.training import facts
 
@@ -104,7 +104,7 @@ def test_train_step_lowers_for_the_devices_and_the_mesh_of_its_gin_file(name, mo
 def test_sweep_plans_with_arms_that_all_differ_and_share_what_they_are_compared_on(name, tmp_path):
     _configured(plan, name)
     sweep = gin.get_bindings(plan)["sweep"]
-    planned = planning.make_plan(
+    planned = planner.make_plan(
         sweep, str(tmp_path), outputs="../stages", records="../work", search_paths=[]
     )
     assert len(planned.arms) > 1

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opencoder_jax.report.charts import AXIS, SERIES, Figure, base_layout, escaped
-from opencoder_jax.sweep import power_law
-from opencoder_jax.sweep.comparison import ArmResult
-from opencoder_jax.sweep.measurements import Curve, Measured, StageFigures
+from opencoder_jax.sweep.results import power_law
+from opencoder_jax.sweep.results.comparison import ArmResult
+from opencoder_jax.sweep.results.measurements import Curve, Measured, StageFigures
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _TONES = {"better": "var(--good)", "worse": "var(--bad)"}

@@ -15,9 +15,9 @@ from opencoder_jax.report.charts import Figure
 from opencoder_jax.report.environment import template
 from opencoder_jax.report.formatting import json_for_script
 from opencoder_jax.report.page import Card
-from opencoder_jax.sweep.comparison import ArmResult, trains
-from opencoder_jax.sweep.measurements import Measured
-from opencoder_jax.sweep.tables import Table
+from opencoder_jax.sweep.results.comparison import ArmResult, trains
+from opencoder_jax.sweep.results.measurements import Measured
+from opencoder_jax.sweep.results.tables import Table
 
 _FOLDER = Path(__file__).parent
 # In the page's order: id, title, tables whose ids begin so.

@@ -1,7 +1,7 @@
 """What a sweep is: stages, arms that change some of them, seeds, a baseline, metrics.
 
 These are the classes that a sweep's gin file binds; they only hold and check what was written.
-Next: `expansion` makes arms of them, `planning` the plan.
+Next: `expansion` makes arms of them, `planning.planner` the plan.
 """
 
 import dataclasses

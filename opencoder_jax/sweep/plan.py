@@ -17,12 +17,12 @@ from rich.markup import escape
 
 from opencoder_jax import configuration
 from opencoder_jax.data import stores
-from opencoder_jax.sweep import planning, pricing
 from opencoder_jax.sweep.definition import Sweep
 from opencoder_jax.sweep.plan_file import PLAN_NAME, Plan, write_plan
-from opencoder_jax.sweep.plan_table import print_plan
-from opencoder_jax.sweep.price_table import price_table
-from opencoder_jax.sweep.pricing import DOES_NOT_FIT, Wanted
+from opencoder_jax.sweep.planning import planner, pricing
+from opencoder_jax.sweep.planning.plan_table import print_plan
+from opencoder_jax.sweep.planning.price_table import price_table
+from opencoder_jax.sweep.planning.pricing import DOES_NOT_FIT, Wanted
 
 
 def plan(
@@ -61,7 +61,7 @@ def plan(
     wanted = Wanted(topology, num_slices, chip, price, mfu, tokens_per_second)
     # Workers may start elsewhere.
     paths = [str(Path(path).absolute()) for path in configuration.search_paths()]
-    planned = planning.make_plan(
+    planned = planner.make_plan(
         sweep, sweep_dir, outputs=outputs, records=records, search_paths=paths
     )
     console = Console()

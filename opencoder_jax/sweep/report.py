@@ -20,11 +20,11 @@ from opencoder_jax import configuration
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
 from opencoder_jax.report.sweep_page import render_sweep
-from opencoder_jax.sweep import power_law, tables
-from opencoder_jax.sweep.comparison import ArmResult, compare, trains
-from opencoder_jax.sweep.measurements import Measured, measure
 from opencoder_jax.sweep.plan_file import read_plan
-from opencoder_jax.sweep.report_files import markdown, runs_csv, verdicts_csv
+from opencoder_jax.sweep.results import power_law, tables
+from opencoder_jax.sweep.results.comparison import ArmResult, compare, trains
+from opencoder_jax.sweep.results.measurements import Measured, measure
+from opencoder_jax.sweep.results.report_files import markdown, runs_csv, verdicts_csv
 
 # Of the page's columns; a terminal is narrow.
 _PRINTED = ("Arm", "Mean", "Difference", "p (Holm)", "Verdict")

@@ -16,13 +16,13 @@ from rich.console import Console
 
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError, require_at_least, require_positive
-from opencoder_jax.sweep import backends, board, leases
-from opencoder_jax.sweep.attempt import BAD_INPUT_EXIT_STATUS
-from opencoder_jax.sweep.backends import Cluster
-from opencoder_jax.sweep.board import Board, StageState
 from opencoder_jax.sweep.plan_file import Plan, read_plan
-from opencoder_jax.sweep.slices import Follower, Slice
-from opencoder_jax.sweep.worker import Settings, Worker, follow, stopped_by_signals
+from opencoder_jax.sweep.running import backends, board, leases
+from opencoder_jax.sweep.running.attempt import BAD_INPUT_EXIT_STATUS
+from opencoder_jax.sweep.running.backends import Cluster
+from opencoder_jax.sweep.running.board import Board, StageState
+from opencoder_jax.sweep.running.slices import Follower, Slice
+from opencoder_jax.sweep.running.worker import Settings, Worker, follow, stopped_by_signals
 
 # 128 + SIGTERM.
 _STOPPED_EXIT_STATUS = 143

@@ -24,13 +24,13 @@ from rich.table import Table
 from opencoder_jax import configuration
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError, require_at_least
-from opencoder_jax.sweep import planning
 from opencoder_jax.sweep.definition import Arms, ArmSource, Chain, Search, Sweep, Value
-from opencoder_jax.sweep.expansion import gin_text
-from opencoder_jax.sweep.measurements import Measured, measure
 from opencoder_jax.sweep.plan_file import Plan, read_plan, write_plan
+from opencoder_jax.sweep.planning import planner
+from opencoder_jax.sweep.planning.expansion import gin_text
+from opencoder_jax.sweep.results.measurements import Measured, measure
+from opencoder_jax.sweep.results.stage_files import read_json
 from opencoder_jax.sweep.searchers import Trial
-from opencoder_jax.sweep.stage_files import read_json
 
 TRIALS_NAME = "trials.json"
 _Points = list[dict[str, Value]]
@@ -64,7 +64,7 @@ def plan(
     while True:
         trials = [Trial(point) for point in points]
         if points:
-            planned = planning.make_plan(
+            planned = planner.make_plan(
                 dataclasses.replace(sweep, arms=with_trials(sweep.arms, search, points)),
                 sweep_dir,
                 outputs=outputs,

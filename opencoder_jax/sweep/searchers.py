@@ -3,7 +3,7 @@
 A searcher is asked with everything that is known, the space and all trials so far with their
 results, and keeps nothing between two questions: the same trials give the same suggestions, on
 any machine and after any kill. No server and no database is needed.
-Next: `searching` runs the trials.
+Next: `search` runs the trials.
 """
 
 import dataclasses

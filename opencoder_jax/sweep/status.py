@@ -21,9 +21,9 @@ from rich.text import Text
 from opencoder_jax import configuration
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError, require_positive
-from opencoder_jax.sweep import board, leases
-from opencoder_jax.sweep.board import Board, StageState
 from opencoder_jax.sweep.plan_file import PlannedRun, read_plan
+from opencoder_jax.sweep.running import board, leases
+from opencoder_jax.sweep.running.board import Board, StageState
 from opencoder_jax.watch.run_state import LOSS, Watcher
 from opencoder_jax.watch.screen import duration
 

@@ -15,10 +15,10 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.kept_rows import row_text
 from opencoder_jax.evaluation.scores import scores
 from opencoder_jax.formats.manifest import write_json
-from opencoder_jax.sweep.comparison import compare
-from opencoder_jax.sweep.measurements import measure
 from opencoder_jax.sweep.plan_file import read_plan
 from opencoder_jax.sweep.report import write_report
+from opencoder_jax.sweep.results.comparison import compare
+from opencoder_jax.sweep.results.measurements import measure
 from tests.opencoder_jax.sweep.sweep_folder import (
     BITS,
     HELDOUT,

@@ -10,8 +10,8 @@ import pytest
 from opencoder_jax.errors import InputError
 from opencoder_jax.sweep import search as search_action
 from opencoder_jax.sweep.definition import Arms, Chain, Choice, Metric, Range, Search
-from opencoder_jax.sweep.measurements import Measured, RunFigures, StageFigures, measure
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, read_plan
+from opencoder_jax.sweep.results.measurements import Measured, RunFigures, StageFigures, measure
 from opencoder_jax.sweep.searchers import RandomSearcher
 from tests import packed_example
 from tests.opencoder_jax import small_run

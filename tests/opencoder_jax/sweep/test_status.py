@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from opencoder_jax.sweep import leases, status
-from opencoder_jax.sweep.board import Board
-from opencoder_jax.sweep.records import open_records
+from opencoder_jax.sweep import status
+from opencoder_jax.sweep.running import leases
+from opencoder_jax.sweep.running.board import Board
+from opencoder_jax.sweep.running.records import open_records
 from tests.opencoder_jax.sweep.small_sweep import (
     ROOT,
     branching,

@@ -19,9 +19,8 @@ from opencoder_jax.evaluation.scores import PASSED, SKIPPED, pass_at_k
 from opencoder_jax.formats.manifest import MANIFEST_NAME, RUN_NAME
 from opencoder_jax.report.training_runs import METRICS_NAME
 from opencoder_jax.sweep.definition import Metric
-from opencoder_jax.sweep.leases import DONE, FAILED
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
-from opencoder_jax.sweep.stage_files import (
+from opencoder_jax.sweep.results.stage_files import (
     damaged,
     folders_of,
     number,
@@ -29,6 +28,7 @@ from opencoder_jax.sweep.stage_files import (
     read_lines,
     read_text,
 )
+from opencoder_jax.sweep.running.leases import DONE, FAILED
 from opencoder_jax.training import goodput
 
 TRAIN = "opencoder_jax.train"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from opencoder_jax.sweep import statistics
+from opencoder_jax.sweep.results import statistics
 
 ARM = [1.31, 1.29, 1.36, 1.30]
 BASELINE = [1.35, 1.30, 1.41, 1.38]

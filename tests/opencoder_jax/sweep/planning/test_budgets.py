@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.sweep import budgets
 from opencoder_jax.sweep.definition import Arms, Budget, Metric, Stage, Sweep
+from opencoder_jax.sweep.planning import budgets
 from opencoder_jax.training.facts import training_facts
 from tests.opencoder_jax.training_settings import settings_for
 

@@ -10,10 +10,10 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from opencoder_jax.sweep import statistics
 from opencoder_jax.sweep.definition import Metric
-from opencoder_jax.sweep.measurements import TRAIN, Measured, RunFigures
-from opencoder_jax.sweep.statistics import Difference, Estimate
+from opencoder_jax.sweep.results import statistics
+from opencoder_jax.sweep.results.measurements import TRAIN, Measured, RunFigures
+from opencoder_jax.sweep.results.statistics import Difference, Estimate
 
 BASELINE = "baseline"
 SAME = "the same"

@@ -20,11 +20,11 @@ from typing import Literal
 
 from opencoder_jax.data import stores
 from opencoder_jax.errors import INTERRUPTED_EXIT_STATUS
-from opencoder_jax.sweep import leases
-from opencoder_jax.sweep.keeper import LAPSED_EXIT_STATUS
-from opencoder_jax.sweep.leases import Lease
-from opencoder_jax.sweep.records import Records
-from opencoder_jax.sweep.slices import Followed
+from opencoder_jax.sweep.running import leases
+from opencoder_jax.sweep.running.keeper import LAPSED_EXIT_STATUS
+from opencoder_jax.sweep.running.leases import Lease
+from opencoder_jax.sweep.running.records import Records
+from opencoder_jax.sweep.running.slices import Followed
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 BAD_INPUT_EXIT_STATUS = 2

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opencoder_jax.errors import InputError, require_at_least
-from opencoder_jax.sweep import leases
-from opencoder_jax.sweep.leases import Lease
-from opencoder_jax.sweep.records import Records
+from opencoder_jax.sweep.running import leases
+from opencoder_jax.sweep.running.leases import Lease
+from opencoder_jax.sweep.running.records import Records
 
 # Others are of one process, and run on host 0 alone.
 COMMANDS = ("opencoder_jax.train",)

@@ -3,8 +3,8 @@
 import pytest
 
 from opencoder_jax.sweep.definition import Metric
-from opencoder_jax.sweep.oddities import odd
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
+from opencoder_jax.sweep.planning.oddities import odd
 
 
 def lines(metric: Metric, **stages: PlannedStage) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.sweep import leases, records
-from opencoder_jax.sweep.board import Board
-from opencoder_jax.sweep.records import open_records
+from opencoder_jax.sweep.running import leases, records
+from opencoder_jax.sweep.running.board import Board
+from opencoder_jax.sweep.running.records import open_records
 from tests.beam_pipelines.object_store import running_store_of
 from tests.opencoder_jax.sweep.small_sweep import branching, start_worker, work
 

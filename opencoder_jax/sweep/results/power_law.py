@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize
 
-from opencoder_jax.sweep.comparison import ArmResult
-from opencoder_jax.sweep.measurements import Measured
+from opencoder_jax.sweep.results.comparison import ArmResult
+from opencoder_jax.sweep.results.measurements import Measured
 
 # Sizes that differ, and by how much in all, before a curve is fitted.
 _SIZES = 4

@@ -24,12 +24,12 @@ from pathlib import Path
 
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
-from opencoder_jax.sweep import attempt, leases
-from opencoder_jax.sweep.board import Board, StageState
-from opencoder_jax.sweep.leases import Lease
 from opencoder_jax.sweep.plan_file import Plan
-from opencoder_jax.sweep.records import Records
-from opencoder_jax.sweep.slices import COMMANDS, Followed, Follower, Leader, Slice
+from opencoder_jax.sweep.running import attempt, leases
+from opencoder_jax.sweep.running.board import Board, StageState
+from opencoder_jax.sweep.running.leases import Lease
+from opencoder_jax.sweep.running.records import Records
+from opencoder_jax.sweep.running.slices import COMMANDS, Followed, Follower, Leader, Slice
 
 # Storage that does not answer for so long is not waited for any longer.
 _PATIENCE_SECONDS = 600.0

@@ -2,7 +2,7 @@
 
 Arms, axes and their combinations become a flat list of named changes. The changes applied to
 the stages give, for each arm, the stages that its metrics need, inputs before their users.
-Mistakes are collected, so one look tells all of them. Next: `planning`.
+Mistakes are collected, so one look tells all of them. Next: `planner`.
 """
 
 import collections

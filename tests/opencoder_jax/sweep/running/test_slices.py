@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from opencoder_jax.sweep import leases
-from opencoder_jax.sweep.records import open_records
-from opencoder_jax.sweep.slices import Follower, Leader, Slice
+from opencoder_jax.sweep.running import leases
+from opencoder_jax.sweep.running.records import open_records
+from opencoder_jax.sweep.running.slices import Follower, Leader, Slice
 
 COUNT = 3
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from opencoder_jax.sweep.definition import Metric
-from opencoder_jax.sweep.expansion import some
 from opencoder_jax.sweep.plan_file import Plan, PlannedStage
+from opencoder_jax.sweep.planning.expansion import some
 
 # Arms whose tokens differ by a larger share are told.
 _SAME_TOKENS = 0.02

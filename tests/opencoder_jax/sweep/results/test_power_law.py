@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from opencoder_jax.sweep import power_law
+from opencoder_jax.sweep.results import power_law
 
 SIZES = [1e15, 4e15, 1.6e16, 6.4e16, 2.6e17]
 

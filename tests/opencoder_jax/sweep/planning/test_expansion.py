@@ -14,7 +14,7 @@ from opencoder_jax.sweep.definition import (
     Sweep,
     Zip,
 )
-from opencoder_jax.sweep.expansion import Arm, parse_line, sound_arms
+from opencoder_jax.sweep.planning.expansion import Arm, parse_line, sound_arms
 
 
 def sweep(arms, **changes) -> Sweep:

@@ -11,8 +11,8 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.precompilation.chips import chips
 from opencoder_jax.sweep.definition import Metric
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
-from opencoder_jax.sweep.price_table import price_table
-from opencoder_jax.sweep.pricing import TRAIN, Wanted, price
+from opencoder_jax.sweep.planning.price_table import price_table
+from opencoder_jax.sweep.planning.pricing import TRAIN, Wanted, price
 from opencoder_jax.training.facts import training_facts
 from tests.opencoder_jax.training_settings import settings_for
 

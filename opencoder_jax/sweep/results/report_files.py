@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from opencoder_jax.sweep.comparison import ArmResult
 from opencoder_jax.sweep.definition import Metric
-from opencoder_jax.sweep.measurements import Measured
-from opencoder_jax.sweep.tables import Table
+from opencoder_jax.sweep.results.comparison import ArmResult
+from opencoder_jax.sweep.results.measurements import Measured
+from opencoder_jax.sweep.results.tables import Table
 
 _MARKDOWN_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_|<>[]"})
 

@@ -17,7 +17,7 @@ from typing import Any
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.sweep.plan_file import Plan
-from opencoder_jax.sweep.worker import command
+from opencoder_jax.sweep.running.worker import command
 
 # What GKE calls them (`cloud.google.com/gke-tpu-accelerator`); it has hosts of 4 chips, or of 1.
 _ACCELERATORS = {

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from opencoder_jax.sweep.records import Records
+from opencoder_jax.sweep.running.records import Records
 
 DONE = "done.json"
 FAILED = "failed.json"

@@ -19,12 +19,12 @@ from opencoder_jax.configuration import CONFIG_FOLDER, read_gin
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import fingerprint
-from opencoder_jax.sweep import budgets
 from opencoder_jax.sweep.definition import GatheredSets, Stage, Sweep
-from opencoder_jax.sweep.expansion import FILE, Arm, ArmStage, parse_line, some, sound_arms
-from opencoder_jax.sweep.oddities import odd
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
-from opencoder_jax.sweep.resolution import Answer, Request, resolve
+from opencoder_jax.sweep.planning import budgets
+from opencoder_jax.sweep.planning.expansion import FILE, Arm, ArmStage, parse_line, some, sound_arms
+from opencoder_jax.sweep.planning.oddities import odd
+from opencoder_jax.sweep.planning.resolution import Answer, Request, resolve
 
 GATHER_COMMAND = "opencoder_jax.gather_sets"
 DONE_NAME = "done.json"

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.sweep import leases
 from opencoder_jax.sweep.plan_file import Plan, PlannedStage
-from opencoder_jax.sweep.records import Records, open_records
+from opencoder_jax.sweep.running import leases
+from opencoder_jax.sweep.running.records import Records, open_records
 
 # `ready`: its inputs are finished. `waiting`: they are not yet. `blocked`: one of them failed.
 Status = Literal["done", "running", "ready", "waiting", "failed", "blocked"]

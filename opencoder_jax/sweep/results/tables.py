@@ -9,12 +9,18 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from opencoder_jax.report import formatting
-from opencoder_jax.sweep import statistics
-from opencoder_jax.sweep.comparison import BASELINE, ArmResult, figure_by_seed
 from opencoder_jax.sweep.definition import Metric
 from opencoder_jax.sweep.diff import differences
-from opencoder_jax.sweep.measurements import EVALUATE, TRAIN, Measured, RunFigures, StageFigures
-from opencoder_jax.sweep.statistics import Estimate
+from opencoder_jax.sweep.results import statistics
+from opencoder_jax.sweep.results.comparison import BASELINE, ArmResult, figure_by_seed
+from opencoder_jax.sweep.results.measurements import (
+    EVALUATE,
+    TRAIN,
+    Measured,
+    RunFigures,
+    StageFigures,
+)
+from opencoder_jax.sweep.results.statistics import Estimate
 
 NOTHING = "–"
 _TONES = {"better": "good", "worse": "bad"}

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from opencoder_jax.sweep.plan_file import Plan
-from opencoder_jax.sweep.planning import finished
+from opencoder_jax.sweep.planning.planner import finished
 
 
 def print_plan(plan: Plan, console: Console) -> None:
