@@ -18,7 +18,7 @@ from tests.opencoder_jax.sweep.small_sweep import (
     stage,
     wait_until,
 )
-from tests.opencoder_jax.sweep.test_worker import finished
+from tests.opencoder_jax.sweep.running.test_worker import finished
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
 
