@@ -8,6 +8,7 @@ time. Next: `records` reads single records of the shards in such a folder.
 
 import functools
 import os
+from pathlib import Path
 from typing import Any
 
 from opencoder_jax.errors import InputError
@@ -83,6 +84,38 @@ def write_object(url: str, content: bytes) -> None:
         _store(folder).write(name, content).result()
     except Exception as error:  # Each store raises what its client raises.
         raise InputError(f"{url} cannot be written: {error}") from error
+
+
+def read_file(place: str) -> bytes | None:
+    """A file of this machine or an object of a store; None where there is none.
+
+    Raises:
+      InputError: the store cannot be read.
+      OSError: the file cannot.
+    """
+    if is_remote(place):
+        return read_object(place)
+    try:
+        return Path(place).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def write_file(place: str, content: bytes) -> None:
+    """Writes a file of this machine, with its folder, or an object; whole or not at all.
+
+    Raises:
+      InputError: the store cannot be written.
+      OSError: the file cannot.
+    """
+    if is_remote(place):
+        write_object(place, content)
+        return
+    path = Path(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def open_store(folder: str) -> Any:

@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from opencoder_jax.data import stores
@@ -163,7 +162,7 @@ def read_plan(sweep_dir: str | os.PathLike) -> Plan:
     """
     folder = os.fspath(sweep_dir).rstrip("/") or "/"
     place = f"{folder}/{PLAN_NAME}"
-    content = _read(place)
+    content = stores.read_file(place)
     if content is None:
         raise PlanError(
             f"{folder} has no {PLAN_NAME}: no sweep was planned there "
@@ -196,14 +195,7 @@ def write_plan(plan: Plan) -> str:
     place = f"{plan.folder}/{PLAN_NAME}"
     # Not `manifest.write_json`, which sorts: the order of runs and stages means something.
     content = json.dumps(as_json(plan), indent=1, ensure_ascii=False).encode() + b"\n"
-    if stores.is_remote(place):
-        stores.write_object(place, content)
-        return place
-    path = Path(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    stores.write_file(place, content)
     return place
 
 
@@ -254,15 +246,6 @@ def _plan(folder: str, value: Mapping[str, Any]) -> Plan:
         stages={key: PlannedStage(key, **stage) for key, stage in value["stages"].items()},
         warnings=tuple(value["warnings"]),
     )
-
-
-def _read(place: str) -> bytes | None:
-    if stores.is_remote(place):
-        return stores.read_object(place)
-    try:
-        return Path(place).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def _joined_url(folder: str, place: str) -> str:

@@ -10,7 +10,6 @@ killed one goes on where it was, with the very same trials. Next: `searchers`.
 import dataclasses
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -139,14 +138,7 @@ def read_points(sweep_dir: str) -> _Points:
 def _write_points(sweep_dir: str, points: _Points) -> None:
     place = f"{sweep_dir.rstrip('/')}/{TRIALS_NAME}"
     content = json.dumps({"points": points}, indent=1).encode() + b"\n"
-    if stores.is_remote(place):
-        stores.write_object(place, content)
-        return
-    path = Path(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    stores.write_file(place, content)
 
 
 def _search_of(source: ArmSource) -> Search:

@@ -16,7 +16,7 @@ from opencoder_jax.errors import InputError
 
 def read_text(place: str) -> str | None:
     """None where there is no such file."""
-    content = _read(place)
+    content = stores.read_file(place)
     return None if content is None else content.decode("utf-8", "replace")
 
 
@@ -26,7 +26,7 @@ def read_json(place: str) -> dict[str, Any] | None:
     Raises:
       InputError: it is damaged, or the store cannot be read.
     """
-    content = _read(place)
+    content = stores.read_file(place)
     if content is None:
         return None
     try:
@@ -92,12 +92,3 @@ def folders_of(folder: str) -> Iterator[tuple[str, str]]:
 
 def damaged(place: str, what: object) -> InputError:
     return InputError(f"{place} is damaged ({what}); remove its stage's folder and run it again")
-
-
-def _read(place: str) -> bytes | None:
-    if stores.is_remote(place):
-        return stores.read_object(place)
-    try:
-        return Path(place).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
