@@ -94,6 +94,8 @@ def run(
                 *(sys.executable, *command),
             ],
             stdin=subprocess.PIPE,
+            # A sign that came too late would else be left to write, and fail when this is closed.
+            bufsize=0,
             stdout=log.file,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
@@ -150,14 +152,12 @@ def _renewed(process: subprocess.Popen, lease: Lease | Followed, period: float) 
     if time.monotonic() - begun < period and process.stdin and not process.stdin.closed:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(b".")
-            process.stdin.flush()
     return True
 
 
 def _close(process: subprocess.Popen) -> None:
     if process.stdin and not process.stdin.closed:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
+        process.stdin.close()
 
 
 def _verdict(status: int, lost: bool, stopping: bool) -> Verdict:
@@ -223,6 +223,9 @@ def _last_bytes(path: Path, count: int) -> bytes:
 
 
 def _lock_path(place: str) -> str:
+    if not stores.is_remote(place):
+        # However the sweep's folder was written, and from wherever.
+        place = os.path.realpath(place)
     folder = Path(tempfile.gettempdir(), f"opencoder-sweep-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     return str(folder / f"{hashlib.sha256(place.encode()).hexdigest()[:24]}.lock")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from opencoder_jax.sweep import run
+from tests.opencoder_jax.sweep.running.test_worker import finished
 from tests.opencoder_jax.sweep.small_sweep import (
     ROOT,
     branching,
@@ -18,7 +19,6 @@ from tests.opencoder_jax.sweep.small_sweep import (
     stage,
     wait_until,
 )
-from tests.opencoder_jax.sweep.running.test_worker import finished
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
 

@@ -10,8 +10,8 @@ import pytest
 
 from opencoder_jax.sweep.plan_file import PlannedStage
 from tests.opencoder_jax import processes, small_run
-from tests.opencoder_jax.sweep.small_sweep import planned, start_worker, wait_until, work
 from tests.opencoder_jax.sweep.running.test_worker import finished, kill
+from tests.opencoder_jax.sweep.small_sweep import planned, start_worker, wait_until, work
 
 
 def training(key, *words, inputs=()):

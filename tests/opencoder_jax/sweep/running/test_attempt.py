@@ -1,0 +1,47 @@
+"""One attempt: its process watched, and what is known of it when it ends at a bad moment."""
+
+import os
+import threading
+from pathlib import Path
+
+from opencoder_jax.sweep.running import attempt
+from opencoder_jax.sweep.running.records import open_records
+from opencoder_jax.sweep.running.slices import Followed
+
+
+def attempted(records: Path, program: str, renew, lease_seconds: float = 6.0):
+    (records / "train-1").mkdir(parents=True, exist_ok=True)
+    return attempt.run(
+        Followed("train-1", 1, {"lease_seconds": lease_seconds}, renew),
+        open_records(str(records)),
+        str(records),
+        ["-c", program],
+        stopping=threading.Event(),
+        at_once=threading.Event(),
+        grace_seconds=5,
+    )
+
+
+def test_a_stage_that_ends_while_its_lease_is_renewed_has_ended_well(tmp_path):
+    go = tmp_path / "go"
+
+    def renew():
+        go.touch()
+        # Until the process is gone, without taking its status from whoever waits for it.
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        return True
+
+    program = f"import os\nwhile not os.path.exists({str(go)!r}): pass"
+    assert attempted(tmp_path / "records", program, renew).verdict == "done"
+
+
+def test_a_folder_of_records_has_one_lock_however_it_is_written(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "work")
+    monkeypatch.chdir(tmp_path)
+    own = {attempt._lock_path(f"{place}/train-1/0") for place in ("work", tmp_path / "work")}
+
+    assert own == {attempt._lock_path("elsewhere/train-1/0")}
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert attempt._lock_path("work/train-1/0") not in own
