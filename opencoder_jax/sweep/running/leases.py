@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from opencoder_jax.errors import InputError
 from opencoder_jax.sweep.running.records import Records
 
 DONE = "done.json"
@@ -78,6 +79,7 @@ class Observer:
         """What the holder wrote into lease `number` of stage `key`, and whether it is alive.
 
         Raises:
+          InputError: the lease is damaged.
           OSError: the records cannot be read.
         """
         content = self._records.read(lease_name(key, number))
@@ -85,7 +87,7 @@ class Observer:
         last = self._seen.get(key)
         if last is None or last[:2] != (number, content):
             last = self._seen[key] = (number, content, now)
-        holder = json.loads(content) if content else {}
+        holder = {} if content is None else _object(lease_name(key, number), content)
         silent = now - last[2]
         return holder, silent < holder.get("lease_seconds", 0.0) and not _is_gone(holder)
 
@@ -196,8 +198,14 @@ def retry(records: Records, keys: Iterable[str]) -> list[str]:
 
 
 def read_json(records: Records, name: str) -> dict[str, Any] | None:
+    """What a record holds; None where there is none.
+
+    Raises:
+      InputError: it is damaged.
+      OSError: the records cannot be read.
+    """
     content = records.read(name)
-    return json.loads(content) if content else None
+    return None if content is None else _object(name, content)
 
 
 def now_text() -> str:
@@ -209,6 +217,19 @@ def seconds_since(text: str) -> float:
     """Since a time that some machine wrote, for people: clocks differ."""
     then = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.UTC)
     return max(0.0, (datetime.datetime.now(datetime.UTC) - then).total_seconds())
+
+
+def _object(name: str, content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{name}, in the folder of records, is damaged; remove it when no worker runs that "
+            "stage"
+        )
+    return value
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

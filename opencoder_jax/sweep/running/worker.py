@@ -26,7 +26,7 @@ from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
 from opencoder_jax.sweep.plan_file import Plan
 from opencoder_jax.sweep.running import attempt, leases
-from opencoder_jax.sweep.running.board import Board, StageState
+from opencoder_jax.sweep.running.board import Board, StageState, with_inputs
 from opencoder_jax.sweep.running.leases import Lease
 from opencoder_jax.sweep.running.records import Records
 from opencoder_jax.sweep.running.slices import COMMANDS, Followed, Follower, Leader, Slice
@@ -160,12 +160,12 @@ class Worker:
     def _tell_what_is_waited_for(
         self, left: Sequence[StageState], states: Mapping[str, StageState]
     ) -> None:
-        for state in left:
-            for key in state.stage.inputs:
-                needed = states[key]
-                if needed.status == "ready" and not self._takes(needed) and key not in self._told:
-                    self._told.add(key)
-                    self._say(f"waiting for {key}, of pool {needed.stage.pool}, that nobody runs")
+        # Not the next inputs alone: what they wait for may be another pool's.
+        for key in with_inputs(self._plan, [state.stage.key for state in left]):
+            needed = states[key]
+            if needed.status == "ready" and not self._takes(needed) and key not in self._told:
+                self._told.add(key)
+                self._say(f"waiting for {key}, of pool {needed.stage.pool}, that nobody runs")
 
     def _claim(self, state: StageState) -> Lease | None:
         key = state.stage.key

@@ -221,6 +221,37 @@ def test_a_worker_of_one_pool_waits_for_what_the_other_makes(tmp_path):
     assert finished(plan) == set(plan.stages)
 
 
+def test_a_worker_tells_of_another_pools_stage_that_its_inputs_wait_for(tmp_path):
+    plan = planned(
+        tmp_path,
+        stage("corpus-0", pool="data"),
+        stage("packed-0", "corpus-0", pool="data"),
+        stage("pretrain-0", "packed-0"),
+    )
+    trainer = start_worker(plan, "--pools=default")
+    line = trainer.stderr.readline()
+    trainer.terminate()
+    trainer.communicate()
+
+    assert "waiting for corpus-0, of pool data" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("lease-000001", ""), ("failed.json", "[]"), ("retry.json", '{"a')]
+)
+def test_a_damaged_record_is_an_error_that_names_it(tmp_path, name, content):
+    plan = planned(tmp_path, stage("corpus-0"))
+    folder = Path(plan.records_folder("corpus-0"))
+    folder.mkdir(parents=True)
+    (folder / name).write_text(content)
+    status, told = work(plan)
+
+    assert status == 2
+    assert f"error: corpus-0/{name}, in the folder of records, is damaged" in told
+    (folder / name).unlink()
+    assert work(plan)[0] == 0
+
+
 def test_some_arms_are_run_with_what_they_need_and_no_more(tmp_path):
     plan = branching(tmp_path, branches=3)
     assert work(plan, "--arms=evaluate-1")[0] == 0
