@@ -9,8 +9,9 @@ prints the seconds, also as a share of what as many `--dry_run`s of the commands
 
 `kills` runs a small real sweep twice, in two folders: undisturbed, then with its workers killed
 (SIGKILL, the whole worker) at random moments, each started again at once. Then it compares the
-two reports, figure by figure, and counts the attempts: no stage that was finished may have been
-started again. Exits with 1 where a figure differs or a finished stage was run again.
+two reports, figure by figure, and reads in the records which attempts began: no stage that was
+finished may have been started again. Exits with 1 where a figure differs or a finished stage was
+run again.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 _SWEEP = """
@@ -59,7 +60,12 @@ corpus/definition.Stage:
   name = 'corpus'
   command = 'beam_pipelines.refinecode'
   gin_files = ['refinecode/paper.gin']
-  bindings = ['SOURCE_DIR={source}', 'NUM_SHARDS=2']
+  bindings = [
+      'SOURCE_DIR={source}',
+      'NUM_SHARDS=2',
+      'refinecode.permutations=256',
+      'refinecode.rows=16',
+  ]
   pool = 'data'
 
 tokenizer/definition.Stage:
@@ -94,7 +100,7 @@ pretrain/definition.Stage:
       'config.TransformerConfig.emb_dim=32',
       'config.TransformerConfig.mlp_dim=64',
       'config.TransformerConfig.max_length=128',
-      'checkpoints.SaveCheckpointConfig.period=20',
+      'checkpoints.SaveCheckpointConfig.period=10',
   ]
   inputs = {{'PACKED_DIR': 'packed', 'TOKENIZER_DIR': 'tokenizer'}}
   output = 'MODEL_DIR'
@@ -129,7 +135,8 @@ peak/definition.Axis:
 """
 # Folders of the standard library, each a repository: real code, the same on every run.
 _FOLDERS = ("json", "logging", "html", "wsgiref", "collections", "tomllib", "email", "http")
-_RESULT_COLUMNS_LEFT_OUT = ("second", "hours", "speed", "mfu", "attempt", "folder", "memory")
+# Columns of `report.csv` that tell how fast a run was, not what came out of it.
+_TIMES = ("wall_seconds", "cpu_seconds", "tokens_per_second", "mfu")
 
 
 def write_sweep(
@@ -173,7 +180,7 @@ def plan(path: Path, sweep_dir: Path) -> float:
 def run(sweep_dir: Path, workers: int) -> float:
     """Runs undisturbed and returns the seconds."""
     started = time.monotonic()
-    _finish([_worker(sweep_dir) for _ in range(workers)])
+    _finish(sweep_dir, [_worker(sweep_dir) for _ in range(workers)])
     return time.monotonic() - started
 
 
@@ -181,16 +188,16 @@ def run_with_kills(sweep_dir: Path, workers: int, kills: int, seconds: float, se
     """Runs with so many workers killed at random moments of `seconds`; returns the seconds."""
     generator = random.Random(seed)
     moments = sorted(generator.uniform(0.0, 0.9 * seconds) for _ in range(kills))
+    print("seconds after which a worker is killed:", *map(round, moments), flush=True)
     started = time.monotonic()
     running = [_worker(sweep_dir) for _ in range(workers)]
-    for number, moment in enumerate(moments, start=1):
+    for moment in moments:
         time.sleep(max(0.0, started + moment - time.monotonic()))
         victim = generator.randrange(workers)
         os.killpg(running[victim].pid, signal.SIGKILL)
         running[victim].wait()
-        print(f"kill {number} after {time.monotonic() - started:.0f} s", flush=True)
         running[victim] = _worker(sweep_dir)
-    _finish(running)
+    _finish(sweep_dir, running)
     return time.monotonic() - started
 
 
@@ -198,18 +205,20 @@ _COMMAND = [sys.executable, "-m", "opencoder_jax.sweep"]
 
 
 def _worker(sweep_dir: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [*_COMMAND, "run", str(sweep_dir), "--workers=1", "--lease_seconds=5"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with (sweep_dir / "workers.log").open("ab") as log:
+        return subprocess.Popen(
+            [*_COMMAND, "run", str(sweep_dir), "--workers=1", "--lease_seconds=15"],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
-def _finish(running: Sequence[subprocess.Popen]) -> None:
+def _finish(sweep_dir: Path, running: Sequence[subprocess.Popen]) -> None:
     statuses = [process.wait() for process in running]
     if any(statuses):
-        raise SystemExit(f"workers ended with {statuses}; see the logs of the sweep")
+        told = (sweep_dir / "workers.log").read_text()
+        raise SystemExit(f"{told}workers ended with {statuses}")
 
 
 def results(sweep_dir: Path, output: Path) -> list[dict[str, str]]:
@@ -222,22 +231,19 @@ def results(sweep_dir: Path, output: Path) -> list[dict[str, str]]:
     with (output / "report.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return [
-        {
-            name: value
-            for name, value in row.items()
-            if not any(part in name.lower() for part in _RESULT_COLUMNS_LEFT_OUT)
-        }
+        {name: value for name, value in row.items() if name.rpartition(":")[2] not in _TIMES}
         for row in rows
     ]
 
 
-def run_again(records: Path) -> Iterator[str]:
-    """Stages that an attempt was made at after they were finished."""
+def begun(records: Path) -> dict[str, tuple[int, int]]:
+    """Stage to the attempt that finished it and the last that began; each that did has a log."""
+    found = {}
     for folder in sorted(path for path in records.iterdir() if path.is_dir()):
         done = json.loads((folder / "done.json").read_text())
-        attempts = sorted(folder.glob("lease-*"))
-        if attempts and int(attempts[-1].name.rpartition("-")[2]) > int(done["attempt"]):
-            yield folder.name
+        logs = sorted(path.stem for path in folder.glob("log-*.txt"))
+        found[folder.name] = done["attempt"], int(logs[-1].rpartition("-")[2])
+    return found
 
 
 def _plan_benchmark(arms: int) -> int:
@@ -266,18 +272,28 @@ def _plan_benchmark(arms: int) -> int:
 def _kills_benchmark(kills: int, workers: int, steps: int, seed: int) -> int:
     with tempfile.TemporaryDirectory(prefix="sweep-") as name:
         folder = Path(name)
-        path = write_sweep(folder, [5e-4, 1.5e-3], [0.0, 0.5], [0, 1], steps)
+        path = write_sweep(folder, [1.5e-3], [0.0, 0.5], [0, 1], steps)
         calm, disturbed = folder / "calm" / "benchmark", folder / "disturbed" / "benchmark"
         for sweep_dir in (calm, disturbed):
             plan(path, sweep_dir)
         calm_seconds = run(calm, workers)
         print(f"undisturbed: {calm_seconds:.0f} s", flush=True)
         seconds = run_with_kills(disturbed, workers, kills, calm_seconds, seed)
-        same = results(calm, folder / "a") == results(disturbed, folder / "b")
-        again = list(run_again(disturbed.parent / "work"))
-        rows = len(results(calm, folder / "a"))
+        expected, found = results(calm, folder / "a"), results(disturbed, folder / "b")
+        attempts = begun(disturbed.parent / "work")
+    same = expected == found
+    again = [key for key, (finished, last) in attempts.items() if last > finished]
+    figures = sum(bool(value) for row in expected for value in row.values())
     print(f"{kills} kills: {seconds:.0f} s, {seconds / calm_seconds:.2f} times the undisturbed one")
-    print(f"{rows} runs, figures {'the same' if same else 'DIFFERENT'}")
+    print(f"{len(attempts)} stages by {sum(last for _, last in attempts.values())} attempts")
+    print(
+        f"{len(expected)} runs, all {figures} entries of report.csv but times "
+        + ("are the same" if same else "are NOT the same")
+    )
+    for before, after in zip(expected, found, strict=True):
+        for name in sorted(before.keys() | after.keys()):
+            if (one := before.get(name)) != (other := after.get(name)):
+                print(f"{before['arm']}/{before['seed']} {name}: {one}, {other}")
     print(f"finished stages run again: {', '.join(again) or 'none'}")
     return 0 if same and not again else 1
 
@@ -292,7 +308,7 @@ def main() -> int:
     killing = actions.add_parser("kills", help="what kills cost and change")
     killing.add_argument("--kills", type=int, default=10)
     killing.add_argument("--workers", type=int, default=2)
-    killing.add_argument("--steps", type=int, default=200)
+    killing.add_argument("--steps", type=int, default=60)
     killing.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.action == "plan":
