@@ -81,11 +81,12 @@ class Worker:
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._told: set[str] = set()
+        self._states: dict[str, StageState] = {}
         group = settings.group
         self._leader = Leader(board.records, group) if group and group.count > 1 else None
 
     def run(self) -> dict[str, StageState]:
-        """Returns the states in the end.
+        """Returns the states in the end, or where it was told to stop those last seen.
 
         Raises:
           InputError: a finished stage's folder is not here.
@@ -103,7 +104,12 @@ class Worker:
                 slot.join(0.2)
         if self._failure is not None:
             raise self._failure
-        return self._board.look()
+        try:
+            return self._board.look()
+        except OSError:
+            if not self.stopping.is_set():
+                raise
+            return self._states
 
     def dismiss(self, exit_status: int) -> None:
         """Lets the other hosts of its group end, where it has one."""
@@ -129,6 +135,10 @@ class Worker:
                 else:
                     self._pause()
         except BaseException as error:
+            if isinstance(error, OSError) and self.stopping.is_set() and self._failure is None:
+                # It was told to stop, and that it does; what was not recorded lapses.
+                self._say(f"the records cannot be reached: {error}")
+                return
             self._failure = self._failure or error
             self.stopping.set()
 
@@ -143,11 +153,12 @@ class Worker:
     def _next(self) -> tuple[Lease | None, bool]:
         """A stage to do, and whether there will be no more."""
         with self._choosing:
-            states = self._patiently(self._board.look)
+            states = self._states = self._patiently(self._board.look, while_working=True)
             mine = [state for state in states.values() if self._takes(state)]
             for state in mine:
                 if state.status == "ready":
-                    lease = self._patiently(functools.partial(self._claim, state))
+                    claim = functools.partial(self._claim, state)
+                    lease = self._patiently(claim, while_working=True)
                     if lease is not None:
                         return lease, False
             left = [state for state in mine if not state.settled]
@@ -256,20 +267,30 @@ class Worker:
             return f"{failed} attempts failed"
         return f"{lost} attempts were lost" if lost >= self._settings.lost_attempts else ""
 
-    def _patiently[T](self, function: Callable[[], T]) -> T:
+    def _patiently[T](self, function: Callable[[], T], while_working: bool = False) -> T:
         """What `function` returns, tried again while the storage does not answer.
+
+        Args:
+          while_working: not worth a wait when this worker is to stop; else `grace_seconds` are.
 
         Raises:
           OSError: it did not for long.
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
+        told = ""
         while True:
             try:
                 return function()
             except OSError as error:
-                if time.monotonic() > deadline or self.at_once.is_set():
+                now = time.monotonic()
+                if self.stopping.is_set():
+                    grace = 0.0 if while_working else self._settings.grace_seconds
+                    deadline = min(deadline, now + grace)
+                if now >= deadline or self.at_once.is_set():
                     raise
-                self._say(f"tried again, the records cannot be reached: {error}")
+                if str(error) != told:
+                    told = str(error)
+                    self._say(f"trying again, the records cannot be reached: {told}")
                 time.sleep(self._settings.poll_seconds)
 
     def _say(self, text: str) -> None:

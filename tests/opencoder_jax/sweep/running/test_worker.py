@@ -147,6 +147,19 @@ def test_a_worker_that_is_told_to_stop_lets_its_stage_save_and_the_next_goes_on(
     assert work(plan, "--attempts=1")[0] == 0
 
 
+def test_a_worker_whose_records_are_away_waits_says_so_once_and_stops_when_told(tmp_path):
+    plan = planned(tmp_path, stage("pretrain-0"))
+    Path(plan.records_folder("").rstrip("/")).write_text("no folder")
+    worker = start_worker(plan)
+    line = worker.stderr.readline()
+    worker.terminate()
+    _, told = worker.communicate(timeout=60)
+
+    assert "trying again, the records cannot be reached: " in line
+    assert "trying again" not in told
+    assert worker.returncode == 143
+
+
 def test_a_stage_that_does_not_leave_in_time_is_killed(tmp_path):
     plan = planned(tmp_path, stage("pretrain-0", behaviour="deaf"))
     worker = start_worker(plan, "--grace_seconds=0.5")
