@@ -138,15 +138,23 @@ def _arm(
         return dataclasses.replace(result, reason=reason)
     base_by_seed = {seed: _value(run, metric) for seed, run in base_runs.items()}
     difference = statistics.seed_difference(by_seed, base_by_seed)
-    reason = ""
+    both = {arm: by_seed, plan.baseline: base_by_seed}
+    reasons = []
     over_problems = _over_problems(runs, base_runs, metric)
     if over_problems is not None and difference.pairing == "none":
-        difference, reason = over_problems, "one seed: over its problems alone"
+        difference = over_problems
+        reasons.append("one seed: over its problems alone")
     elif over_problems is not None:
         difference = _surer_of_neither(difference, over_problems)
     elif difference.pairing == "none":
-        reason = "one seed"
-    return dataclasses.replace(result, difference=difference, verdict="cannot tell", reason=reason)
+        reasons.append("one seed")
+    elif alike := [name for name, v in both.items() if _one_value(v)]:
+        difference = Difference("none", 1, difference.mean)
+        reasons.append(f"all seeds of {' and '.join(alike)} gave one value: one seed")
+    reasons += _left_out(all_runs, baseline, metric)
+    return dataclasses.replace(
+        result, difference=difference, verdict="cannot tell", reason="; ".join(reasons)
+    )
 
 
 def _judged(result: ArmResult, adjusted: float, pooled: float | None, arms: int) -> ArmResult:
@@ -204,6 +212,26 @@ def _problem_means(runs: Sequence[RunFigures], metric: Metric) -> dict[str, floa
         found.append(run.stages[metric.stage].problems.get(figure or "", {}))
     names = [name for name in found[0] if all(name in rates for rates in found)] if found else []
     return {name: math.fsum(rates[name] for rates in found) / len(found) for name in names}
+
+
+def _one_value(by_seed: Mapping[int, float]) -> bool:
+    """Whether several seeds gave the very same: what they are bound to changes nothing, so they
+    say no more of chance than one does."""
+    return len(by_seed) > 1 and len(set(by_seed.values())) == 1
+
+
+def _left_out(
+    runs: Sequence[RunFigures], baseline: Sequence[RunFigures], metric: Metric
+) -> list[str]:
+    """Seeds that an arm or the baseline has no value of: those which are there may be the lucky
+    ones, e.g. where a seed diverged."""
+    told = {"failed": "failed", "unfinished": "not finished", "finished": "without a finite value"}
+    states: dict[str, set[int]] = {state: set() for state in told}
+    for run in (*runs, *baseline):
+        if run.value(metric) is None:
+            states[run.state].add(run.run.seed)
+    number = len({run.run.seed for run in baseline})
+    return [f"{len(seeds)} of {number} seeds {told[s]}" for s, seeds in states.items() if seeds]
 
 
 def _interval(runs: Mapping[int, RunFigures], metric: Metric) -> tuple[float, float] | None:

@@ -112,8 +112,10 @@ class RunFigures:
         return None if stage is None else _figure(stage.values, metric)
 
     def value(self, metric: Metric) -> float | None:
+        """None: not there (yet), or no number, e.g. the loss of a model that diverged."""
         name = self.figure(metric)
-        return None if name is None else self.stages[metric.stage].values[name]
+        value = None if name is None else self.stages[metric.stage].values[name]
+        return value if value is not None and math.isfinite(value) else None
 
     def sum(self, name: str) -> float | None:
         """Of a `StageFigures` attribute over the stages; None where no stage has it."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import statistics
 from collections.abc import Iterator
@@ -299,6 +300,46 @@ def test_seeds_that_share_a_stage_are_one_value(tmp_path) -> None:
     found = results(sweep)["chunk"]
     assert found.estimate.n == 1
     assert found.words == "cannot tell (one seed)"
+
+
+@pytest.mark.parametrize("constant", ["file", "chunk"])
+def test_seeds_that_change_nothing_are_one_value(tmp_path, constant: str) -> None:
+    """Equal values have no spread, and tell nothing of what another seed would give."""
+    sweep = SweepFolder(tmp_path, ["file", "chunk"], metrics=(BITS,))
+    for seed in (0, 1, 2):
+        for arm, level in (("file", 1.5), ("chunk", 1.2)):
+            spread = 0 if arm == constant else 0.001 * seed
+            sweep.evaluate(arm, seed, {"python": level + spread})
+    found = results(sweep)["chunk"]
+    assert found.words == f"cannot tell (all seeds of {constant} gave one value: one seed)"
+    assert found.difference.p is None
+
+
+def test_a_verdict_says_which_seeds_it_leaves_out(tmp_path) -> None:
+    """The seeds that are left may be the lucky ones."""
+    arms = ["file", "failed", "waits", "nan", "sound"]
+    sweep = SweepFolder(tmp_path, arms, metrics=(BITS,))
+    for seed in (0, 1, 2):
+        for arm in arms:
+            if seed < 2 or arm in ("file", "sound"):
+                level = 1.5 if arm == "file" else 1.2
+                noise = 1e-5 * len(arm) * seed * seed
+                sweep.evaluate(arm, seed, {"python": level + 0.1 * seed + noise})
+    sweep.failed("pretrain-failed-2")
+    sweep.evaluate("nan", 2, {"python": math.nan})
+    for arm in arms:
+        for seed in (0, 1, 2):
+            if (arm, seed) != ("failed", 2):
+                sweep.corpus(arm, 10)
+                sweep.pretrain(arm, seed, [1.0], 1.0)
+    found = {arm: result.words for arm, result in results(sweep).items()}
+    assert found == {
+        "file": "baseline",
+        "failed": "better (1 of 3 seeds failed)",
+        "waits": "better (1 of 3 seeds not finished)",
+        "nan": "better (1 of 3 seeds without a finite value)",
+        "sound": "better",
+    }
 
 
 def test_an_arm_that_leaves_the_metric_alone_is_the_same(tmp_path) -> None:
