@@ -134,7 +134,10 @@ class Lease:
             "finished": now_text(),
             "code_version": code_version,
         }
-        won = self._records.create(f"{self.key}/{DONE}", _json(done))
+        name = f"{self.key}/{DONE}"
+        won = self._records.create(name, _json(done))
+        # An earlier try may have made it, and failed after that; no other attempt has the number.
+        won = won or (read_json(self._records, name) or {}).get("attempt") == self.number
         self.end("done" if won else "lost", 0)
         return won
 
