@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from rich.console import Console
@@ -103,6 +103,7 @@ def run(
     require_positive(lease_seconds=lease_seconds)
     require_at_least(0, grace_seconds=grace_seconds)
     given = {name: value for name, value in locals().items() if value != _DEFAULTS.get(name)}
+    _check_are_used(given, backend)
     plan = read_plan(sweep_dir[0])
     keys = board.chosen(plan, arms, seeds)
     pool_words = _pool_words(plan, pool_flags)
@@ -176,6 +177,14 @@ def divided_cpus(workers: int, each: int | None) -> list[list[int]]:
         [available[(start + i) % len(available)] for i in range(each)]
         for start in range(0, workers * each, each)
     ]
+
+
+def _check_are_used(given: Iterable[str], backend: str) -> None:
+    """Refuses flags that would be without effect."""
+    used = {"sweep_dir", "backend", *_USED_FLAGS[backend]}
+    unused = [name for name in given if name not in used]
+    if unused:
+        raise InputError(f"{', '.join(unused)}: without effect with --backend={backend}")
 
 
 def _pools(plan: Plan, text: str | None) -> list[str] | None:
@@ -252,6 +261,17 @@ _WORKER_FLAGS = (
     "workers", "pools", "arms", "seeds", "attempts", "lost_attempts", "lease_seconds",
     "grace_seconds", "poll_seconds", "cpus_per_worker", "pool_flags",
 )  # fmt: skip
+_USED_FLAGS = {
+    "local": (
+        *_WORKER_FLAGS, "retry_failed", "slice_name", "process_index", "process_count",
+        "host_flags",
+    ),
+    "script": ("pools", "arms", "seeds", "pool_flags"),
+    "slurm": (*_WORKER_FLAGS, "replicas", "nodes", "queue", "time_limit"),
+    "kubernetes": (
+        *_WORKER_FLAGS, "replicas", "nodes", "topology", "image", "volume", "queue", "resources",
+    ),
+}  # fmt: skip
 _DEFAULTS = {name: p.default for name, p in inspect.signature(run).parameters.items()}
 
 
