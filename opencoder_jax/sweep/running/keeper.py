@@ -35,7 +35,15 @@ def main(argv: list[str]) -> int:
     if cpus:
         os.sched_setaffinity(0, [int(cpu) for cpu in cpus.split(",")])
     lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+    waited = False
     while not _locked(lock):
+        if not waited:
+            waited = True
+            print(
+                "waiting for an earlier attempt at this stage: processes of it still run and hold "
+                f"{lock_path}",
+                flush=True,
+            )
         if not signs.wait(_LOCK_POLL_SECONDS):
             return LAPSED_EXIT_STATUS
         if terminated:

@@ -102,6 +102,12 @@ class Worker:
             # With a timeout, so that signals are handled meanwhile.
             while slot.is_alive():
                 slot.join(0.2)
+                if self.stopping.is_set() and not self._failure and "stopping" not in self._told:
+                    self._told.add("stopping")
+                    grace = f"{self._settings.grace_seconds:g}"
+                    self._say(
+                        f"stopping: stages have {grace} s to save; a second signal kills them"
+                    )
         if self._failure is not None:
             raise self._failure
         try:

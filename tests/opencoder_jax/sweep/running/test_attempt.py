@@ -1,5 +1,6 @@
 """One attempt: its process watched, and what is known of it when it ends at a bad moment."""
 
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -33,6 +34,22 @@ def test_a_stage_that_ends_while_its_lease_is_renewed_has_ended_well(tmp_path):
 
     program = f"import os\nwhile not os.path.exists({str(go)!r}): pass"
     assert attempted(tmp_path / "records", program, renew).verdict == "done"
+
+
+def test_a_stage_waits_for_what_an_earlier_attempt_has_left_running_and_says_so(tmp_path):
+    records = tmp_path / "records"
+    log = records / "train-1" / "log-000001.txt"
+    held = os.open(attempt._lock_path(f"{records}/train-1/0"), os.O_CREAT | os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    freed = []
+
+    def renew():
+        if "waiting for an earlier attempt" in log.read_text() and not freed:
+            freed.append(os.close(held))
+        return True
+
+    assert attempted(records, "print('begun')", renew).verdict == "done"
+    assert log.read_text().endswith("begun\n")
 
 
 def test_a_folder_of_records_has_one_lock_however_it_is_written(tmp_path, monkeypatch):

@@ -140,6 +140,7 @@ def test_a_worker_that_is_told_to_stop_lets_its_stage_save_and_the_next_goes_on(
     _, told = worker.communicate()
 
     assert worker.returncode == 143
+    assert "stopping: stages have 5 s to save" in told
     assert "interrupted with status 143, will be tried again" in told
     assert journal(plan, "pretrain-0")[-1].startswith("saved")
     assert "ended-000001-interrupted.json" in names(plan, "pretrain-0")
