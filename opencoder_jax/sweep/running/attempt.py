@@ -121,25 +121,55 @@ def _attend(
     period = lease.holder["lease_seconds"] / _BEATS_PER_LEASE
     next_beat = time.monotonic() + period
     asked: float | None = None
-    lost = False
+    lost = threading.Event()
+    signs = _Signs(process)
+
+    def beat() -> None:
+        if not _renewed(lease, signs, period):
+            lost.set()
+        log.upload_now_and_then()
+
+    # Of its own, because storage may not answer while the stage is to be asked to leave.
+    beating = threading.Thread()
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_POLL_SECONDS)
-            return lost
+            while beating.is_alive() and not at_once.is_set():
+                beating.join(_POLL_SECONDS)
+            signs.end()
+            return lost.is_set()
         now = time.monotonic()
-        if (stopping.is_set() or lost) and asked is None:
+        if (stopping.is_set() or lost.is_set()) and asked is None:
             process.terminate()
             asked = now
         # The end of its input is what makes the keeper kill the stage.
-        if at_once.is_set() or lost or (asked is not None and now > asked + grace_seconds):
-            _close(process)
-        if now >= next_beat:
-            lost = lost or not _renewed(process, lease, period)
+        if at_once.is_set() or lost.is_set() or (asked is not None and now > asked + grace_seconds):
+            signs.end()
+        if now >= next_beat and not beating.is_alive():
+            beating = threading.Thread(target=beat, name=f"beat-{lease.key}", daemon=True)
+            beating.start()
             next_beat = now + period
-            log.upload_now_and_then()
 
 
-def _renewed(process: subprocess.Popen, lease: Lease | Followed, period: float) -> bool:
+class _Signs:
+    """What lets the keeper go on."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        assert process.stdin
+        self._pipe = process.stdin
+        self._lock = threading.Lock()
+
+    def give(self) -> None:
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            if not self._pipe.closed:
+                self._pipe.write(b".")
+
+    def end(self) -> None:
+        with self._lock:
+            self._pipe.close()
+
+
+def _renewed(lease: Lease | Followed, signs: _Signs, period: float) -> bool:
     """False where the lease is another's. A failure of the storage may pass before it lapses."""
     begun = time.monotonic()
     try:
@@ -149,15 +179,9 @@ def _renewed(process: subprocess.Popen, lease: Lease | Followed, period: float) 
         print(f"{lease.key}: the lease was not renewed: {error}", file=sys.stderr)
         return True
     # What took too long may be older, to whoever looks, than the keeper would think.
-    if time.monotonic() - begun < period and process.stdin and not process.stdin.closed:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(b".")
+    if time.monotonic() - begun < period:
+        signs.give()
     return True
-
-
-def _close(process: subprocess.Popen) -> None:
-    if process.stdin and not process.stdin.closed:
-        process.stdin.close()
 
 
 def _verdict(status: int, lost: bool, stopping: bool) -> Verdict:

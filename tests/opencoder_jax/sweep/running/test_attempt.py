@@ -8,16 +8,17 @@ from pathlib import Path
 from opencoder_jax.sweep.running import attempt
 from opencoder_jax.sweep.running.records import open_records
 from opencoder_jax.sweep.running.slices import Followed
+from tests.opencoder_jax.sweep.small_sweep import wait_until
 
 
-def attempted(records: Path, program: str, renew, lease_seconds: float = 6.0):
+def attempted(records: Path, program: str, renew, lease_seconds: float = 6.0, stopping=None):
     (records / "train-1").mkdir(parents=True, exist_ok=True)
     return attempt.run(
         Followed("train-1", 1, {"lease_seconds": lease_seconds}, renew),
         open_records(str(records)),
         str(records),
         ["-c", program],
-        stopping=threading.Event(),
+        stopping=stopping or threading.Event(),
         at_once=threading.Event(),
         grace_seconds=5,
     )
@@ -28,12 +29,33 @@ def test_a_stage_that_ends_while_its_lease_is_renewed_has_ended_well(tmp_path):
 
     def renew():
         go.touch()
-        # Until the process is gone, without taking its status from whoever waits for it.
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        # Until nobody reads the signs any more.
+        with open(attempt._lock_path(f"{tmp_path}/records/train-1/0")) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
         return True
 
     program = f"import os\nwhile not os.path.exists({str(go)!r}): pass"
     assert attempted(tmp_path / "records", program, renew).verdict == "done"
+
+
+def test_a_stage_is_asked_to_leave_while_the_records_do_not_answer(tmp_path):
+    left, stopping = tmp_path / "left", threading.Event()
+    program = (
+        "import pathlib, signal, sys\n"
+        "def leave(number, frame):\n"
+        f"    pathlib.Path({str(left)!r}).touch()\n"
+        "    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, leave)\n"
+        "while True: signal.pause()"
+    )
+
+    def renew():
+        stopping.set()
+        wait_until(left.exists)
+        return True
+
+    ended = attempted(tmp_path / "records", program, renew, lease_seconds=12, stopping=stopping)
+    assert (ended.verdict, ended.exit_status) == ("interrupted", 143)
 
 
 def test_a_stage_waits_for_what_an_earlier_attempt_has_left_running_and_says_so(tmp_path):
