@@ -140,11 +140,12 @@ def kubernetes(plan: Plan, words: Sequence[str], cluster: Cluster, grace_seconds
         raise InputError("--backend=kubernetes needs --image, a container with this project")
     if cluster.nodes > 1:
         raise InputError("nodes are Slurm's; hosts of a Kubernetes worker follow from --topology")
+    unseen = _unmounted(plan, cluster.volume)
     grace = math.ceil(grace_seconds) + _LAST_SECONDS
     name = f"sweep-{_dns_name(plan.name)}"
     hosts, selectors, chips = _slice(cluster.topology)
     start = f"exec python {_run_words(plan, words)}"
-    head = _comment(f"{plan.name}: {plan.title}")
+    head = [*_comment(f"{plan.name}: {plan.title}"), *unseen]
     if hosts == 1:
         pod = _pod(start, cluster, grace, selectors, chips)
         job: dict[str, Any] = {
@@ -233,13 +234,34 @@ def _pod(
     if selectors:
         pod["nodeSelector"] = dict(selectors)
     if cluster.volume:
-        claim, separator, path = cluster.volume.partition(":")
-        if not separator or not path.startswith("/"):
-            raise InputError(f"volume {cluster.volume!r}: expected CLAIM:/path")
+        claim, path = _claim_and_path(cluster.volume)
         container["volumeMounts"] = [{"name": "sweeps", "mountPath": path}]
         pod["volumes"] = [{"name": "sweeps", "persistentVolumeClaim": {"claimName": claim}}]
     pod["containers"] = [container]
     return {"spec": pod}
+
+
+def _claim_and_path(volume: str) -> tuple[str, str]:
+    claim, separator, path = volume.partition(":")
+    if not separator or not path.startswith("/"):
+        raise InputError(f"volume {volume!r}: expected CLAIM:/path")
+    return claim, path
+
+
+def _unmounted(plan: Plan, volume: str | None) -> list[str]:
+    """Comments on folders that workers have to see; an error where the volume is not above them."""
+    places = (plan.folder, plan.stage_folder(""), plan.records_folder(""))
+    folders = [os.path.abspath(place) for place in places if not stores.is_remote(place)]
+    if volume is None:
+        return [f"# The workers have to see {folder}: mount it." for folder in folders]
+    path = _claim_and_path(volume)[1].rstrip("/")
+    for folder in folders:
+        if not f"{folder}/".startswith(f"{path}/"):
+            raise InputError(
+                f"{folder} is not below {path}, where the workers mount {volume}: plan the sweep "
+                "at the path that they see"
+            )
+    return []
 
 
 def _slice(name: str | None) -> tuple[int, dict[str, str], int]:

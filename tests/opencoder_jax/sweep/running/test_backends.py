@@ -99,7 +99,7 @@ def test_one_kubernetes_job_has_all_workers_of_one_host(tmp_path, capsys):
     words = "data:--runner=DataflowRunner --job_name={key} --note='a \"b\"'"
     text = printed(
         plan, capsys, "kubernetes", "--image=registry/us/opencoder:1", "--replicas=3",
-        "--pools=data", f"--pool_flags={words}", "--volume=claim:/mnt/sweeps", "--queue=research",
+        "--pools=data", f"--pool_flags={words}", f"--volume=claim:{tmp_path}", "--queue=research",
         "--resources=cpu=8,memory=32Gi", "--grace_seconds=300",
     )  # fmt: skip
     job = yaml.safe_load(text)
@@ -112,7 +112,7 @@ def test_one_kubernetes_job_has_all_workers_of_one_host(tmp_path, capsys):
     assert pod["terminationGracePeriodSeconds"] == 360
     assert container["image"] == "registry/us/opencoder:1"
     assert container["resources"] == {"requests": {"cpu": "8", "memory": "32Gi"}}
-    assert container["volumeMounts"] == [{"name": "sweeps", "mountPath": "/mnt/sweeps"}]
+    assert container["volumeMounts"] == [{"name": "sweeps", "mountPath": str(tmp_path)}]
     assert shlex.split(container["command"][2]) == [
         *("exec", "python", "-m", "opencoder_jax.sweep", "run", plan.folder),
         *("--pools=data", "--grace_seconds=300.0", f"--pool_flags={words}"),
@@ -137,6 +137,7 @@ def test_each_tpu_slice_of_several_hosts_is_a_job_set(tmp_path, capsys):
     command = pod["containers"][0]["command"][2]
     assert "--slice_name=sweep-small-1 " in command
     assert '--process_index="$JOB_COMPLETION_INDEX" --process_count=64 ' in command
+    assert f"# The workers have to see {tmp_path}/stages: mount it.\n" in text
     assert "# or: xpk workload create --cluster=CLUSTER --workload=sweep-small-1 " in text
     assert "--tpu-type=v5litepod-256 " in text
 
@@ -166,6 +167,7 @@ def test_a_slice_of_one_host_needs_no_job_set(
         (["--backend=kubernetes", "--image=i", "--volume=claim"], "expected CLAIM:/path"),
         (["--backend=kubernetes", "--image=i", "--resources=8"], "e.g. cpu=8,memory=32Gi"),
         (["--backend=kubernetes", "--image=i", "--topology=v9-8"], "v9"),
+        (["--backend=kubernetes", "--image=i", "--volume=c:/mnt"], "is not below /mnt, where"),
         (["--backend=kubernetes", "--image=i", "--nodes=2"], "nodes are Slurm's"),
         (["--backend=slurm", "--retry_failed"], "retry_failed: without effect with"),
         (["--backend=script", "--workers=2"], "workers: without effect with --backend=script"),
