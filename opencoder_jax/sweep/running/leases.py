@@ -113,15 +113,18 @@ class Lease:
         Raises:
           OSError: the records cannot be written.
         """
-        if attempts(self._records.names([self.key])[self.key]).latest > self.number:
+        if self._is_overtaken():
             return False
         self.holder["beat"] += 1
         self.holder["at"] = now_text()
         self._records.write(lease_name(self.key, self.number), _json(self.holder))
         return True
 
+    def _is_overtaken(self) -> bool:
+        return attempts(self._records.names([self.key])[self.key]).latest > self.number
+
     def finish(self, code_version: str) -> bool:
-        """Makes the stage finished; False where another worker did it before.
+        """Makes the stage finished; False where another worker did it or has begun it anew.
 
         Raises:
           OSError: the records cannot be written.
@@ -135,6 +138,10 @@ class Lease:
             "code_version": code_version,
         }
         name = f"{self.key}/{DONE}"
+        # What is begun anew may be written to; its own worker says when that has ended.
+        if self._is_overtaken():
+            self.end("lost", 0)
+            return False
         won = self._records.create(name, _json(done))
         # An earlier try may have made it, and failed after that; no other attempt has the number.
         won = won or (read_json(self._records, name) or {}).get("attempt") == self.number

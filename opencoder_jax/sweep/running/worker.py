@@ -237,8 +237,9 @@ class Worker:
             with contextlib.suppress(OSError):
                 lease.end("lost", ended.exit_status)
         elif ended.verdict == "done":
-            self._patiently(lambda: lease.finish(self._code_version))
-            self._say(f"{lease.key}: done in {lease.seconds:.0f} s")
+            won = self._patiently(lambda: lease.finish(self._code_version))
+            ended_as = f"done in {lease.seconds:.0f} s" if won else "given up, the lease was lost"
+            self._say(f"{lease.key}: {ended_as}")
         else:
             self._patiently(lambda: self._not_done(lease, ended))
 

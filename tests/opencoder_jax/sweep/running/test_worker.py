@@ -131,6 +131,27 @@ def test_a_worker_that_stands_still_loses_its_stage_and_does_not_finish_it(tmp_p
     assert "pretrain-0: given up, the lease was lost" in told
 
 
+def test_a_worker_that_stood_still_while_its_stage_ended_leaves_it_to_who_began_it_anew(tmp_path):
+    plan = planned(tmp_path, stage("pretrain-0", behaviour="waits"))
+    first = start_worker(plan)
+    wait_until(lambda: journal(plan, "pretrain-0"))
+    first.send_signal(signal.SIGSTOP)
+    folder = Path(plan.stage_folder("pretrain-0"))
+    (folder / "go").touch()
+    wait_until(lambda: journal(plan, "pretrain-0")[-1] == "end")
+    (folder / "go").unlink()
+    second = start_worker(plan)
+    wait_until(lambda: len(journal(plan, "pretrain-0")) == 3)
+    first.send_signal(signal.SIGCONT)
+    wait_until(lambda: "ended-000001-lost.json" in names(plan, "pretrain-0"))
+    assert finished(plan) == set()
+    (folder / "go").touch()
+
+    assert "pretrain-0: given up, the lease was lost" in first.communicate()[1]
+    second.communicate()
+    assert record(plan, "pretrain-0", "done.json")["attempt"] == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_told_to_stop_lets_its_stage_save_and_the_next_goes_on(tmp_path, number):
     plan = planned(tmp_path, stage("pretrain-0", behaviour="waits"))
