@@ -336,8 +336,8 @@ def last_part(binding: str) -> str:
 
 
 def check_name(of: str, name: str) -> None:
-    """Raises: InputError: it cannot be a part of a folder's name."""
-    if not _NAME.fullmatch(name):
+    """Raises: InputError: it cannot be a part of a folder's name; an arm's may have a `=`."""
+    if not _NAME.fullmatch(name.replace("=", "-") if of == "arm" else name):
         raise InputError(
             f"{of} {name!r}: expected letters, digits, '.', '_', '+' or '-', the first one a "
             "letter or digit"

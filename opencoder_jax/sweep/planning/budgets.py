@@ -11,6 +11,7 @@ from typing import Any
 
 from opencoder_jax.errors import InputError
 from opencoder_jax.sweep.definition import Budget, Sweep
+from opencoder_jax.sweep.planning.expansion import spelled
 
 Place = tuple[str, int, str]
 
@@ -79,7 +80,7 @@ def _misplaced(sweep: Sweep, changes: Mapping[str, Mapping[str, Sequence[str]]])
             f"arm {arm!r} sets {budget.binding} of {budget.stage!r}, which the budget sets too: "
             "leave out one of them"
             for arm, stages in changes.items()
-            if any(_bound(line) == budget.binding for line in stages.get(budget.stage, ()))
+            if any(spelled(budget.binding, [_bound(x)]) for x in stages.get(budget.stage, ()))
         ]
     return wrong
 

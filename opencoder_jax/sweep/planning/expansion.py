@@ -8,7 +8,7 @@ Mistakes are collected, so one look tells all of them. Next: `planner`.
 import collections
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from opencoder_jax.errors import InputError
@@ -100,6 +100,11 @@ def sound_arms(sweep: Sweep) -> tuple[list[Arm], list[str]]:
     names = [name for name, _ in changes]
     mistakes = [f"arm {n!r} is there {names.count(n)} times" for n in dict.fromkeys(names)]
     mistakes = [line for line in mistakes if not line.endswith(" 1 times")]
+    for name in names:
+        try:
+            check_name("arm", name)
+        except InputError as error:
+            mistakes.append(str(error))
     baseline = sweep.baseline or names[0]
     if baseline not in names:
         mistakes.append(f"baseline {baseline!r} is no arm; arms: {', '.join(names)}")
@@ -149,6 +154,21 @@ def parse_line(line: str) -> Line:
     )
 
 
+def spelled(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that binds what `name` does: gin takes `peak`'s class with its module and
+    without, `schedules.WarmupStable.peak` and `WarmupStable.peak`."""
+    return next((other for other in names if _same_setting(name, other)), None)
+
+
+def _same_setting(one: str, other: str) -> bool:
+    """A part of a name names something only where it is the only one that ends so."""
+    (scope, _, one), (other_scope, _, other) = one.rpartition("/"), other.rpartition("/")
+    short, long = sorted((one, other), key=len)
+    # Macros have no dots.
+    is_end = "." in short and long.endswith(f".{short}")
+    return scope == other_scope and (short == long or is_end)
+
+
 def gin_text(value: Value) -> str:
     """A value as a binding has it: references and macros as they are, the rest as literals."""
     if isinstance(value, str) and value.startswith(("@", "%")):
@@ -161,7 +181,6 @@ def _changes(source: ArmSource) -> list[tuple[str, dict[str, list[str]]]]:
     if isinstance(source, Arms):
         found = []
         for name, change in source.arms.items():
-            check_name("arm", name.replace("=", "-"))
             found.append((name, {stage: list(lines) for stage, lines in change.items()}))
     elif isinstance(source, Axis):
         found = list(_points(source))
@@ -212,8 +231,8 @@ def _together(
     name = "+".join(filter(None, (one[0], other[0])))
     both = {stage: list(lines) for stage, lines in one[1].items()}
     for stage, lines in other[1].items():
-        before = {parse_line(line).name for line in both.get(stage, ())}
-        twice = sorted(before & {parse_line(line).name for line in lines})
+        before = [parse_line(line).name for line in both.get(stage, ())]
+        twice = sorted({n for line in lines if spelled(n := parse_line(line).name, before)})
         if twice:
             raise InputError(
                 f"arm {name!r}: both parts change {', '.join(twice)} of stage {stage!r}"
@@ -252,12 +271,13 @@ def _arm(
 def _changed(stage: Stage | GatheredSets, lines: Sequence[str]) -> tuple[ArmStage, list[str]]:
     """The stage after `lines`, and what is wrong with them."""
     if isinstance(stage, GatheredSets):
-        own, files, inputs, set_by_sweep = [], [], dict(stage.sets), {}
+        own, files, inputs = [], [], dict(stage.sets)
+        set_by_sweep: dict[str, str] = {}
     else:
         own, files, inputs = list(stage.bindings), list(stage.gin_files), dict(stage.inputs)
-        set_by_sweep = {stage.output: "output", stage.seed: "seed"}
+        set_by_sweep = {stage.output: "output"} | ({stage.seed: "seed"} if stage.seed else {})
     bindings: dict[str, str] = {}
-    changed: set[str] = set()
+    changed: list[str] = []
     mistakes = []
     for position, text in enumerate([*own, *lines]):
         try:
@@ -265,30 +285,37 @@ def _changed(stage: Stage | GatheredSets, lines: Sequence[str]) -> tuple[ArmStag
         except InputError as error:
             mistakes.append(str(error))
             continue
-        if position >= len(own) and name in changed:
+        if position >= len(own) and spelled(name, changed):
             mistakes.append(f"{text!r}: another line changes {name}, too")
         elif isinstance(stage, GatheredSets) and kind != INPUT:
             mistakes.append(f"{text!r}: it gathers sets, expected lines SET <- stage")
-        elif name in set_by_sweep:
-            of = set_by_sweep[name]
+        elif same := spelled(name, set_by_sweep):
+            of = set_by_sweep[same]
             mistakes.append(f"{text!r}: {name} is the stage's {of}, which the sweep sets")
         elif kind == FILE:
             files.append(name)
-        elif kind == BINDING and name in inputs and position < len(own):
+        elif kind == BINDING and position < len(own) and spelled(name, inputs):
             mistakes.append(f"{text!r}: {name} is an input of the stage, too")
         elif kind == BINDING:
-            inputs.pop(name, None)
+            _forget(name, inputs)
             # The last one counts, for the order too.
-            bindings.pop(name, None)
+            _forget(name, bindings)
             bindings[name] = value
         elif value:
-            bindings.pop(name, None)
+            _forget(name, bindings)
+            _forget(name, inputs)
             inputs[name] = value
-        elif inputs.pop(name, None) is None:
+        elif not _forget(name, inputs):
             mistakes.append(f"{text!r}: the stage has no input {name}")
         if position >= len(own):
-            changed.add(name)
+            changed.append(name)
     return ArmStage(stage, tuple(files), bindings, inputs), mistakes
+
+
+def _forget(name: str, bound: dict[str, str]) -> bool:
+    """Takes a setting out, however it is spelled; False: it is not there."""
+    same = spelled(name, bound)
+    return same is not None and bound.pop(same) is not None
 
 
 def _in_order(stages: Mapping[str, ArmStage], goals: Sequence[str]) -> tuple[list[str], list[str]]:

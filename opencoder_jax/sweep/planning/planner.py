@@ -22,7 +22,15 @@ from opencoder_jax.formats.manifest import fingerprint
 from opencoder_jax.sweep.definition import GatheredSets, Stage, Sweep
 from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
 from opencoder_jax.sweep.planning import budgets
-from opencoder_jax.sweep.planning.expansion import FILE, Arm, ArmStage, parse_line, some, sound_arms
+from opencoder_jax.sweep.planning.expansion import (
+    FILE,
+    Arm,
+    ArmStage,
+    parse_line,
+    some,
+    sound_arms,
+    spelled,
+)
 from opencoder_jax.sweep.planning.oddities import odd
 from opencoder_jax.sweep.planning.resolution import Answer, Request, resolve
 
@@ -314,8 +322,9 @@ def _idle_files(
     if isinstance(arm_stage.stage, GatheredSets):
         return []
     own = [parse_line(line) for line in lines]
-    bound = {*arm_stage.bindings, *arm_stage.inputs, arm_stage.stage.output, arm_stage.stage.seed}
-    bound -= {line.name for line in own if line.kind != FILE}
+    stage = arm_stage.stage
+    bound = {*arm_stage.bindings, *arm_stage.inputs, stage.output, *filter(None, [stage.seed])}
+    bound -= {spelled(line.name, bound) or "" for line in own if line.kind != FILE}
     found = []
     for file in (line.name for line in own if line.kind == FILE):
         try:
@@ -332,7 +341,7 @@ def _idle_files(
             f"{file} sets {name}, which a binding of the stage sets after it: no effect; make it "
             "a binding of the arm"
             for name in names
-            if name in bound
+            if spelled(name, bound)
         ]
     return found
 

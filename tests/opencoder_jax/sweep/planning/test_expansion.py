@@ -113,6 +113,12 @@ def test_an_arm_has_the_stages_that_its_metrics_need_inputs_first():
         (Arms({"a": {"packed": ["INPUT_DIR <- corpis"]}}), "has input 'corpis', which is no stage"),
         (Arms({"a": {"packed": ["OTHER <-"]}}), "the stage has no input OTHER"),
         (Arms({"a": {"corpus": ["X=1", "X=2"]}}), "'X=2': another line changes X, too"),
+        (Arms({"a": {"corpus": ["a.B.c=1", "B.c=2"]}}), "'B.c=2': another line changes B.c, too"),
+        (
+            Product([RATES, Axis("pretrain", "AdamW.LR", [1, 2], name="x")]),
+            "both parts change AdamW.LR of stage 'pretrain'",
+        ),
+        (Axis("corpus", "X", {"a/b": 1, "c,d": 2}), "arm 'x=a/b': .*\narm 'x=c,d': expected"),
         (
             Arms({"a": {"corpus": ["FROM <- packed"]}}),
             "inputs go in a circle: packed <- corpus <- packed",
@@ -137,6 +143,30 @@ def test_all_mistakes_are_told_once_for_all_arms():
         expand(sweep(LEVELS, metrics=[Metric("evalute", "loss")]))
     with pytest.raises(InputError, match="keep names stage 'exprot'"):
         expand(sweep(LEVELS, keep=["exprot"]))
+
+
+def test_a_setting_may_be_spelled_with_its_module_or_without():
+    spelling = [
+        Stage(
+            "e", "e", (), ["A.x=1", "s/A.x=2"], {"m.B.dir": "c"}, output="D.out", seed="m.t.seed"
+        ),
+        Stage("c", "c"),
+    ]
+
+    def arm(*lines: str) -> Arm:
+        changed = Arms({"a": {"e": lines}})
+        [made] = expand(sweep(changed, stages=spelling, metrics=[Metric("e", "loss")]))
+        return made
+
+    made = arm("m.A.x=3", "B.dir='/d'").stages["e"]
+    assert made.bindings == {"s/A.x": "2", "m.A.x": "3", "B.dir": "'/d'"}
+    assert made.inputs == {}
+    assert arm("B.dir <- c/sub").stages["e"].inputs == {"B.dir": "c/sub"}
+    assert arm("AA.x=3").stages["e"].bindings == {"A.x": "1", "s/A.x": "2", "AA.x": "3"}
+    with pytest.raises(InputError, match=r"t\.seed is the stage's seed"):
+        arm("t.seed=3")
+    with pytest.raises(InputError, match=r"x\.D\.out is the stage's output"):
+        arm("x.D.out='/o'")
 
 
 def test_lines():

@@ -125,11 +125,16 @@ def test_every_mistake_of_every_arm_is_told(tmp_path, capsys):
         'idle': {'train': ['idle.gin'], 'corpus': ['nowhere.gin']},
         'facts': {'evaluate': ['tiny.steps=0']},
         'shadowed': {'evaluate': ['shadowed.gin']},
+        'module': {'train': ['module.gin']},
         'default': {'train': ['shadowed.gin', 'RATE=0.1']},
         'not_run': {'reference': ['RATE=0.1']},
     }"""
     files = {"idle": IDLE, "shadowed": "RATE = 0.9\n"}
-    more = "evaluate/definition.Stage.bindings = ['RATE=0.3']"
+    files["module"] = IDLE.replace("other/", "").replace("rate = 0.7", "words = ['x']")
+    more = """
+evaluate/definition.Stage.bindings = ['RATE=0.3']
+train/definition.Stage.bindings = ["Recipe.words=['a']"]
+"""
     assert plan.main(write_sweep(tmp_path, arms, more, **files)) == 2
     said = capsys.readouterr().err
     for line in (
@@ -141,9 +146,10 @@ def test_every_mistake_of_every_arm_is_told(tmp_path, capsys):
         "arm idle, stage 'corpus': Unable to open file: nowhere.gin",
         "arm facts, stage 'evaluate': steps is 0, expected at least 1",
         "arm shadowed, stage 'evaluate': shadowed.gin sets RATE, which a binding of the stage sets",
+        "arm module, stage 'train': module.gin sets tiny_command.Recipe.words, which a binding of",
     ):
         assert line in said
-    assert len(said.splitlines()) == 8
+    assert len(said.splitlines()) == 9
     assert not (tmp_path / "sweeps").exists()
 
 
