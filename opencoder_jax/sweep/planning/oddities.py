@@ -3,6 +3,7 @@
 import ast
 import collections
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,12 @@ from opencoder_jax.sweep.planning.expansion import some
 _SAME_TOKENS = 0.02
 _TRAIN, _EVALUATE = "opencoder_jax.train", "opencoder_jax.evaluate"
 _HELDOUT = "train_eval_dataset_cfg"
+# What reports know of a stage's figures (`results.measurements`).
+_MEASURES = {
+    _TRAIN: r"(heldout_)?loss|heldout_bits_per_byte(/.*)?|tokens|tokens_per_second|mfu|steps"
+    r"|skipped_steps|parameters|flops",
+    _EVALUATE: r"bits_per_byte|pass@[1-9][0-9]*",
+}
 
 
 def odd(plan: Plan) -> list[str]:
@@ -63,6 +70,9 @@ def _blind_metrics(plan: Plan) -> Iterator[str]:
 
 def _unmeasured(metric: Metric, stage: PlannedStage) -> str:
     """Why a stage will not measure a metric; empty where it will, or where nobody can know."""
+    known = _MEASURES.get(stage.command)
+    if known and not re.fullmatch(known, metric.measure):
+        return f"{stage.command} has no measure {metric.measure!r}"
     if stage.command == _TRAIN and metric.measure.startswith("heldout_"):
         steps, data = (stage.bindings.get(f"train.{n}") for n in ("eval_steps", _HELDOUT))
         if steps == "0" or data == "None":

@@ -61,6 +61,14 @@ SETS = {"evaluate.tasks[0].sets": "['heldout', 'refinecode']"}
             "train.eval_steps is 0",
         ),
         (Metric("other", "loss"), training(), "does not run that stage"),
+        (
+            Metric("evaluate", "bits_per_bite", "heldout"),
+            evaluation(**SETS),
+            "opencoder_jax.evaluate has no measure 'bits_per_bite'",
+        ),
+        (Metric("evaluate", "loss"), evaluation(**SETS), "has no measure 'loss'"),
+        (Metric("train", "held_out_loss"), training(), "has no measure 'held_out_loss'"),
+        (Metric("train", "heldout_bits_per_byte/c"), training(**{"train.eval_steps": "3"}), ""),
     ],
 )
 def test_metrics_that_will_have_no_figure(metric, stage, why):
