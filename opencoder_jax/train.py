@@ -324,8 +324,9 @@ def _mirror(
 
 
 # Where a run is, what it shows and how it is kept; `identity` has none of them.
+# When checkpoints are saved is no such thing: another phase may start from one of them.
 _INCIDENTAL = (
-    *("distributed", "save_checkpoint_cfg", "stats_period", "keep_compiled"),
+    *("distributed", "SaveCheckpointConfig.period_minutes", "stats_period", "keep_compiled"),
     *("num_prefetch_processes", "peak_flops_per_device", "wandb", "profile"),
 )
 

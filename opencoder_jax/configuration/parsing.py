@@ -23,6 +23,8 @@ from opencoder_jax.configuration.checks import (
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent.parent / "gin_configs"
 # Commands that were configured in this process.
 _COMMANDS: list[Any] = []
+_PARSER = gin.config_parser.ConfigParser
+_GIN_CONTAINER, _GIN_ITEM = _PARSER._maybe_parse_container, _PARSER._parse_dict_item
 _GIN_RAISES_WITH = gin.utils.augment_exception_message_and_reraise.__qualname__
 
 
@@ -166,3 +168,25 @@ def forgotten_after() -> Iterator[None]:
     finally:
         for registered in set(of_objects) - before:
             registry.pop(of_objects.pop(registered).selector)
+
+
+def _container(parser: Any) -> tuple[bool, Any]:
+    """As gin parses one, but knowing which keys it has so far."""
+    parser.__dict__.setdefault("keys_so_far", []).append([])
+    try:
+        return _GIN_CONTAINER(parser)
+    finally:
+        parser.keys_so_far.pop()
+
+
+def _item(parser: Any) -> tuple[Any, Any]:
+    """As gin parses one of a dictionary; of a key that is there twice gin keeps the last one."""
+    location = parser._current_location()
+    key, value = _GIN_ITEM(parser)
+    if key in parser.keys_so_far[-1]:
+        parser._raise_syntax_error(f"The key {key!r} is in one dictionary twice.", location)
+    parser.keys_so_far[-1].append(key)
+    return key, value
+
+
+_PARSER._maybe_parse_container, _PARSER._parse_dict_item = _container, _item

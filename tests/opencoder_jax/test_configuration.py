@@ -138,6 +138,23 @@ def test_a_binding_that_names_nothing_or_takes_no_effect_is_an_error(
         configure(gin_folder, "OUTPUT = 'x'", binding)
 
 
+@pytest.mark.parametrize("more", ["", ", 'c': {'a': 1}"])
+def test_a_key_that_a_dictionary_has_twice_is_an_error_that_names_it(gin_folder, more):
+    text = RUN + f"TABLE = {{\n  'a': {{'a': 1, 'b': 2}},\n  'b': 3,\n  'a': 4{more}}}\n"
+    (gin_folder / "twice.gin").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"key 'a' is in one dictionary twice.*twice\.gin"):
+        configure(gin_folder, file="twice.gin")
+    with pytest.raises(ConfigurationError, match="key 'a' is in one dictionary twice"):
+        configuration.read_gin(gin_folder / "twice.gin")
+
+
+def test_one_key_in_several_dictionaries_is_no_mistake(gin_folder):
+    text = "TABLE = {'a': {'a': {'a': 1}}, 'b': [{'a': 1}, {'a': 2}]}\n"
+    (gin_folder / "table.gin").write_text(text)
+    table = configuration.read_gin(gin_folder / "table.gin").macros["TABLE"]
+    assert table == {"a": {"a": {"a": 1}}, "b": [{"a": 1}, {"a": 2}]}
+
+
 def test_an_unset_required_value_is_named(gin_folder):
     with pytest.raises(ConfigurationError, match="required and unset: OUTPUT"):
         configure(gin_folder)
