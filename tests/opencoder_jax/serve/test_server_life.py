@@ -11,6 +11,7 @@ import pytest
 
 from opencoder_jax import configuration
 from opencoder_jax.decoding.engine import Engine, EngineConfig
+from opencoder_jax.errors import InputError
 from opencoder_jax.serve import http_server
 from opencoder_jax.serve.__main__ import serve
 from opencoder_jax.serve.app import Limits, make_app
@@ -270,7 +271,5 @@ def test_settings_that_cannot_be_are_one_line(flags, complaint, capsys):
 def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(
-            configuration.InputError, match=f"cannot listen on 127.0.0.1 port {port}"
-        ):
+        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1 port {port}"):
             serve("/nowhere", port=port)
