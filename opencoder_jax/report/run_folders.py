@@ -27,7 +27,7 @@ from opencoder_jax.report.run_results import (
     read_results,
 )
 from opencoder_jax.report.training_runs import METRICS_NAME, model_of
-from opencoder_jax.sweep.plan_file import PLAN_NAME, Plan, read_plan
+from opencoder_jax.sweep.plan_file import FAILED_NAME, PLAN_NAME, Plan, read_plan
 from opencoder_jax.training import goodput
 
 # Of a model directory; nothing below is a run.
@@ -325,7 +325,7 @@ def _take_plan(plan: Plan, by_path: Mapping[Path, RunFolder], owners: dict[Path,
         for name in ("parameters", "flops"):
             if isinstance(stage.facts.get(name), int | float):
                 run.figures.setdefault(name, float(stage.facts[name]))
-        failed, _ = read_object(Path(plan.records_folder(key)) / "failed.json")
+        failed, _ = read_object(Path(plan.records_folder(key)) / FAILED_NAME)
         if failed and run.state != "finished":
             run.state = "failed"
             log = str(failed.get("log", ""))[-2000:]

@@ -18,6 +18,10 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.sweep.definition import Metric
 
 PLAN_NAME = "plan.json"
+# In a stage's records: finished, and given up.
+DONE_NAME, FAILED_NAME = "done.json", "failed.json"
+# Commands that the parts of a sweep know something about.
+TRAIN, EVALUATE = "opencoder_jax.train", "opencoder_jax.evaluate"
 FORMAT_VERSION = 1
 # In a stage's words: its own folder, or by a key another stage's.
 _PLACE = re.compile(r"\{([A-Za-z0-9][\w.+-]*)\}")

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError, require_at_least, require_positive
-from opencoder_jax.sweep.plan_file import Plan, read_plan
+from opencoder_jax.sweep.plan_file import FAILED_NAME, Plan, read_plan
 from opencoder_jax.sweep.running import backends, board, leases
 from opencoder_jax.sweep.running.attempt import BAD_INPUT_EXIT_STATUS
 from opencoder_jax.sweep.running.backends import Cluster
@@ -232,7 +232,7 @@ def _tell(plan: Plan, watched: Board, states: dict[str, StageState]) -> int:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for state in failed:
         key = state.stage.key
-        record = leases.read_json(watched.records, f"{key}/{leases.FAILED}") or {}
+        record = leases.read_json(watched.records, f"{key}/{FAILED_NAME}") or {}
         users = ", ".join(dict.fromkeys(run.arm for run in plan.users(key)))
         console.print(
             f"{key} failed: {record.get('reason')}, exit status {record.get('exit_status')}; "

@@ -21,7 +21,7 @@ from rich.text import Text
 from opencoder_jax import configuration
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError, require_positive
-from opencoder_jax.sweep.plan_file import PlannedRun, read_plan
+from opencoder_jax.sweep.plan_file import DONE_NAME, FAILED_NAME, TRAIN, PlannedRun, read_plan
 from opencoder_jax.sweep.running import board, leases
 from opencoder_jax.sweep.running.board import Board, StageState
 from opencoder_jax.watch.run_state import LOSS, Watcher
@@ -33,7 +33,6 @@ _STYLES = {
 }  # fmt: skip
 # Runs are shown in this order where the terminal has no place for all.
 _URGENCY = ("failed", "running", "blocked", "ready", "waiting", "done")
-_TRAIN = "opencoder_jax.train"
 _LOG_BYTES = 4096
 # Lines of a watched screen around the table of runs, besides one for each running stage.
 _OTHER_LINES = 10
@@ -133,7 +132,7 @@ class View:
 
     def _wall_seconds(self, key: str) -> float:
         if key not in self._seconds:
-            record = leases.read_json(self._board.records, f"{key}/{leases.DONE}") or {}
+            record = leases.read_json(self._board.records, f"{key}/{DONE_NAME}") or {}
             self._seconds[key] = record.get("wall_seconds", 0.0)
         return self._seconds[key]
 
@@ -169,7 +168,7 @@ class View:
         """What a running stage has written of itself; empty where that cannot be read here."""
         key = state.stage.key
         folder = self._plan.stage_folder(key)
-        if state.stage.command == _TRAIN and not stores.is_remote(folder):
+        if state.stage.command == TRAIN and not stores.is_remote(folder):
             look = self._watchers.setdefault(key, Watcher(folder)).look()
             if look.train:
                 of = f" of {look.last_step:,}" if look.last_step else ""
@@ -182,7 +181,7 @@ class View:
 
     def _failure(self, state: StageState) -> Text:
         key = state.stage.key
-        record = leases.read_json(self._board.records, f"{key}/{leases.FAILED}") or {}
+        record = leases.read_json(self._board.records, f"{key}/{FAILED_NAME}") or {}
         last = (record.get("log") or "").splitlines()[-1:]
         users = ", ".join(dict.fromkeys(run.arm for run in self._plan.users(key)))
         told = f"{key} failed ({record.get('reason')}), needed by {users}"

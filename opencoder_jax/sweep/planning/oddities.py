@@ -8,18 +8,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from opencoder_jax.sweep.definition import Metric
-from opencoder_jax.sweep.plan_file import Plan, PlannedStage
+from opencoder_jax.sweep.plan_file import EVALUATE, TRAIN, Plan, PlannedStage
 from opencoder_jax.sweep.planning.expansion import some
 
 # Arms whose tokens differ by a larger share are told.
 _SAME_TOKENS = 0.02
-_TRAIN, _EVALUATE = "opencoder_jax.train", "opencoder_jax.evaluate"
 _HELDOUT = "train_eval_dataset_cfg"
 # What reports know of a stage's figures (`results.measurements`).
 _MEASURES = {
-    _TRAIN: r"(heldout_)?loss|heldout_bits_per_byte(/.*)?|tokens|tokens_per_second|mfu|steps"
+    TRAIN: r"(heldout_)?loss|heldout_bits_per_byte(/.*)?|tokens|tokens_per_second|mfu|steps"
     r"|skipped_steps|parameters|flops",
-    _EVALUATE: r"bits_per_byte|pass@[1-9][0-9]*",
+    EVALUATE: r"bits_per_byte|pass@[1-9][0-9]*",
 }
 
 
@@ -73,15 +72,15 @@ def _unmeasured(metric: Metric, stage: PlannedStage) -> str:
     known = _MEASURES.get(stage.command)
     if known and not re.fullmatch(known, metric.measure):
         return f"{stage.command} has no measure {metric.measure!r}"
-    if stage.command == _TRAIN and metric.measure.startswith("heldout_"):
+    if stage.command == TRAIN and metric.measure.startswith("heldout_"):
         steps, data = (stage.bindings.get(f"train.{n}") for n in ("eval_steps", _HELDOUT))
         if steps == "0" or data == "None":
             return f"train.eval_steps is {steps}, train.{_HELDOUT} {data}"
-    if stage.command == _EVALUATE and metric.measure == "bits_per_byte":
+    if stage.command == EVALUATE and metric.measure == "bits_per_byte":
         sets = [name for value in _literals(stage, ".sets") for name in value]
         if (metric.of or "").partition("/")[0] not in sets:
             return f"the packed sets that it measures are {', '.join(sets) or 'none'}"
-    if stage.command == _EVALUATE and metric.measure.startswith("pass@"):
+    if stage.command == EVALUATE and metric.measure.startswith("pass@"):
         for value in _literals(stage, ".run.k"):
             ks = value.split(",") if isinstance(value, str) else map(str, value)
             if metric.measure.removeprefix("pass@") not in [k.strip() for k in ks]:

@@ -9,7 +9,6 @@ written differently and mean the same make no difference. Next: `plan` is the ac
 import collections
 import concurrent.futures
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
 from opencoder_jax.formats.manifest import fingerprint
 from opencoder_jax.sweep.definition import GatheredSets, Stage, Sweep
-from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
+from opencoder_jax.sweep.plan_file import DONE_NAME, Plan, PlannedRun, PlannedStage
 from opencoder_jax.sweep.planning import budgets
 from opencoder_jax.sweep.planning.expansion import (
     FILE,
@@ -35,7 +34,6 @@ from opencoder_jax.sweep.planning.oddities import odd
 from opencoder_jax.sweep.planning.resolution import Answer, Request, resolve
 
 GATHER_COMMAND = "opencoder_jax.gather_sets"
-DONE_NAME = "done.json"
 _KEY_DIGITS = 12
 _OWN = "<output>"
 # A run of a plan: arm, seed, stage.
@@ -120,10 +118,7 @@ def finished(plan: Plan) -> set[str]:
     """Keys of the stages that are done, by this sweep or another with the same records."""
 
     def is_done(key: str) -> bool:
-        place = f"{plan.records_folder(key)}/{DONE_NAME}"
-        if stores.is_remote(place):
-            return stores.read_object(place) is not None
-        return os.path.exists(place)
+        return stores.read_file(f"{plan.records_folder(key)}/{DONE_NAME}") is not None
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         done = pool.map(is_done, plan.stages)

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from opencoder_jax.precompilation.chips import GIB
-from opencoder_jax.sweep.planning.pricing import TRAIN, Priced, StagePrice, Wanted
+from opencoder_jax.sweep.plan_file import TRAIN
+from opencoder_jax.sweep.planning.pricing import Priced, StagePrice, Wanted
 
 _UNKNOWN = "-"
 _MEMORY, _LEAST = "GiB/device", "chip-h at least"

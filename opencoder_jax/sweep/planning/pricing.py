@@ -23,9 +23,8 @@ from typing import Any, Literal
 from opencoder_jax.errors import InputError, require_at_least, require_positive
 from opencoder_jax.formats import manifest
 from opencoder_jax.precompilation.chips import GIB, Chip, chips
-from opencoder_jax.sweep.plan_file import Plan
+from opencoder_jax.sweep.plan_file import TRAIN, Plan
 
-TRAIN = "opencoder_jax.train"
 # The status of `precompile` of such a step, and of `plan` of such a sweep.
 DOES_NOT_FIT = 3
 # Rooms whose code decides what is compiled, and how it is counted.

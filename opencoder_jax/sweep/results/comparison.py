@@ -11,8 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from opencoder_jax.sweep.definition import Metric
+from opencoder_jax.sweep.plan_file import TRAIN
 from opencoder_jax.sweep.results import statistics
-from opencoder_jax.sweep.results.measurements import TRAIN, Measured, RunFigures
+from opencoder_jax.sweep.results.measurements import Measured, RunFigures
 from opencoder_jax.sweep.results.statistics import Difference, Estimate
 
 BASELINE = "baseline"

@@ -19,7 +19,15 @@ from opencoder_jax.evaluation.scores import PASSED, SKIPPED, pass_at_k
 from opencoder_jax.formats.manifest import MANIFEST_NAME, RUN_NAME
 from opencoder_jax.report.training_runs import METRICS_NAME
 from opencoder_jax.sweep.definition import Metric
-from opencoder_jax.sweep.plan_file import Plan, PlannedRun, PlannedStage
+from opencoder_jax.sweep.plan_file import (
+    DONE_NAME,
+    EVALUATE,
+    FAILED_NAME,
+    TRAIN,
+    Plan,
+    PlannedRun,
+    PlannedStage,
+)
 from opencoder_jax.sweep.results.stage_files import (
     damaged,
     folders_of,
@@ -28,11 +36,8 @@ from opencoder_jax.sweep.results.stage_files import (
     read_lines,
     read_text,
 )
-from opencoder_jax.sweep.running.leases import DONE, FAILED
 from opencoder_jax.training import goodput
 
-TRAIN = "opencoder_jax.train"
-EVALUATE = "opencoder_jax.evaluate"
 # They run on the accelerators.
 _ON_DEVICES = (TRAIN, EVALUATE)
 _LOSS = "loss_per_nonpadding_target_token"
@@ -164,8 +169,8 @@ def measure(plan: Plan) -> Measured:
 def read_stage(plan: Plan, stage: PlannedStage) -> StageFigures:
     """Raises: InputError: a file is damaged."""
     folder, records = plan.stage_folder(stage.key), plan.records_folder(stage.key)
-    done = read_json(f"{records}/{DONE}")
-    failed = None if done else read_json(f"{records}/{FAILED}")
+    done = read_json(f"{records}/{DONE_NAME}")
+    failed = None if done else read_json(f"{records}/{FAILED_NAME}")
     manifest = read_json(f"{folder}/{MANIFEST_NAME}")
     finished = done is not None or manifest is not None
     figures: dict[str, Any] = {}
@@ -182,7 +187,7 @@ def read_stage(plan: Plan, stage: PlannedStage) -> StageFigures:
     if stage.command == TRAIN:
         wall = goodput.read_account(folder).alive or wall
     elif done and "wall_seconds" in done:
-        wall = number(f"{records}/{DONE}", done, "wall_seconds")
+        wall = number(f"{records}/{DONE_NAME}", done, "wall_seconds")
     failure = "" if failed is None else _failure(failed)
     return StageFigures(
         key=stage.key,

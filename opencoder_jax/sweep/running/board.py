@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from opencoder_jax.errors import InputError
-from opencoder_jax.sweep.plan_file import Plan, PlannedStage
+from opencoder_jax.sweep.plan_file import DONE_NAME, FAILED_NAME, Plan, PlannedStage
 from opencoder_jax.sweep.running import leases
 from opencoder_jax.sweep.running.records import Records, open_records
 
@@ -78,9 +78,9 @@ class Board:
         stage = self.plan.stages[key]
         made = leases.attempts(names)
         state = functools.partial(StageState, stage, attempts=len(made.numbers), latest=made.latest)
-        if leases.DONE in names:
+        if DONE_NAME in names:
             return state("done")
-        if leases.FAILED in names:
+        if FAILED_NAME in names:
             return state("failed")
         # Also of a stage whose inputs are not finished: it may be another sweep's, or be held by
         # somebody who has seen more.

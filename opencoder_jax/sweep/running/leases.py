@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from opencoder_jax.errors import InputError
+from opencoder_jax.sweep.plan_file import DONE_NAME, FAILED_NAME
 from opencoder_jax.sweep.running.records import Records
 
-DONE = "done.json"
-FAILED = "failed.json"
 RETRY = "retry.json"
 _LEASE = re.compile(r"lease-(\d{6,})")
 _ENDED = re.compile(r"ended-(\d{6,})-(\w+)\.json")
@@ -137,7 +136,7 @@ class Lease:
             "finished": now_text(),
             "code_version": code_version,
         }
-        name = f"{self.key}/{DONE}"
+        name = f"{self.key}/{DONE_NAME}"
         # What is begun anew may be written to; its own worker says when that has ended.
         if self._is_overtaken():
             self.end("lost", 0)
@@ -158,7 +157,7 @@ class Lease:
             "finished": now_text(),
             "log": log,
         }
-        self._records.create(f"{self.key}/{FAILED}", _json(failed))
+        self._records.create(f"{self.key}/{FAILED_NAME}", _json(failed))
 
     def end(self, outcome: Outcome, exit_status: int | None) -> None:
         """Gives the stage back. After an exception here the lease lapses by itself."""
@@ -200,9 +199,9 @@ def retry(records: Records, keys: Iterable[str]) -> list[str]:
     """Lets failed stages be tried again, with all their attempts anew; returns which."""
     again = []
     for key, names in records.names(keys).items():
-        if FAILED in names:
+        if FAILED_NAME in names:
             records.write(f"{key}/{RETRY}", _json({"after": attempts(names).latest}))
-            records.remove(f"{key}/{FAILED}")
+            records.remove(f"{key}/{FAILED_NAME}")
             again.append(key)
     return again
 

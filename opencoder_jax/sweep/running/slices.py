@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opencoder_jax.errors import InputError, require_at_least
+from opencoder_jax.sweep.plan_file import TRAIN
 from opencoder_jax.sweep.running import leases
 from opencoder_jax.sweep.running.leases import Lease
 from opencoder_jax.sweep.running.records import Records
 
 # Others are of one process, and run on host 0 alone.
-COMMANDS = ("opencoder_jax.train",)
+COMMANDS = (TRAIN,)
 _POLL_SECONDS = 0.5
 
 

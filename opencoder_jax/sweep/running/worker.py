@@ -24,7 +24,7 @@ from pathlib import Path
 
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
-from opencoder_jax.sweep.plan_file import Plan
+from opencoder_jax.sweep.plan_file import DONE_NAME, FAILED_NAME, Plan
 from opencoder_jax.sweep.running import attempt, leases
 from opencoder_jax.sweep.running.board import Board, StageState, with_inputs
 from opencoder_jax.sweep.running.leases import Lease
@@ -194,7 +194,7 @@ class Worker:
             return None
         # Between the look and the claim another may have finished it.
         names = self._board.records.names([key])[key]
-        if leases.DONE in names or leases.FAILED in names:
+        if DONE_NAME in names or FAILED_NAME in names:
             lease.end("lost", None)
             return None
         return lease
