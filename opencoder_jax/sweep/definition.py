@@ -203,8 +203,7 @@ class Choice:
 class Search:
     """Arms that follow from the results of others: `trial-0001`, `trial-0002`, ...
 
-    The action `search` plans, runs and measures them, a batch at a time; `plan` shows those that
-    have been suggested so far.
+    The action `search` plans, runs and measures them, a batch at a time.
 
     Attributes:
       space: what is varied.

@@ -26,7 +26,8 @@ from opencoder_jax.sweep.running.worker import Settings, Worker, follow, stopped
 
 # 128 + SIGTERM.
 _STOPPED_EXIT_STATUS = 143
-_FAILED_EXIT_STATUS = 1
+# Stages failed; what could be done is done.
+FAILED_EXIT_STATUS = 1
 _LINES_SHOWN = 12
 
 
@@ -253,7 +254,7 @@ def _tell(plan: Plan, watched: Board, states: dict[str, StageState]) -> int:
     )
     if failed:
         console.print("to try again: the same command with --retry_failed", markup=False)
-    return _FAILED_EXIT_STATUS if failed else 0
+    return FAILED_EXIT_STATUS if failed else 0
 
 
 # What a printed file hands on to its workers.

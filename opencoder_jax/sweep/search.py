@@ -11,27 +11,36 @@ import dataclasses
 import json
 import math
 import statistics
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from opencoder_jax import configuration
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError, require_at_least
-from opencoder_jax.sweep.definition import Arms, ArmSource, Chain, Search, Sweep, Value
-from opencoder_jax.sweep.plan_file import Plan, read_plan, write_plan
+from opencoder_jax.sweep.definition import (
+    Arms,
+    ArmSource,
+    Chain,
+    Choice,
+    Range,
+    Search,
+    Sweep,
+    Value,
+)
+from opencoder_jax.sweep.plan_file import Plan, write_plan
 from opencoder_jax.sweep.planning import planner
 from opencoder_jax.sweep.planning.expansion import gin_text
 from opencoder_jax.sweep.results.measurements import Measured, measure
-from opencoder_jax.sweep.results.stage_files import read_json
+from opencoder_jax.sweep.run import FAILED_EXIT_STATUS, run
 from opencoder_jax.sweep.searchers import Trial
 
 TRIALS_NAME = "trials.json"
+# Points may be impossible, but hardly so many in a row.
+_MOST_FAILURES = 3
 _Points = list[dict[str, Value]]
 
 
@@ -54,11 +63,15 @@ def plan(
       workers: stages at a time in this process; a batch of as many trials keeps them busy.
 
     Raises:
-      InputError: as `plan`, the arms have no search, or all trials of a batch failed.
+      InputError: as `plan`, the arms have no search, another process searches in the folder, or
+        trial after trial failed.
+      SystemExit: 143 after a signal, as `run`.
     """
     require_at_least(1, workers=workers)
     search = _search_of(sweep.arms)
     points = read_points(sweep_dir)
+    known = kept = len(points)
+    warned = False
     paths = [str(Path(path).absolute()) for path in configuration.search_paths()]
     while True:
         trials = [Trial(point) for point in points]
@@ -70,18 +83,29 @@ def plan(
                 records=records,
                 search_paths=paths,
             )
+            if read_points(sweep_dir) != points[:kept]:
+                raise InputError(
+                    f"{sweep_dir}/{TRIALS_NAME} was changed meanwhile: one process searches in a "
+                    "folder, others help with `python -m opencoder_jax.sweep run`"
+                )
+            # After the plan, so that a mistake in the space leaves no points behind it; before
+            # they are run, so that a kill from here on asks for no others.
+            _write_points(sweep_dir, points)
+            kept = len(points)
             write_plan(planned)
+            if not warned:
+                warned = True
+                for line in planned.warnings:
+                    Console().print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
             _run(sweep_dir, workers)
-            trials = measured_trials(measure(read_plan(sweep_dir)), points)
+            trials = measured_trials(measure(planned), points)
             _print(planned, trials)
-            _check_not_all_failed(trials, search.batch)
+            _check_not_all_failed(planned, trials, known, search)
         if len(points) >= search.trials:
             return
         count = min(search.batch, search.trials - len(points))
         better = sweep.metrics[0].better
         points += [dict(p) for p in search.searcher.suggest(search.space, trials, count, better)]
-        # Before they are planned: a kill from here on asks for no others.
-        _write_points(sweep_dir, points)
 
 
 def with_trials(
@@ -126,12 +150,18 @@ def read_points(sweep_dir: str) -> _Points:
       InputError: it is damaged.
     """
     place = f"{sweep_dir.rstrip('/')}/{TRIALS_NAME}"
-    content: dict[str, Any] | None = read_json(place)
+    content = stores.read_file(place)
     if content is None:
         return []
-    points = content.get("points")
+    try:
+        points = json.loads(content)["points"]
+    except (ValueError, KeyError, TypeError):
+        points = None
     if not isinstance(points, list) or not all(isinstance(p, dict) for p in points):
-        raise InputError(f"{place} has no list of points; remove it to search anew")
+        raise InputError(
+            f"{place} is damaged, it has no list of points; remove it to search anew (finished "
+            "stages are kept)"
+        )
     return points
 
 
@@ -161,30 +191,61 @@ def _changes(search: Search, point: Mapping[str, Value]) -> dict[str, list[str]]
         )
     changes: dict[str, list[str]] = {}
     for dimension in search.space:
-        line = f"{dimension.binding}={gin_text(point[dimension.title])}"
-        changes.setdefault(dimension.stage, []).append(line)
+        value = point[dimension.title]
+        if not _holds(dimension, value):
+            raise InputError(
+                f"a trial has {dimension.title} = {value!r}, which is not in the search's space: "
+                "search in a new SWEEP_DIR (finished stages are kept)"
+            )
+        changes.setdefault(dimension.stage, []).append(f"{dimension.binding}={gin_text(value)}")
     return changes
+
+
+def _holds(dimension: Range | Choice, value: Value) -> bool:
+    if isinstance(dimension, Choice):
+        return value in dimension.values
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    whole = not dimension.integer or isinstance(value, int)
+    return whole and dimension.low <= value <= dimension.high
 
 
 def _run(sweep_dir: str, workers: int) -> None:
     """Runs what is planned; trials that fail are results, too.
 
-    Raises:
-      InputError: the worker itself ended with an error.
+    In this process, so that a signal reaches the worker, and the worker ends with the search.
     """
-    command = [sys.executable, "-m", "opencoder_jax.sweep", "run", sweep_dir]
-    status = subprocess.run([*command, f"--workers={workers}"], check=False).returncode
-    if status not in (0, 1):
-        raise InputError(f"`{' '.join(command[1:])}` ended with status {status}, see above")
+    try:
+        run([sweep_dir], workers=workers)
+    except SystemExit as ended:
+        if ended.code != FAILED_EXIT_STATUS:
+            raise
 
 
-def _check_not_all_failed(trials: Sequence[Trial], batch: int) -> None:
-    """Further trials would most likely fail too: what they share is at fault."""
-    last = trials[-batch:]
-    if all(trial.result is not None and math.isnan(trial.result) for trial in last):
+def _check_not_all_failed(
+    planned: Plan, trials: Sequence[Trial], known: int, search: Search
+) -> None:
+    """Further trials would most likely fail too: what they share is at fault.
+
+    Args:
+      planned: their plan.
+      trials: all.
+      known: trials suggested before this process, which was started to go on after them.
+      search: that they are of.
+
+    Raises:
+      InputError: the last ones failed, or all of them in the end.
+    """
+    failed = [trial.result is not None and math.isnan(trial.result) for trial in trials]
+    most = max(_MOST_FAILURES, search.batch)
+    last = failed[known:][-most:]
+    over = len(failed) >= search.trials
+    if (len(last) == most and all(last)) or (over and all(failed)):
         raise InputError(
-            f"the last {len(last)} trials failed: see above, and `python -m opencoder_jax.sweep "
-            "status`; mended, the same command tries them again with `run --retry_failed` before it"
+            f"the last {len(last) or len(failed)} trials failed, or have no finite "
+            f"{planned.metrics[0].title}: see above, and `python -m opencoder_jax.sweep status "
+            f"{planned.folder}`; once that is mended, `run {planned.folder} --retry_failed` tries "
+            "failed stages again; started again, the search goes on with other points"
         )
 
 
@@ -193,8 +254,8 @@ def _print(planned: Plan, trials: Sequence[Trial]) -> None:
     table = Table(title=f"{len(trials)} trials, best first", title_justify="left")
     table.add_column("trial")
     for title in trials[0].point:
-        table.add_column(title, justify="right")
-    table.add_column(metric.title, justify="right")
+        table.add_column(escape(title), justify="right")
+    table.add_column(escape(metric.title), justify="right")
     sign = 1 if metric.better == "lower" else -1
 
     def rank(number: int) -> tuple[bool, float]:
@@ -203,7 +264,9 @@ def _print(planned: Plan, trials: Sequence[Trial]) -> None:
 
     for number in sorted(range(len(trials)), key=rank):
         trial = trials[number]
-        values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in trial.point.values()]
+        values = [
+            f"{v:.4g}" if isinstance(v, float) else escape(str(v)) for v in trial.point.values()
+        ]
         failed = trial.result is None or math.isnan(trial.result)
         table.add_row(name(number), *values, "failed" if failed else f"{trial.result:.5g}")
     Console().print(table)

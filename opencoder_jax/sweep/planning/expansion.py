@@ -193,7 +193,7 @@ def _changes(source: ArmSource) -> list[tuple[str, dict[str, list[str]]]]:
     elif isinstance(source, Search):
         raise InputError(
             "the arms of a Search follow from results: it is planned and run by "
-            "`python -m opencoder_jax.sweep search`, and is no part of other sources"
+            "`python -m opencoder_jax.sweep search`, and is no part of other sources but a Chain"
         )
     else:
         parts = [_changes(part) for part in source.of]
