@@ -14,6 +14,7 @@ from pathlib import Path
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
 from opencoder_jax.report.comparison import Evaluated, read_evaluated, render_comparison
+from opencoder_jax.report.formatting import shortest_ends
 
 
 def compare(folders: Sequence[str] = (), output: str = "comparison.html") -> Path:
@@ -50,11 +51,7 @@ def titles_of(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths that tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
     parts = [p[:-1] if p[-1] == "evaluation" and len(p) > 1 else p for p in parts]
-    for length in range(1, max(map(len, parts)) + 1):
-        titles = ["/".join(p[-length:]) for p in parts]
-        if len(set(titles)) == len(titles):
-            return titles
-    return [f"{'/'.join(p)} ({number})" for number, p in enumerate(parts, start=1)]
+    return shortest_ends(parts)
 
 
 if __name__ == "__main__":

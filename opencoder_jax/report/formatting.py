@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: `12 345`, `3.4 MB`, `2 min 05 s`, `84.1 %`.
+"""Numbers as a reader wants them: `12 345`, `3.4 MB`, `2 min 05 s`, `84.1 %`; ends of paths.
 
 `FILTERS` are the functions that the page's templates call by name; `benchmarks` print
 their tables with them too. Units are decimal, and a number and its unit are never parted
@@ -6,7 +6,7 @@ at a line's end (U+202F).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -54,6 +54,15 @@ def fixed(value: float | None, digits: int = 3) -> str:
 def most_first(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     """(name, count) pairs, the largest count first and equal ones by name."""
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def shortest_ends(paths: Sequence[Sequence[str]]) -> list[str]:
+    """Ends of paths, given in their parts, as short as tells them apart; equal ones numbered."""
+    for length in range(1, max(map(len, paths), default=0) + 1):
+        ends = ["/".join(path[-length:]) for path in paths]
+        if len(set(ends)) == len(ends):
+            return ends
+    return [f"{'/'.join(path)} ({number})" for number, path in enumerate(paths, start=1)]
 
 
 def json_for_script(value: Any) -> str:

@@ -9,7 +9,6 @@ import base64
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import urllib.parse
 import zlib
@@ -20,7 +19,7 @@ from typing import Any
 from opencoder_jax.report import formatting
 from opencoder_jax.report.environment import template
 from opencoder_jax.report.run_folders import Found, RunFolder
-from opencoder_jax.report.run_results import Results
+from opencoder_jax.report.run_results import Results, finite
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = ("run_browser.js", "run_browser_curves.js", "run_browser_run.js", "run_browser_start.js")
@@ -130,11 +129,18 @@ def names_of(runs: Sequence[RunFolder]) -> list[str]:
     """What a reader calls them: stage, arm and seed in a sweep, else the path."""
     several = len({tuple(run.sweeps) for run in runs if run.sweeps}) > 1
     names = [_name_in_sweep(run, several) if run.arms else run.title for run in runs]
-    counts = _counted(names)
-    return [
-        f"{name} ({run.folder.name})" if counts[name] > 1 else name
-        for name, run in zip(names, runs, strict=True)
-    ]
+    return _told_apart(names, [run.folder for run in runs], "{} ({})")
+
+
+def _told_apart(names: Sequence[str], folders: Sequence[Path], form: str) -> list[str]:
+    """Names, and by `form` those that several have with the ends of their folders."""
+    told = list(names)
+    for name, count in _counted(names).items():
+        places = [place for place, one in enumerate(names) if one == name] if count > 1 else []
+        ends = formatting.shortest_ends([folders[place].parts for place in places])
+        for place, end in zip(places, ends, strict=True):
+            told[place] = form.format(name, end)
+    return told
 
 
 def _name_in_sweep(run: RunFolder, several: bool) -> str:
@@ -154,11 +160,8 @@ def figures_of(results: Sequence[Results]) -> dict[str, float]:
 
 def _task_titles(results: Sequence[Results]) -> list[str]:
     """Names of the tasks; of one that was done twice, with the folder that it lies in."""
-    counts = _counted(result.task for result in results)
-    return [
-        f"{result.task}[{result.folder.parent.name}]" if counts[result.task] > 1 else result.task
-        for result in results
-    ]
+    tasks = [result.task for result in results]
+    return _told_apart(tasks, [result.folder.parent for result in results], "{}[{}]")
 
 
 def shown_at_first(fields: Sequence[Field]) -> list[str]:
@@ -200,12 +203,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return repr(value)
     if isinstance(value, int | float):
-        return value if math.isfinite(value) else str(value)
+        return str(value) if finite(value) is None else value
     return json.dumps(value)
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, str) or (type(value) in (int, float) and math.isfinite(value))
+    return isinstance(value, str) or finite(value) is not None
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

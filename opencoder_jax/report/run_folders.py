@@ -9,7 +9,6 @@ model directory. Next: `run_curves` and `run_results` read its parts, `run_brows
 import contextlib
 import dataclasses
 import datetime
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from opencoder_jax.report.run_results import (
     RESULTS_NAME,
     Results,
     as_object,
+    finite,
     read_object,
     read_results,
 )
@@ -116,7 +116,7 @@ def read_runs(roots: Sequence[tuple[str, Path]], answers: int) -> Found:
     def walk(title: str, root: Path) -> None:
         for folder, folders, files in _folders(root, walked, found.notes):
             below = folder.relative_to(root)
-            name = "/".join(filter(None, (title, *below.parts))) or root.name
+            name = "/".join(filter(None, (title, *below.parts))) or root.resolve().name
             if PLAN_NAME in files:
                 try:
                     plans.append(read_plan(folder))
@@ -173,7 +173,10 @@ def _folders(
 
 
 def _is_run(folder: Path, folders: Sequence[str], files: Sequence[str]) -> bool:
-    if RUN_NAME in files or ("train" in folders and (folder / "train" / METRICS_NAME).is_file()):
+    # Not `Path.is_file`, which raises where a folder cannot be entered.
+    if RUN_NAME in files or (
+        "train" in folders and os.path.isfile(folder / "train" / METRICS_NAME)
+    ):
         return True
     return MANIFEST_NAME in files and read_object(folder / MANIFEST_NAME)[0].get("job") == "train"
 
@@ -202,8 +205,10 @@ def read_run(title: str, folder: Path, buckets: int) -> RunFolder:
     }
     try:
         run.gin = (folder / "config.gin").read_text("utf-8", errors="replace")
-    except OSError:
+    except FileNotFoundError:
         run.problems.append("config.gin is missing")
+    except OSError as error:
+        run.problems.append(f"config.gin cannot be read: {error.strerror}")
     initial = _INITIAL.search(run.gin)
     run.initial = initial[2] if initial else ""
     train, heldout = (read_lines(folder / part / METRICS_NAME) for part in ("train", "heldout"))
@@ -219,10 +224,10 @@ def read_run(title: str, folder: Path, buckets: int) -> RunFolder:
     run.figures = _figures(train, heldout, as_object(manifest.get("counts")), timing)
     try:
         account = goodput.read_account(folder)
-        if account.alive:
+        if alive := finite(account.alive):
             # Of all processes; the timing is of the last one.
-            run.figures |= {"wall_seconds": account.alive, "goodput": account.goodput or 0.0}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            run.figures |= {"wall_seconds": alive, "goodput": account.goodput or 0.0}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         run.problems.append(f"{goodput.FILE_NAME} is damaged: {error!r}")
     with contextlib.suppress(InputError, TypeError, ValueError):
         if model := model_of(run.settings):
@@ -246,11 +251,8 @@ def _figures(
         "wall_seconds": timing.get("wall_seconds"),
         "peak_memory_bytes": timing.get("peak_memory_bytes"),
     }
-    return {
-        name: float(value)
-        for name, value in figures.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    }
+    numbers = {name: finite(value) for name, value in figures.items()}
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def _written(folder: Path) -> str:
@@ -265,14 +267,16 @@ def _written(folder: Path) -> str:
 def _top(folder: Path, problems: list[str]) -> list[tuple[str, int | None]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(
-                (entry.name, None if entry.is_dir() else entry.stat().st_size)
-                for entry in entries
-                if not entry.name.startswith(".")
-            )
+            listed = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         problems.append(f"its files cannot be listed: {error.strerror}")
         return []
+    found = []
+    for entry in sorted(listed, key=lambda entry: entry.name):
+        # A link may lead nowhere, and a running program removes files.
+        with contextlib.suppress(OSError):
+            found.append((entry.name, None if entry.is_dir() else entry.stat().st_size))
+    return found
 
 
 def _checkpoints(folder: Path) -> Iterator[tuple[int, str]]:
@@ -323,8 +327,8 @@ def _take_plan(plan: Plan, by_path: Mapping[Path, RunFolder], owners: dict[Path,
             for name, lines in user.changes.items():
                 _add(run.changes, f"{user.arm}: {name}: {', '.join(lines)}")
         for name in ("parameters", "flops"):
-            if isinstance(stage.facts.get(name), int | float):
-                run.figures.setdefault(name, float(stage.facts[name]))
+            if (value := finite(stage.facts.get(name))) is not None:
+                run.figures.setdefault(name, value)
         failed, _ = read_object(Path(plan.records_folder(key)) / FAILED_NAME)
         if failed and run.state != "finished":
             run.state = "failed"

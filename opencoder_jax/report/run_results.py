@@ -82,14 +82,11 @@ def read_results(folder: Path, manifest: Mapping[str, Any], answers: int) -> Res
     figures: dict[str, float] = {}
     intervals: dict[str, tuple[float, float]] = {}
     for name, value, interval in _measures(folder.name, results):
-        if isinstance(value, int | float) and math.isfinite(value):
-            figures[name] = float(value)
-            if (
-                isinstance(interval, list)
-                and len(interval) == 2
-                and all(isinstance(end, int | float) and math.isfinite(end) for end in interval)
-            ):
-                intervals[name] = (float(interval[0]), float(interval[1]))
+        if (number := finite(value)) is not None:
+            figures[name] = number
+            ends = [end for end in map(finite, as_list(interval)) if end is not None]
+            if len(ends) == 2:
+                intervals[name] = (ends[0], ends[1])
     shown, count = _continuations(results), 0
     if not shown:
         shown, count, problem = _judged(folder / "samples.jsonl", answers)
@@ -110,6 +107,16 @@ def read_results(folder: Path, manifest: Mapping[str, Any], answers: int) -> Res
 def as_object(value: Any) -> Mapping[str, Any]:
     """`value`, or an empty object in place of anything else."""
     return value if isinstance(value, dict) else {}
+
+
+def finite(value: Any) -> float | None:
+    """`value` as a float; None in place of all but finite numbers."""
+    try:
+        number = float(value) if type(value) in (int, float) else math.nan
+    except OverflowError:
+        # JSON has whole numbers of any length.
+        return None
+    return number if math.isfinite(number) else None
 
 
 def as_list(value: Any) -> list[Any]:

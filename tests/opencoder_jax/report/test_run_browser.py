@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,32 @@ def test_a_task_that_was_done_twice_has_two_columns(tmp_path: Path) -> None:
     assert fields["bits_per_byte/refinecode[evaluation-hot]"] == [1.35]
 
 
+def test_evaluations_in_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    run_folders.write_run(tmp_path / "a", arm="file", seed=0, lines=5)
+    for name, level in (("cold/evaluation", 0), ("hot/evaluation", 1)):
+        run_folders.write_evaluation(tmp_path / name, params="params of file 0", level=level)
+    fields = {field.name: field.values for field in fields_of(read(tmp_path).runs)}
+    assert fields["bits_per_byte/refinecode[cold/evaluation]"] == [1.3]
+    assert fields["bits_per_byte/refinecode[hot/evaluation]"] == [1.35]
+
+
+def test_sweeps_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        run_folders.write_runs(tmp_path / name, runs=1, lines=3)
+    roots = [(name, tmp_path / name / "sweep") for name in ("first", "second")]
+    key = run_folders.key("file", 0)
+    assert names_of(read_runs(roots, answers=1).runs) == [
+        f"pretrain file/0 ({name}/stages/{key})" for name in ("first", "second")
+    ]
+
+
+def test_a_run_that_is_looked_at_from_inside_has_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run_folders.write_run(tmp_path / "a", arm="file", seed=0, lines=3))
+    assert one_run(Path()).title == "a"
+
+
 def test_a_shared_stage_is_one_run_of_several_arms(tmp_path: Path) -> None:
     run = RunFolder("stages/x", tmp_path / "x", stages=["pretrain"], sweeps=["s"])
     run.arms, run.seeds = ["a", "b"], [0]
@@ -236,6 +263,51 @@ def test_damaged_runs_are_told_and_the_page_is_written(tmp_path: Path) -> None:
     page = browse([str(tmp_path / "runs")], str(tmp_path / "page.html")).read_text()
     assert "6 runs" in page
     assert "plan.json is damaged" in page
+
+
+def test_numbers_beyond_floats_and_dead_links_end_nothing(tmp_path: Path) -> None:
+    huge = "1" + "0" * 400
+    folder = run_folders.write_run(tmp_path / "runs" / "a", arm="file", seed=0, lines=3)
+    (folder / "manifest.json").unlink()
+    text = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(text.replace('"random_seed": 0', f'"random_seed": {huge}'))
+    (folder / "timing.json").write_text(f'{{"wall_seconds": {huge}, "peak_memory_bytes": 7}}')
+    (folder / "goodput.jsonl").write_text(
+        f'{{"step": 1, "training": {huge}, "lost": {{"startup": 0.5}}}}\n'
+    )
+    (folder / "latest").symlink_to(folder / "checkpoint_3")
+    (folder / "itself").symlink_to("itself")
+    run_folders.write_evaluation(folder / "evaluation", params="", level=0)
+    (folder / "evaluation" / "humaneval" / "results.json").write_text(
+        f'{{"pass_at_1": {huge}, "pass_at_2": 0.5, "pass_at_2_interval": [0.4, {huge}]}}'
+    )
+    run = one_run(tmp_path / "runs")
+    assert [problem[:24] for problem in run.problems] == ["goodput.jsonl is damaged"]
+    assert "wall_seconds" not in run.figures
+    assert run.figures["peak_memory_bytes"] == 7
+    assert "config.gin" in dict(run.files)
+    assert not {"latest", "itself"} & dict(run.files).keys()
+    (rates,) = (result for result in run.results if result.task == "humaneval")
+    assert (rates.figures, rates.intervals) == ({"pass@2/humaneval": 0.5}, {})
+    assert huge in browse([str(tmp_path / "runs")], str(tmp_path / "page.html")).read_text()
+
+
+def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
+    for name in ("closed", "gin", "open"):
+        run_folders.write_run(tmp_path / name, arm="file", seed=0, lines=3)
+    for name in ("run.json", "manifest.json"):
+        (tmp_path / "closed" / name).unlink()
+    closed = tmp_path / "closed" / "train", tmp_path / "gin" / "config.gin"
+    for path in closed:
+        path.chmod(0)
+    if os.access(closed[0], os.R_OK):
+        pytest.skip("this user may read everything")
+    found = read(tmp_path)
+    assert {run.title: run.problems for run in found.runs} == {
+        "gin": ["config.gin cannot be read: Permission denied"],
+        "open": [],
+    }
+    assert found.notes == [f"{closed[0]} cannot be read: Permission denied"]
 
 
 @pytest.mark.parametrize(
