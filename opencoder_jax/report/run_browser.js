@@ -42,8 +42,9 @@ const haystacks = runs.map((run) => [
   run.title, run.state, ...run.problems, ...run.values.flatMap(several),
 ].join("\n").toLowerCase());
 
-const TERM = /-?(?:[^\s"]*"[^"]*"?|\S+)/g;
-const CONDITION = /^([A-Za-z_][\w.@/+%[\]-]*)(<=|>=|!=|<|>|=|:|~)(.*)$/s;
+const TERM = /(?:"[^"]*"?|[^\s"])+/g;
+// A name begins with a letter; in quotes it may have any character, as languages have.
+const CONDITION = /^(?=[A-Za-z_"])((?:"[^"]*"|[^\s"<>=!:~])+)(<=|>=|!=|<|>|=|:|~)(.*)$/s;
 const SIZES = { k: 1e3, m: 1e6, b: 1e9, t: 1e12 };
 
 const asNumber = (text) => {
@@ -105,11 +106,12 @@ const parsed = (text) => {
   const wrong = [];
   for (const term of text.match(TERM) || []) {
     const not = term.length > 1 && term.startsWith("-");
-    const bare = (not ? term.slice(1) : term).replaceAll('"', "");
-    const parts = (not ? term.slice(1) : term).startsWith('"') ? null : CONDITION.exec(bare);
+    const own = not ? term.slice(1) : term;
+    const bare = (part) => part.replaceAll('"', "");
+    const parts = CONDITION.exec(own)?.slice(1).map(bare);
     const test = parts
-      ? condition(parts[1], parts[2], parts[3])
-      : (run) => haystacks[run].includes(bare.toLowerCase());
+      ? condition(...parts)
+      : (run) => haystacks[run].includes(bare(own).toLowerCase());
     if (typeof test === "string") wrong.push(test);
     else tests.push(not ? (run) => !test(run) : test);
   }

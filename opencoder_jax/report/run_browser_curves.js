@@ -28,7 +28,7 @@ const metricNames = () => {
   details.runs.forEach((run) => run.curves.forEach((part) =>
     Object.keys(part.series).forEach((name) => names.add(name))));
   return [...names].filter((name) => details.runs.some((run) =>
-    run.curves.some((part) => name in part.series)));
+    run.curves.some((part) => Object.hasOwn(part.series, name))));
 };
 
 const shownMetrics = () => {
@@ -68,7 +68,7 @@ const along = (run, part) => {
 
 // [{x, y, low, high}] of one metric of one run.
 const pointsOf = (run, name) => {
-  const part = run.curves.find((one) => name in one.series);
+  const part = run.curves.find((one) => Object.hasOwn(one.series, name));
   const xs = part && along(run, part);
   if (!xs) return [];
   const series = part.series[name];
@@ -217,9 +217,13 @@ const chart = (name, lines) => {
     found.sort((a, b) => b.point.y - a.point.y);
     const head = make("p", "at", `${ALONG[state.along]} ${number(Number(at.toPrecision(6)))}`);
     const rest = found.length - TOLD;
-    told.replaceChildren(head, ...found.slice(0, TOLD).map(({ run, place, point }) => {
+    told.replaceChildren(head, ...found.slice(0, TOLD).map(({ run, place, points, point }) => {
       const spread = point.high > point.low && !state.smooth ? ` (${number(point.low)} to ${number(point.high)})` : "";
-      return make("p", "", swatch(place), make("span", "", runs[run].title), make("b", "", number(Number(point.y.toPrecision(5))) + spread));
+      // A line that has ended, or not begun, has no value here.
+      const elsewhere = at < points[0].x || at > points.at(-1).x
+        ? ` at ${number(Number(point.x.toPrecision(6)))}` : "";
+      const value = number(Number(point.y.toPrecision(5))) + spread + elsewhere;
+      return make("p", "", swatch(place), make("span", "", runs[run].title), make("b", "", value));
     }), ...(rest > 0 ? [make("p", "at", `and ${rest} more`)] : []));
     told.hidden = false;
     const right = x(at) < width / 2;

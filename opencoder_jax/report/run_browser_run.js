@@ -79,14 +79,21 @@ const table = (headings, rows) => {
 
 const only = (rows) => (element("differing").checked && state.beside ? rows.filter((row) => row.differs) : rows);
 
+// A row of values and their texts; what differs past the digits of its text is written in full.
+const rowOf = (name, values, texts) => {
+  const alike = texts[0] === texts[1];
+  const differs = values.length > 1 && (!alike || JSON.stringify(values[0]) !== JSON.stringify(values[1]));
+  return { name, cells: differs && alike ? values.map((value) => several(value).join(", ")) : texts, differs };
+};
+
 const fieldTables = (shown) => {
   const parts = [];
   for (const [group, title] of [["sweep", "Sweep"], ["figure", "What came out"], ["setting", "Settings"], ["input", "Data and inputs"]]) {
     const rows = fields.flatMap((field, place) => {
       if (field.group !== group) return [];
-      const cells = shown.map((run) => written(runs[run].values[place]));
-      if (!cells.some(Boolean)) return [];
-      return [{ name: field.name, cells, differs: shown.length > 1 && cells[0] !== cells[1] }];
+      const values = shown.map((run) => runs[run].values[place]);
+      const row = rowOf(field.name, values, values.map(written));
+      return row.cells.some(Boolean) ? [row] : [];
     });
     const kept = only(rows);
     if (!rows.length) continue;
@@ -111,11 +118,14 @@ const evaluationTables = (shown) => {
   const rows = [...tasks].flatMap((task) => {
     const results = found.map((all) => all.find((result) => result.task === task));
     const names = new Set(results.flatMap((result) => Object.keys(result?.figures || {})));
-    const row = (name, cells) => ({ name, cells, differs: shown.length > 1 && cells[0] !== cells[1] });
     const steps = results.map((result) => (result && result.step !== null ? number(result.step) : ""));
     return [
-      ...(names.size && steps.some(Boolean) ? [row(`${task}: step`, steps)] : []),
-      ...[...names].map((name) => row(name, results.map((result) => rate(result, name)))),
+      ...(names.size && steps.some(Boolean) ? [rowOf(`${task}: step`, steps, steps)] : []),
+      ...[...names].map((name) => rowOf(
+        name,
+        results.map((result) => result?.figures[name] ?? null),
+        results.map((result) => rate(result, name)),
+      )),
     ];
   });
   if (!rows.length) return [];

@@ -160,6 +160,8 @@ def narrow_by(page: Browser) -> Any:
         ("run:pretrain* repository seed:2", ["pretrain repository/2"]),
         ('"pretrain chunk/3"', ["pretrain chunk/3"]),
         ("is:damaged settings", ["damaged/settings"]),
+        ('"refinecode/vim script"<1.34 seed:0', ["pretrain file/0"]),
+        ('-bits_per_byte/refinecode/"vim script">1.32 seed:0', ["pretrain file/0"]),
         ("no such run", []),
     ],
 )
@@ -343,6 +345,49 @@ def test_two_runs_stand_side_by_side_with_what_differs_marked(page: Browser) -> 
         ".map((line) => line.textContent.trim().slice(0, 8))"
     )
     assert marked == ["return 0", "return 2"]
+
+
+def test_what_differs_past_the_digits_that_are_shown_is_marked_and_written_in_full(
+    browser: Browser, tmp_path: Path
+) -> None:
+    for name, peak in (("a", "0.0030000001"), ("b", "0.003")):
+        folder = run_folders.write_run(tmp_path / name, arm="file", seed=1, lines=3)
+        text = (folder / "manifest.json").read_text()
+        assert '"schedule.peak": 0.003' in text
+        (folder / "manifest.json").write_text(
+            text.replace('"schedule.peak": 0.003', f'"schedule.peak": {peak}')
+        )
+        run_folders.write_evaluation(folder / "evaluation", params="", level=0)
+    results = tmp_path / "a" / "evaluation" / "bits_per_byte" / "results.json"
+    results.write_text(results.read_text().replace("1.3", "1.300001"))
+    visit(browser, browse([str(tmp_path)], str(tmp_path / "runs.html")).as_uri())
+    open_run(browser, "a")
+    use(browser, "beside", browser.run("document.getElementById('beside').options[1].value"))
+    settings = rows(browser, "Settings")
+    assert settings["schedule.peak"] == ["differs", "0.0030000001", "0.003"]
+    assert settings["optimizer.weight_decay"] == ["", "0.1", "0.1"]
+    measures = rows(browser, "Measure")
+    assert measures["bits_per_byte/refinecode"] == ["differs", "1.300001", "1.3"]
+    assert measures["pass@1/humaneval"][0] == ""
+
+
+def test_a_line_that_has_ended_says_where_its_value_is_from(
+    browser: Browser, tmp_path: Path
+) -> None:
+    for name, lines in (("long", 20), ("short", 5)):
+        run_folders.write_run(tmp_path / name, arm="file", seed=0, lines=lines)
+    visit(browser, browse([str(tmp_path)], str(tmp_path / "runs.html")).as_uri())
+    told = "[...document.querySelectorAll('figure[data-metric=\"loss\"] .told p')]"
+    browser.run("document.querySelector('figure[data-metric=\"loss\"] svg.chart').focus()")
+    browser.key("Home")
+    assert " at " not in browser.run(f"{told}.map((e) => e.textContent).join()")
+    browser.key("End")
+    by_name = browser.run(
+        f"Object.fromEntries({told}.slice(1).map((e) => [...e.children].slice(1)"
+        ".map((part) => part.textContent)))"
+    )
+    assert by_name["short"].endswith(" at 5")
+    assert " at " not in by_name["long"]
 
 
 def test_a_phase_leads_to_the_one_that_it_started_from(page: Browser) -> None:

@@ -90,7 +90,7 @@ class Browser:
 
     def key(self, name: str, *, control: bool = False) -> None:
         """Presses and releases a key."""
-        codes = {"Enter": 13, "Escape": 27, "ArrowRight": 39, "Tab": 9}
+        codes = {"Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowRight": 39, "Tab": 9}
         values = {
             "key": name,
             "code": name,
