@@ -42,7 +42,7 @@ def budget_bindings(
 
     Raises:
       InputError: a budget of a stage that is none or does not train, or an arm that sets the
-        steps itself; all of them in one message.
+        steps itself (in a gin file: `planner` tells); all of them in one message.
     """
     bindings: dict[Place, str] = {}
     arms_of_line: dict[str, list[str]] = collections.defaultdict(list)
@@ -54,6 +54,12 @@ def budget_bindings(
             if not {"steps", "tokens", "flops"} <= set(probed):
                 wrong.append(f"budget of {stage!r}: it is no stage of opencoder_jax.train")
                 break
+            if probed["steps"] != _PROBE_STEPS:
+                wrong.append(
+                    f"arm {arm!r} has {probed['steps']:,} steps of {stage!r} whatever "
+                    f"{budget.binding} is, which the budget sets: leave out what sets them"
+                )
+                continue
             unit = "tokens" if budget.tokens is not None else "flops"
             wanted = budget.tokens if budget.tokens is not None else budget.flops
             assert wanted is not None

@@ -62,9 +62,11 @@ def make_plan(
     """
     arms, told = sound_arms(sweep)
     mistakes = _Mistakes(told)
+    of_budget = {budget.stage: budget.binding for budget in sweep.budget}
     for arm in arms:
         for name, stage in arm.stages.items():
-            for text in _idle_files(stage, arm.changes.get(name, ()), search_paths):
+            lines, steps = arm.changes.get(name, ()), of_budget.get(name)
+            for text in _idle_files(stage, lines, search_paths, steps):
                 mistakes.add(arm.name, name, text)
     answers, budgeted, notes = _resolve(sweep, arms, search_paths, mistakes)
     mistakes.raise_any()
@@ -311,9 +313,9 @@ def _other_incidental(stage: PlannedStage, answer: Answer) -> str:
 
 
 def _idle_files(
-    arm_stage: ArmStage, lines: Sequence[str], search_paths: Sequence[str]
+    arm_stage: ArmStage, lines: Sequence[str], search_paths: Sequence[str], budgeted: str | None
 ) -> list[str]:
-    """What gin files of the arm set in vain, since bindings are read after files."""
+    """What gin files of the arm set in vain: bindings, and `budgeted`, are read after files."""
     if isinstance(arm_stage.stage, GatheredSets):
         return []
     own = [parse_line(line) for line in lines]
@@ -332,12 +334,14 @@ def _idle_files(
             for (scope, selector), parameters in written.bindings.items()
             for parameter in parameters
         ]
-        found += [
-            f"{file} sets {name}, which a binding of the stage sets after it: no effect; make it "
-            "a binding of the arm"
-            for name in names
-            if spelled(name, bound)
-        ]
+        for name in names:
+            if budgeted and spelled(name, [budgeted]):
+                found.append(f"{file} sets {name}, as the budget does: leave out one of them")
+            elif spelled(name, bound):
+                found.append(
+                    f"{file} sets {name}, which a binding of the stage sets after it: no effect; "
+                    "make it a binding of the arm"
+                )
     return found
 
 

@@ -11,7 +11,7 @@ from opencoder_jax.sweep import diff, plan
 from opencoder_jax.sweep.__main__ import ACTIONS
 from opencoder_jax.sweep.__main__ import main as sweep_main
 from opencoder_jax.sweep.plan_file import Plan, read_plan
-from tests.opencoder_jax.sweep.tiny_sweep import write_sweep
+from tests.opencoder_jax.sweep.tiny_sweep import TINY, write_sweep
 
 IDLE = """
 from __gin__ import dynamic_registration
@@ -250,3 +250,25 @@ def test_actions_are_told(words, capsys):
     assert sweep_main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert all(action in shown for action in ACTIONS)
+
+
+# Other steps than the budget's: in a file of the arm, or past the macro that the budget binds.
+STEPS = TINY + "STEPS = 10\nscript.tiny.steps = %STEPS\ntiny_command.Recipe.workers = %STEPS\n"
+BUDGET = """
+definition.Sweep.budget = [@definition.Budget()]
+definition.Budget:
+  stage = 'train'
+  tokens = 700
+  binding = 'STEPS'
+"""
+
+
+def test_no_arm_gets_past_a_budget(tmp_path, capsys):
+    arms = "{'base': {}, 'file': {'train': ['long.gin']}, 'past': {'train': ['tiny.steps=30']}}"
+    words = write_sweep(tmp_path, arms, BUDGET, tiny=STEPS, long="STEPS = 20\n")
+    assert plan.main(words) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: arm 'past' has 30 steps of 'train' whatever STEPS is, which the budget sets: leave "
+        "out what sets them",
+        "arm file, stage 'train': long.gin sets STEPS, as the budget does: leave out one of them",
+    ]
