@@ -6,6 +6,7 @@ Next: `sweep_page`.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,13 +109,14 @@ def scaling(measured: Measured, results: Sequence[ArmResult]) -> Figure | None:
         return None
     look = colours(measured.plan.arms)
     metric = results[0].metric
+    form = ".1%" if metric.measure.startswith("pass@") else ".4f"
     data: list[dict[str, Any]] = [
         {
             "type": "scatter",
             "mode": "markers",
             "x": [compute for name, compute, _ in points if name == arm],
             "y": [value for name, _, value in points if name == arm],
-            "hovertemplate": f"{escaped(arm)}<br>%{{x:.3g}} FLOPs, %{{y:.4f}}<extra></extra>",
+            "hovertemplate": f"{escaped(arm)}<br>%{{x:.3g}} FLOPs, %{{y:{form}}}<extra></extra>",
             "marker": {"size": 8, "color": look[arm][0], "opacity": 0.8},
         }
         for arm in dict.fromkeys(name for name, *_ in points)
@@ -144,7 +146,11 @@ def scaling(measured: Measured, results: Sequence[ArmResult]) -> Figure | None:
                 "exponentformat": "power",
                 "title": {"text": "FLOPs of training"},
             },
-            yaxis={**AXIS, "title": {"text": escaped(metric.title)}},
+            yaxis={
+                **AXIS,
+                "title": {"text": escaped(metric.title)},
+                **({"tickformat": form} if form == ".1%" else {}),
+            },
             hovermode="closest",
         ),
     }
@@ -166,7 +172,8 @@ def curves(measured: Measured, stage: str, *, heldout: bool) -> Figure | None:
     data: list[dict[str, Any]] = []
     for arm, seeds in by_arm.items():
         colour, dash = look[arm]
-        series = {seed: f.heldout if heldout else _smoothed(f.curve) for seed, f in seeds}
+        finite = {seed: _finite(f.heldout if heldout else f.curve) for seed, f in seeds}
+        series = {seed: c if heldout else _smoothed(c) for seed, c in finite.items()}
         series = {seed: curve for seed, curve in series.items() if curve}
         who = f"{escaped(arm)}{shared.get(arm, '')}"
         for seed, curve in series.items():
@@ -230,6 +237,11 @@ def _line(
         "opacity": 1.0 if strong else 0.35,
         "showlegend": False,
     }
+
+
+def _finite(curve: Curve) -> Curve:
+    """Without what JSON has no word for: the losses of a model that diverged."""
+    return [(step, loss) for step, loss in curve if math.isfinite(loss)]
 
 
 def _smoothed(curve: Curve) -> Curve:

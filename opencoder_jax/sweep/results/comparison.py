@@ -72,7 +72,7 @@ def compare(measured: Measured, metric: Metric) -> list[ArmResult]:
     ps = [p for arm in asked if (d := found[arm].difference) and (p := d.p) is not None]
     pooled: list[float] = []
     # Of rates over problems the noise is not of seeds alone.
-    if not metric.measure.startswith("pass@"):
+    if not _of_problems(metric):
         by_seed = [found[arm].by_seed for arm in asked]
         pooled = statistics.holm(statistics.pooled_ps(by_seed, found[plan.baseline].by_seed))
     for number, (arm, adjusted) in enumerate(zip(asked, statistics.holm(ps), strict=True)):
@@ -88,12 +88,9 @@ def compare(measured: Measured, metric: Metric) -> list[ArmResult]:
 
 
 def figure_by_seed(runs: Sequence[RunFigures], stage: str, figure: str) -> dict[int, float]:
-    """Of one arm's runs: seed to a figure of a stage, once for each folder of that stage."""
-    return {
-        run.run.seed: run.stages[stage].values[figure]
-        for run in _distinct(runs, stage)
-        if figure in run.stages[stage].values
-    }
+    """Of one arm's runs: seed to a finite figure of a stage, once for each of its folders."""
+    values = {run.run.seed: run.stages[stage].values.get(figure) for run in _distinct(runs, stage)}
+    return {seed: v for seed, v in values.items() if v is not None and math.isfinite(v)}
 
 
 def _distinct(runs: Sequence[RunFigures], stage: str) -> list[RunFigures]:
@@ -121,7 +118,7 @@ def _arm(
         arm,
         metric,
         by_seed,
-        statistics.estimate(list(by_seed.values())) if by_seed else None,
+        statistics.estimate(_values(by_seed, metric)) if by_seed else None,
         interval=_interval(runs, metric),
         like=_like(all_runs),
     )
@@ -213,6 +210,16 @@ def _problem_means(runs: Sequence[RunFigures], metric: Metric) -> dict[str, floa
         found.append(run.stages[metric.stage].problems.get(figure or "", {}))
     names = [name for name in found[0] if all(name in rates for rates in found)] if found else []
     return {name: math.fsum(rates[name] for rates in found) / len(found) for name in names}
+
+
+def _values(by_seed: Mapping[int, float], metric: Metric) -> list[float]:
+    """One a seed; a single one where seeds change nothing. Rates may be equal by chance."""
+    values = list(by_seed.values())
+    return values[:1] if _one_value(by_seed) and not _of_problems(metric) else values
+
+
+def _of_problems(metric: Metric) -> bool:
+    return metric.measure.startswith("pass@")
 
 
 def _one_value(by_seed: Mapping[int, float]) -> bool:

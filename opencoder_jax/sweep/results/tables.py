@@ -171,12 +171,14 @@ def cost_tables(measured: Measured) -> Iterator[Table]:
     """What an arm took, a seed's mean; and each kind of stage, shared ones once."""
     rows = []
     for arm in measured.plan.arms:
-        runs = measured.of_arm(arm)
+        planned = measured.of_arm(arm)
+        runs = [run for run in planned if run.state == "finished"]
         rows.append(
             [
                 Cell(arm),
+                _mean_cell(planned, "parameters", formatting.short_count),
                 *(_mean_cell(runs, name, formatting.short_count) for name in _RUN_FIGURES),
-                _mean([run.training_flops for run in runs], _operations),
+                _mean([run.training_flops for run in planned], _operations),
                 _mean_cell(runs, "mfu", formatting.percent),
                 *(_sum_cell(runs, name, shown) for name, shown in _TIMES),
             ]
@@ -185,7 +187,8 @@ def cost_tables(measured: Measured) -> Iterator[Table]:
         "costs",
         "What an arm took",
         "Means over its runs that are finished so far, all stages of a run together, those that "
-        "it shares with others too. Tokens are target tokens of all phases.",
+        "it shares with others too; parameters and FLOPs are the plan's. Tokens are target tokens "
+        "of all phases.",
         (
             "Arm",
             "Parameters",
@@ -297,7 +300,7 @@ def _outcome(result: ArmResult) -> str:
 
 
 _OF_LANGUAGES = ("bits_per_byte:", "heldout_bits_per_byte/", "pass@")
-_RUN_FIGURES = ("parameters", "tokens", "tokens_per_second")
+_RUN_FIGURES = ("tokens", "tokens_per_second")
 _HOURS = 3600.0
 
 
@@ -348,7 +351,7 @@ def _mean_cell(runs: Iterable[RunFigures], figure: str, text: Callable[[float], 
 
 
 def _sum_cell(runs: Iterable[RunFigures], attribute: str, text: Callable[[float], str]) -> Cell:
-    return _mean([run.sum(attribute) for run in runs if run.state == "finished"], text)
+    return _mean([run.sum(attribute) for run in runs], text)
 
 
 def _mean(values: Sequence[float | None], text: Callable[[float], str]) -> Cell:

@@ -16,6 +16,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.evaluation.kept_rows import row_text
 from opencoder_jax.evaluation.scores import scores
 from opencoder_jax.formats.manifest import write_json
+from opencoder_jax.report import sweep_charts
 from opencoder_jax.sweep.plan_file import read_plan
 from opencoder_jax.sweep.report import write_report
 from opencoder_jax.sweep.results.comparison import compare
@@ -199,6 +200,18 @@ def test_models_of_several_sizes_get_a_curve_over_their_compute(tmp_path) -> Non
     assert 'id="scaling-0"' in page
 
 
+def test_rates_over_compute_are_in_per_cent_as_in_the_tables(tmp_path) -> None:
+    flops = {"small": 1e15, "large": 1e16}
+    sweep = SweepFolder(tmp_path, list(flops), seeds=(0,), metrics=(PASS,), flops=flops)
+    for arm in flops:
+        sweep.evaluate(arm, 0, {"python": 1.0}, [True, False])
+    measured = measure(read_plan(sweep.sweep_dir))
+    chart = sweep_charts.scaling(measured, compare(measured, PASS))
+    assert chart is not None
+    assert chart["layout"]["yaxis"]["tickformat"] == ".1%"
+    assert "%{y:.1%}" in chart["data"][0]["hovertemplate"]
+
+
 def test_pairs_are_told_by_what_they_share(sweep) -> None:
     found = results(sweep)
     assert found["repo"].order_shared is True
@@ -227,6 +240,39 @@ def test_training_that_goes_on_has_curves_and_no_result(tmp_path) -> None:
     sweep.done("pretrain-file-0", wall=1.0)
     with pytest.raises(InputError, match=r"metrics.jsonl, line 4 is damaged"):
         measure(read_plan(sweep.sweep_dir))
+
+
+def test_what_an_arm_took_leaves_out_runs_that_are_not_finished(tmp_path) -> None:
+    sweep = SweepFolder(tmp_path, ["file"], metrics=(HELDOUT,))
+    sweep.corpus("file", 10)
+    sweep.pretrain("file", 0, [3.0, 2.0, 1.0], 1.0)
+    sweep.evaluate("file", 0, {"python": 1.0})
+    sweep.pretrain("file", 1, [3.0], 1.0, mfu=0.1, finished=False)
+    write_report(sweep.sweep_dir)
+    report = (Path(sweep.sweep_dir) / "report.md").read_text()
+    (row,) = re.findall(r"\| file \| 1.2.M .*", report)
+    assert [cell.strip() for cell in row.split("|")[3:7]] == [
+        "1\u202f536",
+        "1\u202f002",
+        "1e+15",
+        "40.0\u202f%",
+    ]
+
+
+def test_losses_that_are_no_numbers_leave_the_charts_whole(tmp_path) -> None:
+    sweep = SweepFolder(tmp_path, ["file", "chunk"], metrics=(HELDOUT,))
+    for seed in (0, 1, 2):
+        sweep.pretrain("file", seed, [3.0, 2.0], 2.0)
+        last = (2.0, math.nan, math.inf)[seed]
+        sweep.pretrain("chunk", seed, [3.0, 2.5, last], last, languages={"c": last})
+    page = write_report(sweep.sweep_dir).read_text()
+    text = page.split('<script id="figures" type="application/json">')[1].split("</script>")[0]
+    # As a browser reads it, which knows no NaN.
+    figures = json.loads(text, parse_constant=lambda word: pytest.fail(word))
+    lines = {line["name"]: line["y"] for line in figures["curve-train-pretrain"]["data"]}
+    assert lines["chunk, seed 1"] == [3.0, 2.5]
+    report = (Path(sweep.sweep_dir) / "report.md").read_text()
+    assert not re.search(r"\b(nan|inf)\b", report)
 
 
 @pytest.mark.parametrize(
@@ -313,6 +359,9 @@ def test_seeds_that_change_nothing_are_one_value(tmp_path, constant: str) -> Non
     found = results(sweep)["chunk"]
     assert found.words == f"cannot tell (all seeds of {constant} gave one value: one seed)"
     assert found.difference.p is None
+    # Nor does its mean have an error.
+    estimate = results(sweep)[constant].estimate
+    assert (estimate.n, estimate.error) == (1, None)
 
 
 def test_a_verdict_says_which_seeds_it_leaves_out(tmp_path) -> None:
