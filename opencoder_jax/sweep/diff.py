@@ -80,9 +80,11 @@ def find_run(plan: Plan, word: str, seed: int | None) -> PlannedRun:
     """
     arm, slash, number = word.rpartition("/")
     if slash and arm in plan.arms:
-        if not number.lstrip("-").isdigit():
-            raise InputError(f"{word}: expected ARM/SEED with a number as seed")
-        return plan.run(arm, int(number))
+        try:
+            seed = int(number)
+        except ValueError as error:
+            raise InputError(f"{word}: expected ARM/SEED with a number as seed") from error
+        return plan.run(arm, seed)
     return plan.run(word, plan.seeds[0] if seed is None else seed)
 
 

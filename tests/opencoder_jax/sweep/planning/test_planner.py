@@ -232,8 +232,9 @@ evaluate
     assert "no run c/0; arms: base, b; seeds: 0, 1" in capsys.readouterr().err
     assert diff.main([made.folder, "base", "b/7"]) == 2
     assert "no run b/7" in capsys.readouterr().err
-    assert diff.main([made.folder, "base", "b/x"]) == 2
-    assert "with a number as seed" in capsys.readouterr().err
+    for seed in ("x", "--1", "²"):
+        assert diff.main([made.folder, "base", f"b/{seed}"]) == 2
+        assert f"b/{seed}: expected ARM/SEED with a number" in capsys.readouterr().err
     assert diff.main([made.folder, "base"]) == 2
 
 
