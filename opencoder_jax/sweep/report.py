@@ -22,7 +22,7 @@ from opencoder_jax.errors import InputError
 from opencoder_jax.report.sweep_page import render_sweep
 from opencoder_jax.sweep.plan_file import read_plan
 from opencoder_jax.sweep.results import power_law, tables
-from opencoder_jax.sweep.results.comparison import ArmResult, compare, trains
+from opencoder_jax.sweep.results.comparison import SAME, ArmResult, compare, trains
 from opencoder_jax.sweep.results.measurements import Measured, measure
 from opencoder_jax.sweep.results.report_files import markdown, runs_csv, verdicts_csv
 
@@ -145,6 +145,7 @@ def warnings_of(measured: Measured, by_metric: Sequence[Sequence[ArmResult]]) ->
     if len(versions) > 1:
         yield f"stages were made by different versions of the code: {', '.join(versions)}"
     yield from _token_warnings(measured)
+    yield from _twin_warnings(measured, by_metric[0])
     skipped = {
         run.run.name: run.last("skipped_steps")
         for run in measured.runs
@@ -174,6 +175,30 @@ def _token_warnings(measured: Measured) -> Iterator[str]:
         ]
         if apart:
             yield f"trained on other numbers of tokens than the baseline: {_some(apart)}"
+
+
+def _twin_warnings(measured: Measured, results: Sequence[ArmResult]) -> Iterator[str]:
+    """Arms of other settings that came to the same data and the same numbers, e.g. a filter that
+    finds nothing to drop."""
+    own = [result for result in results if result.by_seed and not result.like]
+    batches = {
+        result.arm: {
+            run.run.seed: [stage.data for stage in run.stages.values() if stage.data]
+            for run in measured.of_arm(result.arm)
+        }
+        for result in own
+    }
+    for number, one in enumerate(own):
+        twins = [
+            other.arm
+            for other in own[number + 1 :]
+            if other.by_seed == one.by_seed
+            and other.verdict != SAME
+            and all(batches[one.arm][s] == batches[other.arm][s] != [] for s in one.by_seed)
+        ]
+        if twins:
+            arms = " and ".join([one.arm, *twins])
+            yield f"{arms} differ in settings, yet trained on the very same data: one result"
 
 
 def _some(names: Sequence[str], shown: int = 8) -> str:

@@ -399,6 +399,23 @@ def test_an_arm_that_leaves_the_metric_alone_is_the_same(tmp_path) -> None:
     assert (found.verdict, found.like, found.difference) == ("the same", "file", None)
 
 
+def test_arms_that_came_to_the_same_data_are_told(tmp_path) -> None:
+    arms = ["file", "chunk", "repo_chunk", "chance"]
+    sweep = SweepFolder(tmp_path, arms, seeds=(0, 1), metrics=(HELDOUT,))
+    for arm, order in zip(arms, ("one", "two", "two", "three"), strict=True):
+        for seed in (0, 1):
+            heldout = 1.9 if arm == "file" else 1.8
+            sweep.pretrain(arm, seed, [2.0] * STEPS, heldout + seed / 10, order=order)
+            sweep.evaluate(arm, seed, {"python": 1.0})
+        sweep.corpus(arm, 900)
+    write_report(sweep.sweep_dir)
+    text = (Path(sweep.sweep_dir) / "report.md").read_text()
+    told = [line for line in text.splitlines() if "the very same data" in line]
+    assert told == [
+        r"- chunk and repo\_chunk differ in settings, yet trained on the very same data: one result"
+    ]
+
+
 def test_warnings_tell_what_a_table_does_not(tmp_path) -> None:
     sweep = SweepFolder(tmp_path, ["file", "chunk"], seeds=(0,), metrics=(HELDOUT,))
     for arm, steps in (("file", 40), ("chunk", 20)):
