@@ -109,11 +109,10 @@ def _described(priced: Priced, times: Mapping[str, int]) -> str:
             parts.append(f"cost {_number(wanted.price * chip_hours)}")
     elif hours is not None:
         parts.append(f"{_number(hours)} hours, one run at a time")
-    unpriced = sum(
-        stage.chip_hours is None and stage.hours is None for stage in priced.stages.values()
-    )
+    figure = "hours" if chip_hours is None else "chip_hours"
+    unpriced = sum(getattr(stage, figure) is None for stage in priced.stages.values())
     if unpriced and (wanted.kind or wanted.tokens_per_second):
-        parts.append(f"{unpriced} stage(s) without hours not counted")
+        parts.append(f"{unpriced} stage(s) without {figure.replace('_', '-')} not counted")
     return ", ".join(parts)
 
 

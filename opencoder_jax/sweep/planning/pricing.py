@@ -64,6 +64,8 @@ class Wanted:
                 require_positive(**{name: value})
         if self.topology and self.chip:
             raise InputError("topology and chip are both given: a topology names its chip")
+        if self.num_slices > 1 and not self.topology:
+            raise InputError("num_slices is of a topology: give that of one slice, e.g. v5e-256")
         if self.chip and self.chip not in chips():
             raise InputError(f"chip is {self.chip!r}, expected one of {', '.join(chips())}")
         if self.topology:

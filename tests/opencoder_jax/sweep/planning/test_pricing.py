@@ -124,12 +124,23 @@ def test_a_mesh_that_takes_all_there_is_is_not_priced_by_its_chips(tmp_path):
     assert " any " in price_table(priced)
 
 
+def test_what_a_sum_leaves_out_is_told(tmp_path, rates):
+    facts = rates[1].facts | {"devices": None}
+    opened = dataclasses.replace(rates[1], facts=facts)
+    wanted = Wanted(chip="v5e", tokens_per_second=4000)
+    mixed = price_table(price(planned(tmp_path, rates[0], opened), wanted))
+    assert " chip-hours, 1 stage(s) without chip-hours not counted" in mixed
+    alone = price_table(price(planned(tmp_path, opened), wanted))
+    assert " hours, one run at a time\n" in alone
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"chip": "v9"}, "chip is 'v9', expected one of v4, v5e"),
         ({"chip": "v5e", "topology": "v5e-16"}, "both given"),
         ({"topology": "v5e-17"}, "the number counts chips"),
+        ({"chip": "v5e", "num_slices": 2}, "num_slices is of a topology"),
         ({"mfu": 40}, "mfu is 40, expected a share"),
         ({"price": 0.0}, "price is 0.0, expected more than 0"),
     ],
@@ -177,7 +188,7 @@ def test_each_program_is_compiled_once_and_only_what_fits_has_a_price(tmp_path, 
     )
     assert priced.stages["pretrain-huge"].chip_hours is None
     table = price_table(priced)
-    assert "2 stage(s) without hours not counted" in table
+    assert "2 stage(s) without chip-hours not counted" in table
     assert f"cost {3 * low.chip_hours:.3g}" in table
 
     # A second plan compiles nothing that the first one did; what could not run is tried again.
