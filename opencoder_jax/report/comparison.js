@@ -1,9 +1,8 @@
-"use strict";
 // The list of problems: filters, a hundred rows at a time, evidence built when a row is opened.
 (() => {
+  "use strict";
   const { models, problems } = JSON.parse(document.getElementById("data").textContent);
   const PAGE = 100;
-  const LONGEST_DIFF = 600;
   const element = (id) => document.getElementById(id);
   const list = element("list");
   const more = element("more");
@@ -48,32 +47,6 @@
     [problem.id, problem.prompt, ...problem.answers.flatMap((a) => (a ? [a.text, a.reason] : []))]
       .some((part) => part && part.toLowerCase().includes(text));
 
-  // Which lines of each text the other lacks: a longest common subsequence of lines.
-  const differing = (one, other) => {
-    const a = one.split("\n");
-    const b = other.split("\n");
-    const marks = [a.map(() => true), b.map(() => true)];
-    if (a.length > LONGEST_DIFF || b.length > LONGEST_DIFF) return [a.map(() => false), b.map(() => false)];
-    const length = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
-    for (let i = a.length - 1; i >= 0; i -= 1) {
-      for (let j = b.length - 1; j >= 0; j -= 1) {
-        length[i][j] = a[i] === b[j]
-          ? length[i + 1][j + 1] + 1
-          : Math.max(length[i + 1][j], length[i][j + 1]);
-      }
-    }
-    for (let i = 0, j = 0; i < a.length && j < b.length;) {
-      if (a[i] === b[j]) {
-        marks[0][i] = false;
-        marks[1][j] = false;
-        i += 1;
-        j += 1;
-      } else if (length[i + 1][j] >= length[i][j + 1]) i += 1;
-      else j += 1;
-    }
-    return marks;
-  };
-
   const written = (text, marks) => {
     const block = make("pre");
     text.split("\n").forEach((line, number) => {
@@ -107,7 +80,7 @@
       const partner = number === first ? answers.findIndex((a, n) => a && n > first) : first;
       const marks = partner < 0 || partner === number
         ? null
-        : differing(answer.text, answers[partner].text)[0];
+        : differing(answer.text, answers[partner].text)?.[0];
       const about = [answer.verdict, answer.reason].filter(Boolean).join(": ");
       column.append(make("p", `reason ${verdictClass(answer.verdict)}`, about));
       const facts = [

@@ -94,7 +94,7 @@ def render_comparison(models: Sequence[Evaluated]) -> str:
         count=sum(len(rows) for model in models for rows in model.samples.values()),
         data=formatting.json_for_script(_data(tasks, models)),
         style=(_FOLDER / "style.css").read_text() + (_FOLDER / "comparison.css").read_text(),
-        script=(_FOLDER / "comparison.js").read_text(),
+        script="".join((_FOLDER / n).read_text() for n in ("line_diff.js", "comparison.js")),
     )
 
 

@@ -22,7 +22,13 @@ from opencoder_jax.report.run_folders import Found, RunFolder
 from opencoder_jax.report.run_results import Results, finite
 
 _FOLDER = Path(__file__).parent
-_SCRIPTS = ("run_browser.js", "run_browser_curves.js", "run_browser_run.js", "run_browser_start.js")
+_SCRIPTS = (
+    "line_diff.js",
+    "run_browser.js",
+    "run_browser_curves.js",
+    "run_browser_run.js",
+    "run_browser_start.js",
+)
 # Columns that a page begins with, of each group at most; a reader chooses others.
 _MOST_SETTINGS = 6
 _MOST_RESULTS = 4
