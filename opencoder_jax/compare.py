@@ -6,13 +6,13 @@ Each word is a model directory or a folder that `opencoder_jax.evaluate` wrote; 
 writes such a page of one model. Next: `report/comparison.py`.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError
+from opencoder_jax.report import page_file
 from opencoder_jax.report.comparison import Evaluated, read_evaluated, render_comparison
 from opencoder_jax.report.formatting import shortest_ends
 
@@ -28,7 +28,7 @@ def compare(folders: Sequence[str] = (), output: str = "comparison.html") -> Pat
       The file's path.
 
     Raises:
-      InputError: a folder has no finished code benchmark.
+      InputError: a folder has no finished code benchmark, or `output` is a folder.
     """
     if not folders:
         raise InputError("which evaluations? Give one or more folders")
@@ -38,11 +38,8 @@ def compare(folders: Sequence[str] = (), output: str = "comparison.html") -> Pat
 
 
 def write_page(models: Sequence[Evaluated], path: Path) -> Path:
-    """Writes the page whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(render_comparison(models), encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    """Raises: InputError: `path` is a folder."""
+    page_file.write(path, render_comparison(models))
     print(f"page: {path}")
     return path
 

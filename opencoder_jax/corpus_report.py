@@ -18,6 +18,7 @@ from rich.table import Table
 
 from opencoder_jax import configuration
 from opencoder_jax.errors import InputError, require_at_least
+from opencoder_jax.report import page_file
 from opencoder_jax.report.corpus_page import key_figures, read_cleaning_job, render_corpus
 
 _COPY = {"gs": "gcloud storage cp -r", "s3": "aws s3 cp --recursive"}
@@ -51,8 +52,8 @@ def corpus_report(
       The file's path.
 
     Raises:
-      InputError: the folder is unfinished, damaged or in a store, or `ppl_checkpoint` holds
-        no model.
+      InputError: the folder is unfinished, damaged or in a store, `ppl_checkpoint` holds no
+        model, or `output` is a folder.
     """
     _require_local(os.fspath(corpus_dir), "" if output is None else os.fspath(output))
     require_at_least(
@@ -81,10 +82,7 @@ def corpus_report(
         perplexities = perplexity.measure(Path(corpus_dir), ppl_checkpoint, sampling)
     page = render_corpus(job, perplexities)
     path = Path(output) if output else Path(corpus_dir) / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    page_file.write(path, page)
     table = Table(box=None, show_header=False)
     for figure in key_figures(job.corpus):
         table.add_row(figure.title, f"[bold]{escape(figure.value)}[/bold]", escape(figure.note))

@@ -8,7 +8,6 @@ docs/report.md explains the page. Next: `report/made_sets.py` reads, `report/mad
 lays it out.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from opencoder_jax.compare import titles_of
 from opencoder_jax.errors import InputError, require_at_least
 from opencoder_jax.formats.chat import encode_chat
 from opencoder_jax.formats.tokenizer import open_tokenizer
+from opencoder_jax.report import page_file
 from opencoder_jax.report.diversity import measure_diversity
 from opencoder_jax.report.made_sets import Record, read_made_set
 from opencoder_jax.report.made_sets_page import key_figures, render_made_sets
@@ -54,7 +54,7 @@ def synthesis_report(
       The file's path.
 
     Raises:
-      InputError: a folder is no finished set, or in a store.
+      InputError: a folder is no finished set, or in a store; `output` is a folder.
     """
     require_at_least(0, sampled_records=sampled_records, rejected_samples=rejected_samples)
     require_at_least(1, map_points=map_points, clusters=clusters)
@@ -79,10 +79,7 @@ def synthesis_report(
     diversity = measure_diversity(sets, map_points, clusters)
     page = render_made_sets(sets, diversity, mixture, sampled_records)
     path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    page_file.write(path, page)
     table = Table(box=None, show_header=False)
     for figure in key_figures(sets):
         table.add_row(figure.title, f"[bold]{escape(figure.value)}[/bold]", escape(figure.note))

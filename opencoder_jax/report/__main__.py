@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from opencoder_jax import configuration
+from opencoder_jax.report import page_file
 from opencoder_jax.report.collect import Run, collect
 from opencoder_jax.report.page import key_figures, render
 
@@ -30,15 +31,12 @@ def report(run_dir: str | os.PathLike, output: str | os.PathLike | None = None) 
       The file's path.
 
     Raises:
-      InputError: the folder is missing, or a file in it is damaged.
+      InputError: the folder is missing, a file in it is damaged, or `output` is a folder.
     """
     path = Path(output) if output else Path(run_dir) / "report.html"
     run = collect(Path(run_dir))
     page = render(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    page_file.write(path, page)
     _print_key_figures(run)
     print(f"report: {path}")
     return path

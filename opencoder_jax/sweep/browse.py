@@ -5,7 +5,6 @@ the page shows the stages of its plan. Next: `report/run_folders.py` reads, `rep
 lays out.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from opencoder_jax import configuration
 from opencoder_jax.compare import titles_of
 from opencoder_jax.errors import InputError, require_at_least
+from opencoder_jax.report import page_file
 from opencoder_jax.report.run_browser import render_runs
 from opencoder_jax.report.run_folders import read_runs
 
@@ -30,7 +30,8 @@ def browse(folders: Sequence[str] = (), output: str = "runs.html", answers: int 
       The file's path.
 
     Raises:
-      InputError: a folder is missing or in a store, or there is no run in any.
+      InputError: a folder is missing or in a store, there is no run in any, or `output` is a
+        folder.
     """
     require_at_least(0, answers=answers)
     if not folders:
@@ -55,11 +56,7 @@ def browse(folders: Sequence[str] = (), output: str = "runs.html", answers: int 
             f"{', '.join(folders)}: no run there (no folder with run.json or train/metrics.jsonl)"
         )
     path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    page = render_runs(found, " · ".join(titles), path)
-    temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    page_file.write(path, render_runs(found, " · ".join(titles), path))
     for note in found.notes:
         print(note, file=sys.stderr)
     print(f"{len(found.runs)} runs: {path}")

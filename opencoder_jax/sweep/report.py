@@ -7,7 +7,6 @@ Reads the plan and what its stages have left, at any time, also while the sweep 
 """
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from rich.text import Text
 from opencoder_jax import configuration
 from opencoder_jax.data import stores
 from opencoder_jax.errors import InputError
+from opencoder_jax.report import page_file
 from opencoder_jax.report.sweep_page import render_sweep
 from opencoder_jax.sweep.plan_file import read_plan
 from opencoder_jax.sweep.results import power_law, tables
@@ -78,12 +78,11 @@ def write_report(sweep_dir: str, output: str | None = None) -> Path:
     shown = all_tables(measured, by_metric)
     outcome = [*tables.outcomes(by_metric[0]), *_scaling(measured, by_metric[0])]
     warnings = list(warnings_of(measured, by_metric))
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "report.csv", runs_csv(measured))
-    _write(folder / "verdicts.csv", verdicts_csv(by_metric))
-    _write(folder / "report.md", markdown(measured, shown, outcome, warnings))
+    page_file.write(folder / "report.csv", runs_csv(measured))
+    page_file.write(folder / "verdicts.csv", verdicts_csv(by_metric))
+    page_file.write(folder / "report.md", markdown(measured, shown, outcome, warnings))
     page = folder / "report.html"
-    _write(page, render_sweep(measured, by_metric, shown, outcome, warnings))
+    page_file.write(page, render_sweep(measured, by_metric, shown, outcome, warnings))
     _print(measured, shown[0], warnings)
     print(f"report: {page}")
     return page
@@ -226,9 +225,3 @@ def _print(measured: Measured, table: tables.Table, warnings: Sequence[str]) -> 
         console.print(f"expected: {escape(plan.expected)}")
     for warning in warnings:
         console.print(f"[yellow]note:[/yellow] {escape(warning)}")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
