@@ -105,7 +105,11 @@ def plan(
             return
         count = min(search.batch, search.trials - len(points))
         better = sweep.metrics[0].better
-        points += [dict(p) for p in search.searcher.suggest(search.space, trials, count, better)]
+        suggested = search.searcher.suggest(search.space, trials, count, better)
+        if not suggested:
+            name = type(search.searcher).__name__
+            raise InputError(f"{name} suggested no points, expected {count}")
+        points += [dict(point) for point in suggested]
 
 
 def with_trials(

@@ -185,6 +185,9 @@ def _resolve(
         if answer.error:
             mistakes.add(arm, name, answer.error)
     facts = {place: answers[place].facts for place in probed if not answers[place].error}
+    run = {name for _, _, name in places}
+    idle = [s.name for s in sweep.stages if s.name in probes and s.name not in run]
+    mistakes.lines += [f"budget of {name!r}: no arm runs this stage" for name in idle]
     changes = {arm.name: arm.changes for arm in arms}
     budgeted: dict[Place, str] = {}
     notes: list[str] = []

@@ -180,6 +180,16 @@ class Meddled:
         return RandomSearcher().suggest(space, trials, count, better)
 
 
+class Tired:
+    def suggest(self, space, trials, count, better):
+        return []
+
+
+def test_a_searcher_without_suggestions_ends_the_search(tmp_path):
+    with pytest.raises(InputError, match="Tired suggested no points, expected 1"):
+        _searched(tmp_path, searcher=Tired(), trials=1)
+
+
 def test_two_searches_in_one_folder_do_not_go_on_together(tmp_path):
     with pytest.raises(InputError, match="one process searches in a folder"):
         _searched(tmp_path, searcher=Meddled(tmp_path / "sweeps" / "search"))

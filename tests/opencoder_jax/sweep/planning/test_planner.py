@@ -273,3 +273,9 @@ def test_no_arm_gets_past_a_budget(tmp_path, capsys):
         "out what sets them",
         "arm file, stage 'train': long.gin sets STEPS, as the budget does: leave out one of them",
     ]
+
+
+def test_a_budget_of_a_stage_that_no_arm_runs_is_told(tmp_path, capsys):
+    more = BUDGET.replace("'train'", "'reference'")
+    assert plan.main(write_sweep(tmp_path, "{'base': {}}", more, tiny=STEPS)) == 2
+    assert capsys.readouterr().err == "error: budget of 'reference': no arm runs this stage\n"
