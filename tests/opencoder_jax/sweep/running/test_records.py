@@ -144,7 +144,8 @@ def test_what_failed_is_told_once_and_counted_anew_when_retried(place):
 def test_two_workers_agree_through_a_store(kind, stores, tmp_path):
     url = stores(kind)
     plan = branching(tmp_path, branches=2, places={"records": url})
-    workers = [start_worker(plan, "--workers=2") for _ in range(2)]
+    # No lease lapses here, however busy the machine is.
+    workers = [start_worker(plan, "--workers=2", "--lease_seconds=60") for _ in range(2)]
     told = [worker.communicate()[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], told
 
