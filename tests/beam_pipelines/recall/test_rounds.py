@@ -20,6 +20,9 @@ from opencoder_jax.formats.manifest import ManifestError
 from opencoder_jax.formats.shards import read_records
 from tests.beam_pipelines.recall import crawl
 
+# Each test is whole rounds of jobs.
+pytestmark = pytest.mark.slow
+
 _SETTINGS = (
     "NUM_SHARDS = 2",
     "LABELS = ('code',)",

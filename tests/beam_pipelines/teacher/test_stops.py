@@ -116,6 +116,7 @@ def test_retry_after_is_honoured_by_all_calls(server: OddServer, tmp_path) -> No
     assert max(gaps) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [(), PROCESSES], ids=["here", "processes"])
 def test_a_budget_of_calls_stops_the_job_and_a_larger_one_goes_on(
     server: OddServer, tmp_path, flags
