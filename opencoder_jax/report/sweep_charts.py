@@ -35,7 +35,7 @@ def differences(results: Sequence[ArmResult], baseline: ArmResult) -> Figure | N
     shown = [result for result in results if result.difference is not None]
     if not shown:
         return None
-    share = 100 if shown[0].metric.measure.startswith("pass@") else 1
+    share = 100 if shown[0].metric.of_problems else 1
     data: list[dict[str, Any]] = []
     for result in shown:
         difference = result.difference
@@ -109,7 +109,7 @@ def scaling(measured: Measured, results: Sequence[ArmResult]) -> Figure | None:
         return None
     look = colours(measured.plan.arms)
     metric = results[0].metric
-    form = ".1%" if metric.measure.startswith("pass@") else ".4f"
+    form = ".1%" if metric.of_problems else ".4f"
     data: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -149,7 +149,7 @@ def scaling(measured: Measured, results: Sequence[ArmResult]) -> Figure | None:
             yaxis={
                 **AXIS,
                 "title": {"text": escaped(metric.title)},
-                **({"tickformat": form} if form == ".1%" else {}),
+                **({"tickformat": form} if metric.of_problems else {}),
             },
             hovermode="closest",
         ),

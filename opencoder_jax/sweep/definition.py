@@ -283,7 +283,12 @@ class Metric:
 
     @property
     def better(self) -> Literal["lower", "higher"]:
-        return "higher" if self.measure.startswith("pass@") else "lower"
+        return "higher" if self.of_problems else "lower"
+
+    @property
+    def of_problems(self) -> bool:
+        """Whether it is a rate over the problems of a benchmark."""
+        return self.measure.startswith("pass@")
 
 
 @dataclasses.dataclass(frozen=True)

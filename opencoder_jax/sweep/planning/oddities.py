@@ -80,7 +80,7 @@ def _unmeasured(metric: Metric, stage: PlannedStage) -> str:
         sets = [name for value in _literals(stage, ".sets") for name in value]
         if (metric.of or "").partition("/")[0] not in sets:
             return f"the packed sets that it measures are {', '.join(sets) or 'none'}"
-    if stage.command == EVALUATE and metric.measure.startswith("pass@"):
+    if stage.command == EVALUATE and metric.of_problems:
         for value in _literals(stage, ".run.k"):
             ks = value.split(",") if isinstance(value, str) else map(str, value)
             if metric.measure.removeprefix("pass@") not in [k.strip() for k in ks]:

@@ -72,7 +72,7 @@ def compare(measured: Measured, metric: Metric) -> list[ArmResult]:
     ps = [p for arm in asked if (d := found[arm].difference) and (p := d.p) is not None]
     pooled: list[float] = []
     # Of rates over problems the noise is not of seeds alone.
-    if not _of_problems(metric):
+    if not metric.of_problems:
         by_seed = [found[arm].by_seed for arm in asked]
         pooled = statistics.holm(statistics.pooled_ps(by_seed, found[plan.baseline].by_seed))
     for number, (arm, adjusted) in enumerate(zip(asked, statistics.holm(ps), strict=True)):
@@ -215,11 +215,7 @@ def _problem_means(runs: Sequence[RunFigures], metric: Metric) -> dict[str, floa
 def _values(by_seed: Mapping[int, float], metric: Metric) -> list[float]:
     """One a seed; a single one where seeds change nothing. Rates may be equal by chance."""
     values = list(by_seed.values())
-    return values[:1] if _one_value(by_seed) and not _of_problems(metric) else values
-
-
-def _of_problems(metric: Metric) -> bool:
-    return metric.measure.startswith("pass@")
+    return values[:1] if _one_value(by_seed) and not metric.of_problems else values
 
 
 def _one_value(by_seed: Mapping[int, float]) -> bool:

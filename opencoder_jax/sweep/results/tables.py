@@ -272,10 +272,7 @@ def estimate_cell(
 
 def shown(value: float, metric: Metric, *, sign: bool = False) -> str:
     """A metric's value: rates in per cent, losses and bits with four decimals."""
-    if metric.measure.startswith("pass@"):
-        text = f"{100 * abs(value):.1f} %"
-    else:
-        text = f"{abs(value):.4f}"
+    text = f"{100 * abs(value):.1f} %" if metric.of_problems else f"{abs(value):.4f}"
     return (_MINUS if value < 0 else "+" if sign else "") + text
 
 
